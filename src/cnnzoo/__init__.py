@@ -1,0 +1,51 @@
+"""cnnzoo: train, evaluate and plot the classic convolutional networks.
+
+The public names are imported on first use, so that ``import cnnzoo`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnnzoo.checkpoint import load_checkpoint
+    from cnnzoo.config import TrainConfig
+    from cnnzoo.errors import CnnzooError
+    from cnnzoo.evaluation import evaluate
+    from cnnzoo.models.registry import create_model, list_models, register_model
+    from cnnzoo.trainer import RunResult, train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CnnzooError",
+    "RunResult",
+    "TrainConfig",
+    "create_model",
+    "evaluate",
+    "list_models",
+    "load_checkpoint",
+    "register_model",
+    "train",
+]
+
+_HOME = {
+    "CnnzooError": "errors",
+    "RunResult": "trainer",
+    "TrainConfig": "config",
+    "create_model": "models.registry",
+    "evaluate": "evaluation",
+    "list_models": "models.registry",
+    "load_checkpoint": "checkpoint",
+    "register_model": "models.registry",
+    "train": "trainer",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  (what a module attribute may be)
+    if name not in _HOME:
+        raise AttributeError(f"module 'cnnzoo' has no attribute {name!r}")
+    return getattr(import_module(f"cnnzoo.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

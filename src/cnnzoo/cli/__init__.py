@@ -1,0 +1,105 @@
+"""The command line: one file per command. Each parses, calls the library once, and prints.
+
+Nothing here imports torch, pandas or matplotlib at its top, so that ``cnnzoo --help`` answers at once.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from cnnzoo.errors import CnnzooError
+
+app = typer.Typer(
+    name="cnnzoo",
+    help="Train, evaluate and plot the classic convolutional networks.",
+    epilog="Start with: cnnzoo train lenet",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ImportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import", metavar="MODULE", help="A Python module to import first: it registers models of your own."
+    ),
+]
+
+
+def import_option(modules: list[str] | None) -> None:
+    """Import the modules of ``--import``, if there are any."""
+    if modules:
+        from cnnzoo.models.registry import import_models
+
+        import_models(tuple(modules))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import platform
+
+        import torch
+
+        from cnnzoo import __version__
+        from cnnzoo.device import describe_device, pick_device
+
+        device = pick_device("auto")
+        typer.echo(f"cnnzoo {__version__}")
+        typer.echo(f"torch {torch.__version__}")
+        typer.echo(f"Python {platform.python_version()}")
+        typer.echo(f"device {device} ({describe_device(device)})")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    ctx: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_version, help="Name cnnzoo, torch, Python and the device."
+        ),
+    ] = False,
+    import_: ImportOption = None,
+) -> None:
+    import_option(import_)
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def _register_commands() -> None:
+    # Each module adds its command to `app` when it is imported, in the order of `--help`.
+    from cnnzoo.cli import train, eval, plot, summary, models, data  # noqa: A004, F401, I001
+
+
+def main() -> None:
+    """Run the command line: faults of the user's side become one line on stderr and an exit code."""
+    _register_commands()
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        _fail(_usage_line(error), error.exit_code)
+    except CnnzooError as error:
+        _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("stopped.", 130)
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; stdout is pointed elsewhere so that Python's exit stays quiet too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_line(error: typer.TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "cnnzoo"
+    return f"{' '.join(error.format_message().split())} See `{command} --help`."
+
+
+def _fail(message: str, code: int) -> None:
+    from cnnzoo.console import print_error
+
+    print_error(message)
+    sys.exit(code)

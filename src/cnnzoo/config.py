@@ -1,0 +1,214 @@
+"""TrainConfig: the one description of a run. Flags, YAML, checkpoints and resume all go through it."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from annotated_types import Ge, Gt, Lt
+
+from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
+from cnnzoo.validation import check
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a field of TrainConfig is shown to a person: its help, its group and its flags.
+
+    Without ``flags`` the field ``val_split`` is ``--val-split``. A default in square brackets at the
+    end of ``help`` stands for None.
+    """
+
+    help: str
+    group: str
+    flags: tuple[str, ...] = ()
+
+
+Count = Annotated[int, Ge(1)]
+Augmentation = Literal["flip", "crop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A whole training run, checked when it is made.
+
+    Raises:
+        UsageError: A value has the wrong type or lies outside its range.
+    """
+
+    model: Annotated[str, Setting("Which network to train; `cnnzoo models` lists them.", "Model")]
+    model_options: Annotated[
+        dict[str, Any],
+        Setting("An option of the model, such as dropout=0.3. May be repeated.", "Model", ("-o", "--option")),
+    ] = field(default_factory=dict)
+    image_size: Annotated[
+        Count | None, Setting("Pixels a side that images are resized to [the model's own].", "Model")
+    ] = None
+    imports: Annotated[
+        tuple[str, ...],
+        Setting("A Python module to import first: it registers models of your own.", "Model", ("--import",)),
+    ] = ()
+
+    dataset: Annotated[
+        str | None,
+        Setting("A name that `cnnzoo data` lists, or folder:PATH [fashionmnist].", "Data", ("-d", "--dataset")),
+    ] = None
+    data_dir: Annotated[
+        Path | None, Setting("Where datasets lie [$CNNZOO_DATA, else the user's cache folder].", "Data")
+    ] = None
+    val_split: Annotated[
+        float, Gt(0), Lt(1), Setting("Share of the training images kept for validation.", "Data")
+    ] = 0.2
+    normalize: Annotated[
+        bool, Setting("Subtract the data's mean, divide by its deviation; without: pixels in [0, 1].", "Data")
+    ] = True
+    augment: Annotated[
+        tuple[Augmentation, ...],
+        Setting("Random changes to training images: flip, crop, or flip,crop [none].", "Data"),
+    ] = ()
+    limit_train: Annotated[
+        Count | None, Setting("Train on so many images only, for a quick look [all].", "Data")
+    ] = None
+    limit_val: Annotated[Count | None, Setting("Validate on so many images only [all].", "Data")] = None
+    workers: Annotated[
+        Annotated[int, Ge(0)] | None,
+        Setting(
+            "Processes that decode a folder too large for memory [one per core].", "Data", ("-j", "--workers")
+        ),
+    ] = None
+
+    epochs: Annotated[Count, Setting("Epochs in total, those before a resume included.", "Training")] = 10
+    batch_size: Annotated[Count, Setting("Images per step.", "Training", ("-b", "--batch-size"))] = 32
+    lr: Annotated[float, Gt(0), Lt(math.inf), Setting("Learning rate.", "Training")] = 1e-3
+    optimizer: Annotated[Literal["adam", "adamw", "sgd"], Setting("How weights are updated.", "Training")] = (
+        "adam"
+    )
+    momentum: Annotated[float, Ge(0), Lt(1), Setting("Momentum of sgd.", "Training")] = 0.9
+    weight_decay: Annotated[
+        float, Ge(0), Lt(math.inf), Setting("Pull of the weights towards zero.", "Training")
+    ] = 0.0
+    scheduler: Annotated[
+        Literal["none", "cosine", "step"],
+        Setting(
+            "Learning rate over the run: constant, half a cosine down to 0, or a tenth after each third.",
+            "Training",
+        ),
+    ] = "none"
+    warmup_epochs: Annotated[
+        float, Ge(0), Lt(math.inf), Setting("Epochs in which the learning rate rises from 0.", "Training")
+    ] = 0.0
+    label_smoothing: Annotated[
+        float, Ge(0), Lt(1), Setting("Share of each target that is spread over all classes.", "Training")
+    ] = 0.0
+    grad_clip: Annotated[
+        float, Ge(0), Lt(math.inf), Setting("Largest norm of the gradient; 0: no limit.", "Training")
+    ] = 0.0
+    seed: Annotated[
+        int, Ge(0), Lt(2**63), Setting("Seed of weights, split, order, augmentation and dropout.", "Training")
+    ] = 0
+
+    monitor: Annotated[
+        Literal["val_acc", "val_loss"],
+        Setting("What makes an epoch the best, and what --patience watches.", "Stopping"),
+    ] = "val_acc"
+    patience: Annotated[
+        Count | None, Setting("Stop after so many epochs without a better one [never].", "Stopping")
+    ] = None
+
+    device: Annotated[str, Setting("auto, cpu, cuda, cuda:1, mps or xpu.", "Machine")] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        Setting("Number format of the forward and backward pass.", "Machine"),
+    ] = "auto"
+
+    out: Annotated[Path, Setting("Folder that holds the runs.", "Output")] = Path("runs")
+    name: Annotated[
+        str | None, Setting("The run's folder in it [MODEL-DATASET-NUMBER, the next free number].", "Output")
+    ] = None
+
+    def __post_init__(self) -> None:
+        for name, annotation in field_types().items():
+            object.__setattr__(self, name, check(name, annotation, getattr(self, name)))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, source: str = "the settings") -> "TrainConfig":
+        """Build a config from plain values, as YAML and checkpoints hold them.
+
+        Args:
+            values: Field names to values; what is missing takes its default.
+            source: Where they come from, for an error.
+
+        Raises:
+            UsageError: A key that is no setting, a value out of its range, or no model.
+        """
+        known = field_types()
+        for key in values:
+            if key not in known:
+                raise unknown(f"setting in {source}:", str(key), known)
+        if "model" not in values:
+            raise UsageError(f"{source} names no model. Name one, as in `cnnzoo train lenet`.")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that YAML and checkpoints can hold; ``from_dict`` reads them back."""
+        return {name: _plain(getattr(self, name)) for name in field_types()}
+
+    def replace(self, **changes: Any) -> "TrainConfig":  # noqa: ANN401
+        """Return a copy with some settings changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+
+@cache
+def field_types() -> dict[str, Any]:
+    """Return each field of TrainConfig with its annotation, bounds and Setting included."""
+    return get_type_hints(TrainConfig, include_extras=True)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read the settings in a YAML file; what a finished run recorded beside them is left out.
+
+    Raises:
+        CnnzooError: The file cannot be read, or is not a YAML mapping of plain values.
+    """
+    import yaml
+
+    class PlainLoader(yaml.SafeLoader):
+        """SafeLoader without aliases: a short file cannot unfold into gigabytes."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401
+            if self.check_event(yaml.events.AliasEvent):
+                raise yaml.YAMLError("aliases (*name) are not read")
+            return super().compose_node(parent, index)
+
+    try:
+        # PlainLoader is a SafeLoader: it builds plain values only.
+        values = yaml.load(path.read_text(encoding="utf-8"), PlainLoader)  # noqa: S506
+    except (OSError, UnicodeDecodeError) as error:
+        raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CnnzooError(f"{path} is not a YAML file of plain settings: {one_line(error)}.") from error
+    if not isinstance(values, dict):
+        raise CnnzooError(f"{path} holds no settings. Write lines such as `lr: 0.001` into it.")
+    values.pop(RECORDED, None)
+    return values
+
+
+RECORDED = "recorded"
+"""The key under which a run's config.yaml notes what it ran on; reading a config ignores it."""
+
+
+def write_yaml(path: Path, config: TrainConfig, recorded: Mapping[str, Any]) -> None:
+    """Write a config that ``cnnzoo train --config`` can run again, with notes on what it ran on."""
+    import yaml
+
+    values = {**config.to_dict(), RECORDED: dict(recorded)}
+    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,37 @@
+"""What a user can mend. Everything else is a bug of cnnzoo and keeps its traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CnnzooError(Exception):
+    """A fault outside cnnzoo: one line that says what happened and what to do next (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(CnnzooError):
+    """A command, setting or name that cannot be right, whatever the machine (exit code 2)."""
+
+    exit_code = 2
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
+    """Build the error for a name that does not exist: the nearest match first, then all there are.
+
+    Args:
+        kind: What was named, such as ``"model"``.
+        name: What was typed.
+        choices: What could have been typed.
+    """
+    known = sorted(choices)
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return UsageError(f"unknown {kind} {name!r}. {hint}There are: {', '.join(known) or 'none'}.")
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an exception says, on one line and without its final full stop."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

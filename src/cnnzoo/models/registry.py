@@ -1,0 +1,206 @@
+"""The registry of models: what a name builds, and what the model says of itself."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from torch import nn
+
+from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
+from cnnzoo.validation import check, describe
+
+Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
+
+ENTRY_POINT_GROUP = "cnnzoo.models"
+
+_STRUCTURE = ("num_classes", "in_channels", "image_size")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model says of itself.
+
+    Attributes:
+        name: What a person types.
+        build: Called with ``num_classes``, ``in_channels``, ``image_size`` (if it takes one) and options.
+        paper: Who published it, short: ``LeCun et al.``
+        year: When.
+        image_size: Pixels a side of the images that it was made for.
+        in_channels: Channels that it was made for, where no dataset says otherwise.
+        num_classes: Classes that it was made for, where no dataset says otherwise.
+    """
+
+    name: str
+    build: Callable[..., nn.Module]
+    paper: str
+    year: int
+    image_size: int
+    in_channels: int
+    num_classes: int
+
+    @property
+    def takes_image_size(self) -> bool:
+        """Whether the net can be built for images of another size."""
+        return "image_size" in inspect.signature(self.build).parameters
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The builder's own typed keywords, by name."""
+        parameters = inspect.signature(self.build, eval_str=True).parameters
+        return {name: p for name, p in parameters.items() if name not in _STRUCTURE}
+
+    def describe_options(self) -> str:
+        """Return the options on one line: name, what fits, default."""
+        listed = [f"{n} ({describe(p.annotation)}; {p.default})" for n, p in self.options.items()]
+        return ", ".join(listed) or "none"
+
+
+_specs: dict[str, ModelSpec] = {}
+_broken: dict[str, str] = {}
+
+
+def register_model(
+    name: str, *, paper: str, year: int, image_size: int, in_channels: int = 3, num_classes: int = 10
+) -> Callable[[Builder], Builder]:
+    """Register the decorated class or function as the builder of model ``name``.
+
+    It is called with keywords only: ``num_classes``, ``in_channels``, ``image_size`` where it has such a
+    parameter, and the model's options, whose annotations say which values fit.
+
+    Raises:
+        CnnzooError: The name is taken.
+    """
+
+    def register(build: Builder) -> Builder:
+        known = _specs.get(name)
+        if known is not None:
+            raise CnnzooError(
+                f"model name {name!r} is taken by {known.build.__module__}. Register yours under another name."
+            )
+        _specs[name] = ModelSpec(name, build, paper, year, image_size, in_channels, num_classes)
+        return build
+
+    return register
+
+
+@cache
+def _load_entry_points() -> None:
+    """Register cnnzoo's own models, then those of installed packages (entry-point group cnnzoo.models)."""
+    import_module("cnnzoo.models")
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            point.load()
+        except Exception as error:  # somebody else's package must not take the other models away
+            _broken[point.value] = one_line(error)
+
+
+def import_models(modules: tuple[str, ...]) -> None:
+    """Import modules that register models, found as Python finds them or in the current folder.
+
+    Raises:
+        CnnzooError: A module does not exist or fails on import.
+    """
+    import sys
+    from pathlib import Path
+
+    _load_entry_points()
+    here = str(Path.cwd())
+    if modules and here not in sys.path:
+        sys.path.insert(0, here)  # a console script does not look in the current folder by itself
+    for module in modules:
+        try:
+            import_module(module)
+        except CnnzooError:
+            raise
+        except Exception as error:
+            raise CnnzooError(
+                f"cannot import {module!r}: {one_line(error)}. "
+                "Give a module's name as Python has it, such as my_package.my_models."
+            ) from error
+
+
+def list_models() -> list[str]:
+    """Return the names of all registered models, sorted."""
+    _load_entry_points()
+    return sorted(_specs)
+
+
+def get_spec(name: str) -> ModelSpec:
+    """Return what model ``name`` says of itself.
+
+    Raises:
+        UsageError: There is no such model; the message names the nearest.
+    """
+    if name not in list_models():
+        error = unknown("model", name, _specs)
+        broken = "".join(f" The installed {value} failed to import: {why}." for value, why in _broken.items())
+        raise UsageError(f"{error}{broken}")
+    return _specs[name]
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    image_size: int | None = None,
+    **options: Any,  # noqa: ANN401
+) -> nn.Module:
+    """Build a model with fresh weights.
+
+    Args:
+        name: A registered model.
+        num_classes: Outputs of the net; by default what the model was made for.
+        in_channels: Channels of its images ``(N, C, H, W)``; likewise.
+        image_size: Pixels a side; likewise.
+        **options: The model's own, as values or as text (``dropout="0.3"``).
+
+    Raises:
+        UsageError: No such model or option, or a value that does not fit.
+    """
+    spec = get_spec(name)
+    known = spec.options
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {name}:", option, known)
+    arguments = {
+        option: check(f"{name}'s {option}", known[option].annotation, value) for option, value in options.items()
+    }
+    arguments["num_classes"] = num_classes or spec.num_classes
+    arguments["in_channels"] = in_channels or spec.in_channels
+    if spec.takes_image_size:
+        arguments["image_size"] = image_size or spec.image_size
+    elif image_size not in (None, spec.image_size):
+        raise UsageError(f"{name} takes images of {spec.image_size}×{spec.image_size} only. Leave the size out.")
+    try:
+        return spec.build(**arguments)
+    except ValueError as error:
+        raise UsageError(f"cannot build {name}: {one_line(error)}.") from error
+
+
+def feature_size(features: nn.Sequential, image_size: int) -> int:
+    """Return the pixels a side that ``features`` makes of images with ``image_size`` pixels a side.
+
+    Raises:
+        ValueError: Nothing is left of such an image; the message names the smallest that works.
+    """
+
+    def after(size: int) -> int:
+        for layer in features:
+            if hasattr(layer, "kernel_size"):
+                kernel, stride, padding = (
+                    v if isinstance(v, int) else v[0] for v in (layer.kernel_size, layer.stride, layer.padding)
+                )
+                size = (size + 2 * padding - kernel) // stride + 1
+                if size < 1:
+                    return 0
+        return size
+
+    if (size := after(image_size)) < 1:
+        smallest = next(s for s in range(image_size + 1, 4096) if after(s) >= 1)
+        raise ValueError(f"images of {image_size}×{image_size} are too small, it needs at least {smallest}×{smallest}")
+    return size
