@@ -5,16 +5,36 @@ Nothing here imports torch, pandas or matplotlib at its top, so that ``cnnzoo --
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from cnnzoo.errors import CnnzooError
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose ``--help`` lists its options by group, in plain text.
+
+    Typer's rich help looks much the same, but importing what it needs takes 0.14 s of a 0.25 s answer.
+    """
+
+    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # noqa: ANN401
+        """Write one section per ``rich_help_panel``, in the order of the options."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if record := parameter.get_help_record(ctx):
+                groups.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+
 
 app = typer.Typer(
     name="cnnzoo",
     help="Train, evaluate and plot the classic convolutional networks.",
     epilog="Start with: cnnzoo train lenet",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -1,0 +1,211 @@
+"""Epochs of (images, labels) batches on the device: from memory, or streamed from files."""
+
+import hashlib
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from cnnzoo.data.augment import Augmentation
+from cnnzoo.data.folders import decode_image
+
+
+class Source(Protocol):
+    """Labelled uint8 images, wherever they are kept."""
+
+    labels: Tensor  # int64 (N,)
+
+    def subset(self, indices: Tensor) -> "Source":
+        """Return the images at ``indices``."""
+
+    def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield uint8 images ``(N, C, H, W)`` and labels ``(N,)`` on ``device``, a batch for each chunk of indices."""
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Images that stay in memory as uint8 ``(N, C, H, W)``, moved to the device once."""
+
+    images: Tensor
+    labels: Tensor
+
+    def subset(self, indices: Tensor) -> "Resident":
+        """Return the images at ``indices``."""
+        return Resident(self.images[indices], self.labels[indices])
+
+    def to(self, device: torch.device) -> "Resident":
+        """Return the same on ``device``."""
+        return Resident(self.images.to(device), self.labels.to(device))
+
+    def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Index the images of each chunk; ``device`` is where they are already."""
+        for chunk in chunks:
+            indices = chunk.to(device)
+            yield self.images[indices], self.labels[indices]
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Image files too large for memory, decoded as they are needed by ``workers`` processes."""
+
+    files: Sequence[Path]
+    labels: Tensor
+    channels: int
+    image_size: int
+    workers: int
+
+    def subset(self, indices: Tensor) -> "Streamed":
+        """Return the images at ``indices``."""
+        files = [self.files[index] for index in indices.tolist()]
+        return Streamed(files, self.labels[indices], self.channels, self.image_size, self.workers)
+
+    def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Decode the images of each chunk in other processes, and copy them over."""
+        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+            _Decoded(self),
+            batch_sampler=[chunk.tolist() for chunk in chunks],
+            num_workers=self.workers,
+            pin_memory=device.type == "cuda",
+            worker_init_fn=_ignore_interrupt,
+        )
+        for images, labels in loader:
+            yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+class _Decoded(Dataset[tuple[Tensor, Tensor]]):
+    def __init__(self, source: Streamed) -> None:
+        self.source = source
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        source = self.source
+        image = decode_image(source.files[index], source.channels, source.image_size)
+        return torch.from_numpy(image), source.labels[index]
+
+
+def _ignore_interrupt(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From uint8 pixels to what the net sees; a checkpoint carries it.
+
+    Attributes:
+        image_size: Pixels a side.
+        mean: Per channel, of pixels in [0, 1]; empty to leave them so.
+        std: Per channel; likewise.
+    """
+
+    image_size: int
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return uint8 images ``(N, C, H, W)`` as float32 ``(N, C, image_size, image_size)``."""
+        pixels = images.float()
+        if self.mean:
+            mean, std = (torch.tensor(v, device=images.device).mul_(255).view(1, -1, 1, 1) for v in (self.mean, self.std))
+            pixels = pixels.sub_(mean).div_(std)
+        else:
+            pixels = pixels.div_(255)
+        side = images.shape[-1]
+        if side == self.image_size and images.shape[-2] == side:
+            return pixels
+        # As PIL does it: smoothed when an image is made smaller, plain bilinear when it grows.
+        return F.interpolate(
+            pixels, size=(self.image_size, self.image_size), mode="bilinear", antialias=side > self.image_size
+        )
+
+
+class Batches:
+    """Epochs of batches: ``for images, labels in batches.epoch(3)``, on the device, ready for the net.
+
+    The order and every change are a function of (seed, epoch, position).
+
+    Args:
+        source: The images.
+        preprocessing: What makes them what the net sees.
+        batch_size: Images a batch; the last one may be smaller.
+        device: Where batches are wanted.
+        seed: Of order and augmentation; None keeps the images in their order.
+        augment: Names of changes, see Augmentation.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        device: torch.device,
+        *,
+        seed: int | None = None,
+        augment: Sequence[str] = (),
+    ) -> None:
+        self.source = source.to(device) if isinstance(source, Resident) else source
+        self.preprocessing = preprocessing
+        self.batch_size = batch_size
+        self.device = device
+        self.seed = seed
+        self.augment = augment
+
+    @property
+    def num_images(self) -> int:
+        """Images an epoch."""
+        return len(self.source.labels)
+
+    def __len__(self) -> int:
+        """Return the batches an epoch."""
+        return -(-self.num_images // self.batch_size)
+
+    def epoch(self, epoch: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch: images float32 ``(N, C, H, W)``, labels int64 ``(N,)``."""
+        order = torch.arange(self.num_images)
+        change = None
+        if self.seed is not None:
+            order = torch.randperm(self.num_images, generator=generator("order", self.seed, epoch))
+        chunks = order.split(self.batch_size)
+        position = 0
+        for images, labels in self.source.batches(chunks, self.device):
+            if self.augment and self.seed is not None:
+                change = change or Augmentation(
+                    self.augment,
+                    self.num_images,
+                    images.shape[-1],
+                    generator("augment", self.seed, epoch),
+                    self.device,
+                )
+                images = change(images, position)
+            position += len(images)
+            yield self.preprocessing(images), labels
+
+
+def generator(purpose: str, seed: int, epoch: int = 0) -> torch.Generator:
+    """Return random numbers that depend on these three alone, and differ wherever one of them does."""
+    digest = hashlib.sha256(f"{purpose} {seed} {epoch}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def mean_and_std(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and standard deviation of each channel, of pixels in [0, 1].
+
+    Exact for images in memory; from 1,000 images spread evenly over the source where they are streamed.
+    """
+    if isinstance(source, Resident):
+        images = source.images
+    else:
+        num = len(source.labels)
+        some = torch.linspace(0, num - 1, min(num, 1000)).long()
+        images = torch.cat([images for images, _ in source.batches(some.split(100), torch.device("cpu"))])
+    sums = torch.zeros(2, images.shape[1], dtype=torch.float64)
+    for chunk in images.split(4096):
+        pixels = chunk.double().div_(255).transpose(0, 1).flatten(1)  # (C, N·H·W)
+        sums += torch.stack([pixels.sum(1), pixels.square_().sum(1)])
+    mean, square = sums / (images[:, 0].numel())
+    std = (square - mean.square()).clamp_min(0).sqrt().clamp_min(1 / 255)  # images of one colour only
+    return tuple(mean.tolist()), tuple(std.tolist())

@@ -1,0 +1,156 @@
+"""What a dataset is: its classes, its channels, its size, its checksums and where it comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from cnnzoo.errors import UsageError, unknown
+
+SAMPLE = "fashionmnist-sample"
+DEFAULT = "fashionmnist"
+
+_DIGITS = tuple(str(digit) for digit in range(10))
+_CLOTHES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+IDX_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+"""The two files of each split, as the MNIST family names them."""
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A named dataset.
+
+    Attributes:
+        name: What a person types.
+        title: What its authors call it.
+        classes: Their names, in the order of the labels.
+        channels: 1 (grey) or 3 (RGB).
+        image_size: Pixels a side.
+        num_train: Training images.
+        num_test: Test images.
+        megabytes: Size of the download.
+        torchvision: The torchvision class that knows its addresses and checksums; empty for the sample.
+        sha256: Of each IDX file unpacked. Packed files differ with the packer, their contents do not.
+        folders: Where it lies without anybody having to fetch it.
+        by_hand: How to get it by hand, one way a line.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    channels: int
+    image_size: int
+    num_train: int
+    num_test: int
+    megabytes: int
+    torchvision: str = ""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
+    by_hand: tuple[str, ...] = ()
+
+
+_SPECS = [
+    DatasetSpec(
+        "fashionmnist",
+        "Fashion-MNIST",
+        _CLOTHES,
+        channels=1,
+        image_size=28,
+        num_train=60_000,
+        num_test=10_000,
+        megabytes=31,
+        torchvision="FashionMNIST",
+        sha256={
+            "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
+        folders=(Path("/usr/share/datasets/fashion-mnist"),),
+        by_hand=("on Debian or Ubuntu: apt-get install dataset-fashion-mnist",),
+    ),
+    DatasetSpec(
+        "mnist",
+        "MNIST",
+        _DIGITS,
+        channels=1,
+        image_size=28,
+        num_train=60_000,
+        num_test=10_000,
+        megabytes=12,
+        torchvision="MNIST",
+        sha256={
+            "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+    ),
+    DatasetSpec(
+        "kmnist",
+        "Kuzushiji-MNIST",
+        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        channels=1,
+        image_size=28,
+        num_train=60_000,
+        num_test=10_000,
+        megabytes=21,
+        torchvision="KMNIST",
+    ),
+    DatasetSpec(
+        "cifar10",
+        "CIFAR-10",
+        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        channels=3,
+        image_size=32,
+        num_train=50_000,
+        num_test=10_000,
+        megabytes=163,
+        torchvision="CIFAR10",
+    ),
+    DatasetSpec(
+        SAMPLE,
+        "Fashion-MNIST, a sample of 7,000 images",
+        _CLOTHES,
+        channels=1,
+        image_size=28,
+        num_train=6_000,
+        num_test=1_000,
+        megabytes=3,
+        sha256={
+            "train-images-idx3-ubyte": "7cee33c3c6414b1b86c25e665a6c4f41584269de3b7cc9768b1d351922845eef",
+            "train-labels-idx1-ubyte": "3128d790775889812b73c4f13923559c8b9e281d112c6ea7862acf60a206a909",
+            "t10k-images-idx3-ubyte": "cf313073c7eb485392848071d5c433571d7166043e971e3345b095cc30518084",
+            "t10k-labels-idx1-ubyte": "097b93fbcf9bd5bc648b1a457ddc55c9e4ab49afb33f9ecae8ce068399a75e3a",
+        },
+        folders=(Path(str(files("cnnzoo.data") / "sample")),),
+    ),
+]
+
+DATASETS: Mapping[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
+
+
+def get_dataset_spec(name: str) -> DatasetSpec:
+    """Return what is known of dataset ``name``.
+
+    Raises:
+        UsageError: There is none of that name; the message names the nearest.
+    """
+    if name not in DATASETS:
+        raise UsageError(f"{unknown('dataset', name, DATASETS)} Or folder:PATH for a tree of class folders.")
+    return DATASETS[name]
