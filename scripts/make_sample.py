@@ -28,7 +28,10 @@ def make_sample(source: Path, target: Path) -> None:
         for name, array in ((images_file, images[chosen]), (labels_file, labels[chosen])):
             header = struct.pack(f">HBB{array.ndim}I", 0, 0x08, array.ndim, *array.shape)
             # mtime 0 and no file name, so that the same images pack to the same bytes.
-            with (target / f"{name}.gz").open("wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
+            with (
+                (target / f"{name}.gz").open("wb") as file,
+                gzip.GzipFile("", "wb", 9, file, mtime=0) as packed,
+            ):
                 packed.write(header + array.tobytes())
 
 

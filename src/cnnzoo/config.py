@@ -54,7 +54,9 @@ class TrainConfig:
 
     dataset: Annotated[
         str | None,
-        Setting("A name that `cnnzoo data` lists, or folder:PATH [fashionmnist].", "Data", ("-d", "--dataset")),
+        Setting(
+            "A name that `cnnzoo data` lists, or folder:PATH [fashionmnist].", "Data", ("-d", "--dataset")
+        ),
     ] = None
     data_dir: Annotated[
         Path | None, Setting("Where datasets lie [$CNNZOO_DATA, else the user's cache folder].", "Data")
@@ -185,7 +187,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     try:
         # PlainLoader is a SafeLoader: it builds plain values only.
-        values = yaml.load(path.read_text(encoding="utf-8"), PlainLoader)  # noqa: S506
+        values = yaml.load(path.read_text(encoding="utf-8"), PlainLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -1,22 +1,234 @@
-"""What a person sees: tables, progress, warnings. The only module beside cli/ that knows rich."""
+"""What a person sees of a run: header, progress, epochs, warnings, errors.
 
+Beside tables.py and cli/ the only module that knows rich; it imports no torch.
+"""
+
+import shlex
 import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from cnnzoo.data.datasets import DatasetSpec
+    from cnnzoo.engine import Totals
+    from cnnzoo.evaluation import EvaluationResult
+    from cnnzoo.history import HistoryRow
+    from cnnzoo.trainer import RunResult, Training
+
+REFRESH_SECONDS = 0.2
+"""The screen is drawn by time, not by step: a small net makes hundreds of steps a second."""
+
+NARROW = 72
+"""Below so many columns, lines leave out what is least needed."""
 
 
 def out() -> Console:
-    """Return the console of stdout: plain text where it is no terminal."""
+    """Return the console of stdout; where it is no terminal, lines are never folded."""
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def err() -> Console:
     """Return the console of stderr."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def print_error(message: str) -> None:
-    """Print ``Error: message`` on stderr, on one line."""
+    """Print ``Error: message`` on stderr."""
+    err().print(f"[bold red]Error:[/] {escape(' '.join(message.split()))}")
+
+
+def print_warning(message: str) -> None:
+    """Print a warning on stderr, in a box where it is a terminal."""
     console = err()
-    console.print("[bold red]Error:[/] ", end="")
-    console.print(" ".join(message.split()), markup=False)
+    text = escape(" ".join(message.split()))
+    if console.is_terminal:
+        console.print(Panel(text, title="Warning", border_style="bold yellow"))
+    else:
+        console.print(f"Warning: {text}")
+
+
+class QuietScreen:
+    """A reporter that passes on warnings and nothing else."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Say nothing."""
+
+    def warn(self, message: str) -> None:
+        """Print the warning on stderr."""
+        print_warning(message)
+
+    def start(self, run: Path, training: "Training") -> None:
+        """Say nothing."""
+
+    def step(self, epoch: int, phase: str, steps: int, totals: "Totals") -> None:
+        """Say nothing."""
+
+    def epoch(self, row: "HistoryRow", is_best: bool) -> None:
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+
+class Screen(QuietScreen):
+    """A reporter for the terminal: header, one live bar, a line per epoch, and what to type next.
+
+    Without a terminal there is no bar, and every line is plain.
+    """
+
+    def __init__(self) -> None:
+        self.console = out()
+        self.narrow = self.console.width < NARROW and self.console.is_terminal
+        self.bar: Progress | None = None
+        self.shown = ("", 0)  # phase and epoch of the bar
+        self.refresh_at = 0.0
+        self.epochs = 0
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Show a bar for something that takes time before the first epoch."""
+        self._show(what, 0, done, total, "")
+
+    def start(self, run: Path, training: "Training") -> None:
+        """Print the header."""
+        from cnnzoo.device import describe_device
+
+        self.close()
+        config, dataset = training.config, training.dataset
+        self.epochs = config.epochs
+        parameters = sum(p.numel() for p in training.model.parameters())
+        size = training.preprocessing.image_size
+        rows = {
+            "model": f"{config.model}, {parameters:,} parameters, {dataset.channels}x{size}x{size} images",
+            "data": f"{dataset.name}, {training.train_batches.num_images:,} to train on, "
+            f"{training.val_batches.num_images:,} to validate ({dataset.location})",
+            "device": f"{training.device} ({describe_device(training.device)})",
+            "precision": f"{training.precision.name} ({training.precision.reason})",
+            "run": str(run),
+        }
+        if training.history or training.totals.steps:
+            step = f", step {training.totals.steps}" if training.totals.steps else ""
+            rows["resumed"] = f"after epoch {len(training.history)}{step}"
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for key, value in rows.items():
+            if self.console.is_terminal:
+                grid.add_row(key, escape(value))
+            else:
+                self.console.print(f"{key}: {value}", markup=False)
+        if self.console.is_terminal:
+            self.console.print(grid)
+
+    def step(self, epoch: int, phase: str, steps: int, totals: "Totals") -> None:
+        """Move the bar on, if the last time was a while ago."""
+        if self.console.is_terminal and time.monotonic() >= self.refresh_at:
+            loss, accuracy = totals.read()
+            rate = f" {totals.rate:,.0f} img/s" if not self.narrow else ""
+            what = f"epoch {epoch}/{self.epochs}" if phase == "train" and self.epochs else phase
+            self._show(what, epoch, totals.steps, steps, f"loss {loss:.4f} acc {accuracy:.2%}{rate}")
+
+    def epoch(self, row: "HistoryRow", is_best: bool) -> None:
+        """Print the epoch's line."""
+        self.close()
+        best = "  [bold green]best[/]" if is_best else ""
+        width = len(str(self.epochs))
+        line = (
+            f"{row.epoch:>{width}}/{self.epochs}  loss {row.val_loss:.4f}  acc {row.val_acc:.2%}"
+            if self.narrow
+            else f"epoch {row.epoch:>{width}}/{self.epochs}  "
+            f"train loss {row.train_loss:.4f} acc {row.train_acc:.2%}  "
+            f"val loss {row.val_loss:.4f} acc {row.val_acc:.2%}  {row.seconds:.1f} s"
+        )
+        self.console.print(line + best)
+
+    def _show(self, what: str, epoch: int, done: int, total: int, figures: str) -> None:
+        if not self.console.is_terminal or (time.monotonic() < self.refresh_at and done != total):
+            return
+        if self.bar is None or self.shown != (what, epoch):
+            self.close()
+            columns = [
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[figures]}"),
+            ]
+            if not self.narrow:
+                columns.append(TimeRemainingColumn(compact=True))
+            # Drawn from here alone: a thread that draws would take its time from the training's.
+            self.bar = Progress(
+                *columns, console=self.console, transient=True, auto_refresh=False, expand=True
+            )
+            self.bar.add_task(what, total=total or None, figures=figures)
+            self.bar.start()
+            self.shown = (what, epoch)
+        self.bar.update(self.bar.task_ids[0], completed=done, figures=figures)
+        self.bar.refresh()
+        self.refresh_at = time.monotonic() + REFRESH_SECONDS
+
+    def close(self) -> None:
+        """Take the bar away, if one is shown."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+            self.refresh_at = 0.0
+
+
+def print_result(result: "RunResult") -> None:
+    """Print a run's best epoch, where its files lie, and what to type next."""
+    say = out().print
+    run, best, epochs = shlex.quote(str(result.run)), result.best, len(result.history)
+    if not result.epochs_trained:
+        say(f"This run is complete: {epochs} of {result.config.epochs} epochs. Nothing to do.")
+    elif epochs < result.config.epochs:
+        say(f"Stopped early: {result.config.patience} epochs without a better one.")
+    say(f"Best epoch {best.epoch}: val loss {best.val_loss:.4f}, val acc [bold]{best.val_acc:.2%}[/]")
+    say(f"Files in {escape(str(result.run))}:")
+    say("  " + ", ".join(sorted(path.name for path in result.run.iterdir() if not path.name.startswith("."))))
+    say("Next:")
+    for command in ("eval {}", "plot {}", f"train --resume {{}} --epochs {2 * result.config.epochs}"):
+        say(f"  cnnzoo {escape(command.format(run))}")
+
+
+def print_evaluation(result: "EvaluationResult") -> None:
+    """Print an evaluation: the figures over all images, then a row for each class."""
+    console = out()
+    say = console.print
+    say(f"{escape(result.checkpoint)}: {escape(result.model)}, epoch {result.epoch}")
+    say(
+        f"{result.num_images:,} {result.split} images of {escape(result.dataset)}, "
+        f"{result.images_per_second:,.0f} images/s on {result.device}, {result.precision}"
+    )
+    low, high = result.accuracy_low, result.accuracy_high
+    say(f"accuracy [bold]{result.accuracy:.2%}[/] (95% interval {low:.2%} to {high:.2%})")
+    say(f"loss {result.loss:.4f}")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class", overflow="fold")
+    for heading in ("precision", "recall", "F1", "images"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in result.classes:
+        table.add_row(
+            escape(row.name), f"{row.precision:.2%}", f"{row.recall:.2%}", f"{row.f1:.2%}", f"{row.count:,}"
+        )
+    say(table)
+
+
+def print_datasets(found: "list[tuple[DatasetSpec, tuple[Path, int] | None]]", data_dir: Path) -> None:
+    """Print each dataset with where it lies and how large it is there, or how large a download it is."""
+    console = out()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("dataset", no_wrap=True)
+    table.add_column("images", overflow="fold")
+    table.add_column("on this machine", overflow="fold")
+    for spec, place in found:
+        images = f"{spec.num_train + spec.num_test:,} of {spec.channels}x{spec.image_size}x{spec.image_size}"
+        where = f"{place[0]}, {place[1] / 1e6:.0f} MB" if place else f"no, a download of {spec.megabytes} MB"
+        table.add_row(spec.name, images, escape(where))
+    table.add_row("folder:PATH", "yours", "class folders with images")
+    console.print(table, soft_wrap=False)
+    console.print(f"Fetched datasets go to {escape(str(data_dir))}.")

@@ -34,4 +34,5 @@ def one_line(error: BaseException) -> str:
     """Return what an exception says, on one line and without its final full stop."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    text = str(error).partition("\nException raised from")[0]  # torch may add the frames of its C++
+    return " ".join(text.split()).rstrip(".") or type(error).__name__

@@ -22,15 +22,16 @@ def check(name: str, annotation: Any, value: object) -> Any:  # noqa: ANN401
     Raises:
         UsageError: The value does not fit; the message names the range or the choices.
     """
-    from pydantic import ValidationError
-
     if isinstance(value, str) and get_origin(_bare(annotation)) is tuple:
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:
-        return _adapter(annotation).validate_python(value)
-    except ValidationError as error:
+        checked = _adapter(annotation).validate_python(value)
+        if isinstance(checked, float) and not math.isfinite(checked):
+            raise ValueError(checked)
+    except ValueError as error:  # pydantic's ValidationError is one
         shown = "an empty text" if value == "" else repr(value)
         raise UsageError(f"{name} must be {describe(annotation)}, not {shown}.") from error
+    return checked
 
 
 @lru_cache(maxsize=256)
@@ -58,8 +59,8 @@ def describe(annotation: Any) -> str:  # noqa: ANN401
         return f"a list, each {describe(args[0])}"
     if origin is dict:
         return "a mapping of names to values"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    return words.get(annotation, f"a {getattr(annotation, '__name__', annotation)}".lower())
+    kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Any: "any value"}
+    return kinds.get(annotation, f"a {getattr(annotation, '__name__', annotation)}".lower())
 
 
 def _bound(extra: object) -> str:

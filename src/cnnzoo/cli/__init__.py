@@ -19,7 +19,7 @@ class GroupedCommand(TyperCommand):
     Typer's rich help looks much the same, but importing what it needs takes 0.14 s of a 0.25 s answer.
     """
 
-    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # noqa: ANN401
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
         """Write one section per ``rich_help_panel``, in the order of the options."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
@@ -90,7 +90,7 @@ def _start(
 
 def _register_commands() -> None:
     # Each module adds its command to `app` when it is imported, in the order of `--help`.
-    from cnnzoo.cli import train, eval, plot, summary, models, data  # noqa: A004, F401, I001
+    from cnnzoo.cli import train, eval, plot, summary, models, data  # noqa: F401, I001
 
 
 def main() -> None:

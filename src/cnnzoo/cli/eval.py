@@ -1,1 +1,106 @@
-"""."""
+"""``cnnzoo eval``: how well a trained model does on images that it has not seen."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnzoo.cli import ImportOption, app
+from cnnzoo.errors import CnnzooError
+
+
+class Split(StrEnum):
+    """Which images to evaluate on."""
+
+    test = "test"
+    val = "val"
+
+
+class Format(StrEnum):
+    """How to print."""
+
+    table = "table"
+    json = "json"
+
+
+class PrecisionName(StrEnum):
+    """Number formats."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+@app.command("eval")
+def evaluate_command(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN | CHECKPOINT]", help="A run (its best.pt counts) or a .pt file [the newest run]."
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("-d", "--dataset", help="Another dataset than the run's, with the same classes."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where datasets lie [where the run found them].")
+    ] = None,
+    split: Annotated[
+        Split, typer.Option(help="The test images, or those that validated the run.")
+    ] = Split.test,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("-b", "--batch-size", min=1, metavar="N", help="Images at once [by their size]."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
+    precision: Annotated[PrecisionName, typer.Option(help="Number format.")] = PrecisionName.auto,
+    format_: Annotated[Format, typer.Option("--format", help="A table, or JSON on stdout.")] = Format.table,
+    out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    import_: ImportOption = None,
+) -> None:
+    """Evaluate a trained network, and write eval.json beside its checkpoint."""
+    from cnnzoo.console import QuietScreen, Screen, print_evaluation
+    from cnnzoo.evaluation import evaluate
+
+    checkpoint = _checkpoint(target, out)
+    screen = QuietScreen() if format_ is Format.json else Screen()
+    try:
+        result = evaluate(
+            checkpoint,
+            dataset=dataset,
+            split=split.value,
+            batch_size=batch_size,
+            device=device,
+            precision=precision.value,
+            data_dir=data_dir,
+            imports=tuple(import_ or ()),
+            reporter=screen,
+        )
+    finally:
+        screen.close()
+    if format_ is Format.json:
+        typer.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        print_evaluation(result)
+
+
+def _checkpoint(target: str | None, out: Path) -> Path:
+    from cnnzoo.runs import newest, resolve_run
+
+    if target is None:
+        run = newest(out, "best.pt")
+        if run is None:
+            raise CnnzooError(f"there is no trained run in {out}. Make one with `cnnzoo train lenet`.")
+        return run / "best.pt"
+    if Path(target).is_file() or target.endswith(".pt"):
+        return Path(target)
+    run = resolve_run(target, out)
+    if not (run / "best.pt").is_file():
+        raise CnnzooError(
+            f"{run} has no best.pt: no epoch of it was finished. Go on with `cnnzoo train --resume {run}`."
+        )
+    return run / "best.pt"

@@ -1,1 +1,86 @@
-"""."""
+"""``cnnzoo plot``: histories as a picture."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnzoo.cli import ImportOption, app, import_option
+from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.runs import newest, resolve_run
+
+HISTORY = "history.csv"
+
+
+@app.command("plot")
+def plot(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="HISTORY.csv|RUN",
+            help="CSV files, runs' folders or names, or the word last. [the newest history]",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="The picture: .png, .svg or .pdf. [beside the history; comparison.png for several]",
+            show_default=False,
+        ),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Open a window with the picture, too.")] = False,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder that holds the runs.")] = Path(
+        "runs"
+    ),
+    import_: ImportOption = None,
+) -> None:
+    """Draw loss and accuracy against epoch; several runs are laid over each other.
+
+    Reads the histories of cnnzoo and of its tutorial, and those of Keras, Lightning, timm and Ultralytics.
+    """
+    import_option(import_)
+    from cnnzoo.history import read_history
+    from cnnzoo.plots import plot_histories, save_figure, show_histories
+
+    histories = [read_history(_find(source, out)) for source in sources or []]
+    if not histories:
+        histories = [read_history(_newest(out))]
+    if output is None:
+        output = histories[0].path.with_suffix(".png") if len(histories) == 1 else Path("comparison.png")
+    if any(output.absolute() == history.path.absolute() for history in histories):
+        raise UsageError(f"{output} is a history itself. Name another file for the picture with --output.")
+    save_figure(plot_histories(histories), output)
+
+    if len(histories) == 1:
+        typer.echo(f"{output} ({histories[0].describe_best()})")
+    else:
+        typer.echo(output)
+        for history in histories:
+            typer.echo(f"  {history.path} ({history.describe_best()})")
+    if show:
+        show_histories(histories)
+
+
+def _find(source: str, out: Path) -> Path:
+    path = Path(source)
+    with suppress(OSError):  # what is too long for a file's name names none
+        if path.exists():
+            return path
+    if source == HISTORY:
+        path = _newest(out) / HISTORY
+        typer.echo(f"There is no {HISTORY} in this folder: this is the newest, {path}", err=True)
+        return path
+    # A CSV file that is not there is no run's name: let the reader say so.
+    return path if path.suffix == ".csv" else resolve_run(source, out)
+
+
+def _newest(out: Path) -> Path:
+    run = newest(out, HISTORY)
+    if run is None:
+        raise CnnzooError(f"there is no history in {out} yet. Make one with `cnnzoo train lenet`.")
+    return run

@@ -1,1 +1,150 @@
-"""."""
+"""``cnnzoo train``: its options are TrainConfig's fields, with their help, groups and defaults."""
+
+import inspect
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+
+from cnnzoo.cli import GroupedCommand, app
+from cnnzoo.cli.options import parse_options
+from cnnzoo.config import Augmentation, Setting, TrainConfig, field_types, read_yaml
+from cnnzoo.errors import CnnzooError, UsageError
+
+
+def _train(
+    model: Annotated[str | None, typer.Argument(help="Which network; `cnnzoo models` lists them.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file of settings; flags win over it.", rich_help_panel="Run")
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with this run: its folder, its name, or `last`. With more --epochs it is extended.",
+            rich_help_panel="Run",
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print the run's folder and nothing else.", rich_help_panel="Run")
+    ] = False,
+    **flags: Any,  # noqa: ANN401
+) -> None:
+    """Train a network, and save its weights, history and curves in a run folder."""
+    from cnnzoo.console import QuietScreen, Screen, print_result
+    from cnnzoo.trainer import InterruptedRunError, train
+
+    given = {name: value for name, value in {"model": model, **flags}.items() if value is not None}
+    run = None
+    base: dict[str, Any] = {}
+    if resume is not None:
+        from cnnzoo.runs import resolve_run
+
+        if config is not None:
+            raise UsageError("--resume keeps the run's own settings. Leave --config out.")
+        run = resolve_run(resume, Path(given.get("out", "runs")))
+        if not (run / "last.pt").is_file():
+            raise CnnzooError(f"{run} has no last.pt to go on from. Train anew: cnnzoo train MODEL")
+        base = read_yaml(run / "config.yaml")
+    elif config is not None:
+        base = read_yaml(config)
+    if "model_options" in given:
+        own = base.get("model_options") if isinstance(base.get("model_options"), dict) else {}
+        given["model_options"] = {**(own or {}), **parse_options(given["model_options"])}
+    settings = TrainConfig.from_dict({**base, **given}, source=str(config or "the settings"))
+
+    screen = QuietScreen() if quiet else Screen()
+    try:
+        result = train(settings, resume=run, reporter=screen)
+    except InterruptedRunError as interruption:
+        _draw(interruption.run)
+        raise
+    finally:
+        screen.close()
+    if result.epochs_trained:
+        _draw(result.run)
+    if quiet:
+        typer.echo(result.run)
+    else:
+        print_result(result)
+
+
+def _draw(run: Path) -> None:
+    """Draw the run's history; that it cannot be drawn must not look as if training had failed."""
+    from cnnzoo.console import print_warning
+    from cnnzoo.history import read_history
+    from cnnzoo.plots import plot_histories, save_figure
+
+    if (run / "history.csv").is_file():
+        try:
+            save_figure(plot_histories([read_history(run / "history.csv")]), run / "history.png")
+        except CnnzooError as error:
+            print_warning(f"no picture of the run: {error}")
+
+
+def _option(name: str, annotation: Any) -> inspect.Parameter:  # noqa: ANN401
+    """Return a setting as an option of the command; its value stays text, TrainConfig checks it."""
+    bare, setting = (
+        get_args(annotation)[0],
+        next(m for m in annotation.__metadata__ if isinstance(m, Setting)),
+    )
+    default = TrainConfig.__dataclass_fields__[name].default
+    flag = f"--{name.replace('_', '-')}"
+    options: dict[str, Any] = {"help": setting.help, "rich_help_panel": setting.group}
+    if bare is bool:
+        kind: Any = bool | None
+        flags = (f"{flag}/--no-{name}",)
+    else:
+        repeatable = get_origin(bare) is dict or bare == tuple[str, ...]
+        kind = list[str] | None if repeatable else str | None
+        flags = setting.flags or (flag,)
+        options["metavar"] = _metavar(bare)
+        if isinstance(default, str | int | float | Path):
+            options["help"] += f" [{default}]"
+        choices = _choices(bare)
+        if choices:
+            options["autocompletion"] = lambda: list(choices)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind, typer.Option(*flags, **options)],
+    )
+
+
+def _choices(bare: Any) -> tuple[str, ...]:  # noqa: ANN401
+    return get_args(bare) if get_origin(bare) is Literal else ()
+
+
+def _metavar(bare: Any) -> str:  # noqa: ANN401
+    if choices := _choices(bare):
+        return "|".join(choices)
+    if get_origin(bare) in (Union, UnionType):
+        bare = get_args(bare)[0]
+    if get_origin(bare) is Annotated:
+        bare = get_args(bare)[0]
+    words: dict[Any, str] = {
+        int: "N",
+        float: "X",
+        Path: "PATH",
+        tuple[str, ...]: "MODULE",
+        tuple[Augmentation, ...]: "NAMES",
+    }
+    return words.get(bare, "NAME=VALUE" if get_origin(bare) is dict else "NAME")
+
+
+def _with_settings(command: Any) -> Any:  # noqa: ANN401
+    """Give the command an option for each setting in place of ``**flags``."""
+    own = [
+        p
+        for p in inspect.signature(command).parameters.values()
+        if p.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    settings = [_option(name, annotation) for name, annotation in field_types().items() if name != "model"]
+    command.__signature__ = inspect.Signature([*own, *settings])
+    command.__annotations__ = {p.name: p.annotation for p in command.__signature__.parameters.values()}
+    return command
+
+
+app.command("train", cls=GroupedCommand)(_with_settings(_train))

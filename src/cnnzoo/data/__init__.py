@@ -1,1 +1,111 @@
 """Images and labels: what datasets there are, where they lie, and how they become batches."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cnnzoo.data.batches import Resident, Source, Streamed, generator
+from cnnzoo.data.datasets import get_dataset_spec
+from cnnzoo.data.folders import decode_all, open_folder
+from cnnzoo.data.sources import Progress, load_arrays
+from cnnzoo.errors import CnnzooError, UsageError
+
+FOLDER = "folder:"
+
+MAX_RESIDENT_BYTES = 1 << 30
+"""Images of a folder that fit into this, cut to the net's size, stay in memory; larger sets are streamed."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split of a dataset.
+
+    Attributes:
+        name: As a person types it.
+        classes: Their names, in the order of the labels.
+        channels: Of its images.
+        source: The images and labels.
+        location: The folder that they came from.
+        sha256: Of the images and labels, or of a folder's paths and sizes.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    channels: int
+    source: Source
+    location: Path
+    sha256: str
+
+
+def load_dataset(
+    name: str,
+    split: str,
+    *,
+    image_size: int,
+    data_dir: Path | None = None,
+    workers: int = 0,
+    progress: Progress = lambda *_: None,
+) -> Dataset | None:
+    """Load one split of a dataset.
+
+    Args:
+        name: A registered dataset, or ``folder:PATH``.
+        split: ``train``, ``test``, or ``val`` for images that the dataset itself sets aside.
+        image_size: Pixels a side that image files are cut to as they are read.
+        data_dir: Where named datasets lie.
+        workers: Processes that decode image files, where they are too many for memory.
+        progress: Told about downloads and reading.
+
+    Returns:
+        None for ``val`` where the dataset sets no images aside for it.
+
+    Raises:
+        CnnzooError: It cannot be had, or has a fault; the message says what to do.
+    """
+    if not name.startswith(FOLDER):
+        spec = get_dataset_spec(name)
+        if split == "val":
+            return None
+        arrays = load_arrays(spec, split, data_dir, progress)
+        labels = torch.from_numpy(arrays.labels)
+        if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= len(spec.classes):
+            raise CnnzooError(
+                f"{arrays.location} has no labels, or some outside 0 to {len(spec.classes) - 1}."
+            )
+        source: Source = Resident(torch.from_numpy(arrays.images), labels)
+        return Dataset(name, spec.classes, spec.channels, source, arrays.location, arrays.sha256)
+
+    root = name.removeprefix(FOLDER)
+    if not root:
+        raise UsageError("folder: lacks its path. Write it as in --dataset folder:my_images.")
+    folder = open_folder(Path(root).expanduser(), split)
+    if folder is None:
+        return None
+    labels = torch.tensor(folder.labels)
+    if len(labels) * folder.channels * image_size**2 <= MAX_RESIDENT_BYTES:
+        source = Resident(torch.from_numpy(decode_all(folder, image_size, progress)), labels)
+    else:
+        source = Streamed(folder.files, labels, folder.channels, image_size, workers)
+    return Dataset(name, folder.classes, folder.channels, source, folder.root, folder.sha256)
+
+
+def split_validation(source: Source, share: float, seed: int) -> tuple[Source, Source]:
+    """Split the training images at random into those to train on and those to validate on.
+
+    Raises:
+        CnnzooError: There are too few images for it.
+    """
+    num = len(source.labels)
+    num_train = round((1 - share) * num)
+    if not 1 <= num_train < num:
+        raise CnnzooError(
+            f"{num} images are too few for a validation share of {share:g}. Change --val-split."
+        )
+    order = torch.randperm(num, generator=generator("split", seed))
+    return source.subset(order[:num_train]), source.subset(order[num_train:])
+
+
+def limit(source: Source, num_images: int | None) -> Source:
+    """Return the first ``num_images`` of a source; all of them for None."""
+    return source if num_images is None else source.subset(torch.arange(min(num_images, len(source.labels))))

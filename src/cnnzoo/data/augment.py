@@ -22,7 +22,12 @@ class Augmentation:
     """
 
     def __init__(
-        self, names: Sequence[str], num_images: int, image_size: int, generator: torch.Generator, device: torch.device
+        self,
+        names: Sequence[str],
+        num_images: int,
+        image_size: int,
+        generator: torch.Generator,
+        device: torch.device,
     ) -> None:
         # Both are always drawn, so that adding a crop leaves the flips as they were.
         flips = torch.rand(num_images, generator=generator) < 0.5

@@ -1,6 +1,7 @@
 """Epochs of (images, labels) batches on the device: from memory, or streamed from files."""
 
 import hashlib
+import math
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from cnnzoo.data.folders import decode_image
 class Source(Protocol):
     """Labelled uint8 images, wherever they are kept."""
 
-    labels: Tensor  # int64 (N,)
+    @property
+    def labels(self) -> Tensor:
+        """Int64 ``(N,)``."""
 
     def subset(self, indices: Tensor) -> "Source":
         """Return the images at ``indices``."""
@@ -110,7 +113,10 @@ class Preprocessing:
         """Return uint8 images ``(N, C, H, W)`` as float32 ``(N, C, image_size, image_size)``."""
         pixels = images.float()
         if self.mean:
-            mean, std = (torch.tensor(v, device=images.device).mul_(255).view(1, -1, 1, 1) for v in (self.mean, self.std))
+            mean, std = (
+                torch.tensor(v, device=images.device).mul_(255).view(1, -1, 1, 1)
+                for v in (self.mean, self.std)
+            )
             pixels = pixels.sub_(mean).div_(std)
         else:
             pixels = pixels.div_(255)
@@ -161,17 +167,23 @@ class Batches:
 
     def __len__(self) -> int:
         """Return the batches an epoch."""
-        return -(-self.num_images // self.batch_size)
+        return math.ceil(self.num_images / self.batch_size)
 
-    def epoch(self, epoch: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of an epoch: images float32 ``(N, C, H, W)``, labels int64 ``(N,)``."""
+    def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch: images float32 ``(N, C, H, W)``, labels int64 ``(N,)``.
+
+        Args:
+            epoch: Which one, from 1.
+            start: Batches to leave out at its beginning, because a run had done them when it was stopped.
+        """
         order = torch.arange(self.num_images)
         change = None
         if self.seed is not None:
             order = torch.randperm(self.num_images, generator=generator("order", self.seed, epoch))
-        chunks = order.split(self.batch_size)
-        position = 0
-        for images, labels in self.source.batches(chunks, self.device):
+        chunks = order.split(self.batch_size)[start:]
+        position = start * self.batch_size
+        for pixels, labels in self.source.batches(chunks, self.device):
+            images = pixels
             if self.augment and self.seed is not None:
                 change = change or Augmentation(
                     self.augment,

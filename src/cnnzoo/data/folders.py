@@ -1,13 +1,12 @@
 """Trees of class folders: which images there are, and one image as the net will see it."""
 
 import hashlib
-import io
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -71,12 +70,16 @@ def open_folder(root: Path, split: str) -> Folder | None:
             or train and test folders with different classes.
     """
     if not root.is_dir():
-        raise CnnzooError(f"there is no folder {root}. Give one that holds a folder of images for each class.")
+        raise CnnzooError(
+            f"there is no folder {root}. Give one that holds a folder of images for each class."
+        )
     parts = {part: root / part for part in ("train", "val", "test") if (root / part).is_dir()}
     if "train" not in parts:
         return None if split == "val" else _cut(root, split)
     if len(parts) == 1:
-        raise CnnzooError(f"{root} has train/ but neither test/ nor val/. Add one, or name {root / 'train'} itself.")
+        raise CnnzooError(
+            f"{root} has train/ but neither test/ nor val/. Add one, or name {root / 'train'} itself."
+        )
     if "test" not in parts:
         parts["test"] = parts.pop("val")
     classes = _classes(parts["train"])
@@ -103,7 +106,11 @@ def _cut(root: Path, split: str) -> Folder:
         cut = round(len(members) * TEST_SHARE)
         chosen += [(file, label) for file in (members[:cut] if split == "test" else members[cut:])]
     return Folder(
-        root, classes, tuple(file for file, _ in chosen), tuple(label for _, label in chosen), _channels(files)
+        root,
+        classes,
+        tuple(file for file, _ in chosen),
+        tuple(label for _, label in chosen),
+        _channels(files),
     )
 
 
@@ -111,7 +118,9 @@ def _classes(folder: Path) -> tuple[str, ...]:
     classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
     if len(classes) < 2:
         what = f"one class only ({classes[0]})" if classes else "no class folders"
-        raise CnnzooError(f"{folder} has {what}. It needs a folder of images for each of two classes or more.")
+        raise CnnzooError(
+            f"{folder} has {what}. It needs a folder of images for each of two classes or more."
+        )
     return classes
 
 
@@ -139,7 +148,7 @@ def _channels(files: Sequence[Path]) -> int:
         return 1 if all(pool.map(is_grey, files)) else 3
 
 
-def _open(file: Path, stream: io.BufferedIOBase | io.BufferedReader) -> "Image":
+def _open(file: Path, stream: BinaryIO) -> "Image":
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -149,7 +158,9 @@ def _open(file: Path, stream: io.BufferedIOBase | io.BufferedReader) -> "Image":
         except Exception as error:
             raise _broken(file, error) from error
     if image.width * image.height > MAX_PIXELS:
-        raise CnnzooError(f"{file} would unpack to {image.width}×{image.height} pixels. Remove it or make it smaller.")
+        raise CnnzooError(
+            f"{file} would unpack to {image.width}×{image.height} pixels. Remove it or make it smaller."
+        )
     return image
 
 
@@ -180,7 +191,9 @@ def decode_image(file: Path, channels: int, image_size: int) -> "NDArray[np.uint
                 upright = Image.new("RGBA", upright.size, "white")
                 upright.alpha_composite(seen_through)
             square = ImageOps.fit(
-                upright.convert("L" if channels == 1 else "RGB"), (image_size, image_size), Image.Resampling.BILINEAR
+                upright.convert("L" if channels == 1 else "RGB"),
+                (image_size, image_size),
+                Image.Resampling.BILINEAR,
             )
         except Exception as error:
             raise _broken(file, error) from error

@@ -73,7 +73,9 @@ def load_arrays(spec: DatasetSpec, split: str, data_dir: Path | None, progress: 
             raise DatasetUnavailableError(" ".join([*damaged, str(error)])) from error
         found, damaged = _find(spec, split, data_dir)
     if found is None:
-        raise CnnzooError(" ".join(damaged) or f"{spec.title} is missing from the package. Install cnnzoo again.")
+        raise CnnzooError(
+            " ".join(damaged) or f"{spec.title} is missing from the package. Install cnnzoo again."
+        )
     return found
 
 
@@ -88,7 +90,8 @@ def verify(spec: DatasetSpec, data_dir: Path | None) -> list[Arrays]:
         found, damaged = _find(spec, split, data_dir or default_data_dir())
         if found is None:
             raise CnnzooError(
-                " ".join(damaged) or f"{spec.name} is not on this machine. Get it: cnnzoo data fetch {spec.name}"
+                " ".join(damaged)
+                or f"{spec.name} is not on this machine. Get it: cnnzoo data fetch {spec.name}"
             )
         splits.append(found)
     return splits
@@ -125,7 +128,11 @@ def _files(spec: DatasetSpec, split: str, folder: Path) -> list[Path]:
     if spec.name == "cifar10":
         import torchvision
 
-        batches = torchvision.datasets.CIFAR10.train_list if split == "train" else torchvision.datasets.CIFAR10.test_list
+        batches = (
+            torchvision.datasets.CIFAR10.train_list
+            if split == "train"
+            else torchvision.datasets.CIFAR10.test_list
+        )
         names = [name for name, _ in batches] + (["batches.meta"] if split == "test" else [])
         base = folder / torchvision.datasets.CIFAR10.base_folder
         return [base / name for name in names if (base / name).is_file()]
@@ -135,7 +142,7 @@ def _files(spec: DatasetSpec, split: str, folder: Path) -> list[Path]:
 
 def _find(spec: DatasetSpec, split: str, data_dir: Path) -> tuple[Arrays | None, list[str]]:
     """Return the first whole copy of a split, and what is wrong with the copies before it."""
-    damaged = []
+    damaged: list[str] = []
     for folder in _folders(spec, data_dir):
         try:
             if spec.name == "cifar10":
@@ -170,7 +177,9 @@ def _check(spec: DatasetSpec, name: str, path: Path, content: bytes) -> None:
     if name in spec.sha256:
         genuine = actual == spec.sha256[name]
     elif spec.torchvision and path.suffix == ".gz":
-        genuine = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == _downloads(spec)[path.name]
+        genuine = (
+            hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == _downloads(spec)[path.name]
+        )
     else:
         genuine = all(actual != other.sha256.get(name) for other in DATASETS.values())
     if not genuine:
@@ -184,7 +193,9 @@ def _unpack(path: Path) -> bytes:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
     except (OSError, EOFError, zlib.error) as error:
-        raise _DamagedError(f"{path} cannot be read ({one_line(error)}). Remove it and fetch it again.") from error
+        raise _DamagedError(
+            f"{path} cannot be read ({one_line(error)}). Remove it and fetch it again."
+        ) from error
 
 
 def read_idx(path: Path) -> "NDArray[np.uint8]":
@@ -247,7 +258,11 @@ def _addresses(spec: DatasetSpec, file: str) -> list[str]:
     import torchvision
 
     source = getattr(torchvision.datasets, spec.torchvision)
-    return [source.url] if spec.name == "cifar10" else [f"{mirror.rstrip('/')}/{file}" for mirror in source.mirrors]
+    return (
+        [source.url]
+        if spec.name == "cifar10"
+        else [f"{mirror.rstrip('/')}/{file}" for mirror in source.mirrors]
+    )
 
 
 def fetch(spec: DatasetSpec, data_dir: Path, progress: Progress) -> Path:
@@ -267,7 +282,9 @@ def fetch(spec: DatasetSpec, data_dir: Path, progress: Progress) -> Path:
                 with tarfile.open(target) as archive:
                     archive.extractall(folder, filter="data")  # refuses `../`, absolute paths and links out
     except (OSError, tarfile.TarError) as error:
-        raise CnnzooError(f"cannot write {folder} ({one_line(error)}). Choose another with --data-dir.") from error
+        raise CnnzooError(
+            f"cannot write {folder} ({one_line(error)}). Choose another with --data-dir."
+        ) from error
     return folder
 
 
@@ -281,8 +298,8 @@ def _download(spec: DatasetSpec, file: str, md5: str, target: Path, progress: Pr
     for address in _addresses(spec, file):
         for _ in range(2):  # a damaged download is tried once more
             try:
-                request = urllib.request.Request(address, headers={"User-Agent": "cnnzoo"})  # noqa: S310
-                with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, part.open("wb") as out:  # noqa: S310
+                request = urllib.request.Request(address, headers={"User-Agent": "cnnzoo"})
+                with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, part.open("wb") as out:
                     total = int(answer.headers.get("Content-Length") or 0)
                     done = 0
                     while chunk := answer.read(1 << 16):

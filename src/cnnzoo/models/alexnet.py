@@ -10,7 +10,7 @@ from cnnzoo.models.registry import feature_size, register_model
 
 
 def _response_norm() -> nn.Module:
-    """Local response normalisation with the paper's constants: k = 2, n = 5, α = 1e-4, β = 0.75 (section 3.3).
+    """Local response normalisation with the paper's k = 2, n = 5, α = 1e-4, β = 0.75 (section 3.3).
 
     The paper divides by (k + α Σ a²)^β. PyTorch divides its alpha by n first, hence α·n here.
     """

@@ -1,7 +1,7 @@
 """The registry of models: what a name builds, and what the model says of itself."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from cnnzoo.config import Count
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
-from cnnzoo.validation import check, describe
+from cnnzoo.validation import check
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
@@ -49,14 +50,26 @@ class ModelSpec:
 
     @property
     def options(self) -> dict[str, inspect.Parameter]:
-        """The builder's own typed keywords, by name."""
-        parameters = inspect.signature(self.build, eval_str=True).parameters
-        return {name: p for name, p in parameters.items() if name not in _STRUCTURE}
+        """The builder's own keywords, by name; one without a type takes values like its default."""
+        options = {}
+        for name, p in inspect.signature(self.build, eval_str=True).parameters.items():
+            if name in _STRUCTURE or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                continue
+            guess = Any if p.default is p.empty or p.default is None else type(p.default)
+            options[name] = p.replace(annotation=guess) if p.annotation is p.empty else p
+        return options
 
-    def describe_options(self) -> str:
-        """Return the options on one line: name, what fits, default."""
-        listed = [f"{n} ({describe(p.annotation)}; {p.default})" for n, p in self.options.items()]
-        return ", ".join(listed) or "none"
+    def check_options(self, options: Mapping[str, object]) -> dict[str, Any]:
+        """Return options as the builder takes them: ``{"dropout": "0.3"}`` becomes ``{"dropout": 0.3}``.
+
+        Raises:
+            UsageError: An option that the model does not have, or a value that does not fit it.
+        """
+        known = self.options
+        for option in options:
+            if option not in known:
+                raise unknown(f"option of {self.name}:", option, known)
+        return {o: check(f"{self.name}'s {o}", known[o].annotation, value) for o, value in options.items()}
 
 
 _specs: dict[str, ModelSpec] = {}
@@ -79,7 +92,8 @@ def register_model(
         known = _specs.get(name)
         if known is not None:
             raise CnnzooError(
-                f"model name {name!r} is taken by {known.build.__module__}. Register yours under another name."
+                f"model name {name!r} is taken by {known.build.__module__}. "
+                "Register yours under another name."
             )
         _specs[name] = ModelSpec(name, build, paper, year, image_size, in_channels, num_classes)
         return build
@@ -129,6 +143,12 @@ def list_models() -> list[str]:
     return sorted(_specs)
 
 
+def broken_packages() -> dict[str, str]:
+    """Return the installed packages whose models could not be imported, and why."""
+    _load_entry_points()
+    return dict(_broken)
+
+
 def get_spec(name: str) -> ModelSpec:
     """Return what model ``name`` says of itself.
 
@@ -163,22 +183,17 @@ def create_model(
         UsageError: No such model or option, or a value that does not fit.
     """
     spec = get_spec(name)
-    known = spec.options
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of {name}:", option, known)
-    arguments = {
-        option: check(f"{name}'s {option}", known[option].annotation, value) for option, value in options.items()
-    }
-    arguments["num_classes"] = num_classes or spec.num_classes
-    arguments["in_channels"] = in_channels or spec.in_channels
-    if spec.takes_image_size:
-        arguments["image_size"] = image_size or spec.image_size
-    elif image_size not in (None, spec.image_size):
-        raise UsageError(f"{name} takes images of {spec.image_size}×{spec.image_size} only. Leave the size out.")
+    arguments = spec.check_options(options)
+    structure = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
+    for key, value in structure.items():
+        arguments[key] = getattr(spec, key) if value is None else check(key, Count, value)
+    if not spec.takes_image_size and arguments.pop("image_size") != spec.image_size:
+        raise UsageError(
+            f"{name} takes images of {spec.image_size}×{spec.image_size} only. Leave the size out."
+        )
     try:
         return spec.build(**arguments)
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # refused by the builder, or by torch's layers
         raise UsageError(f"cannot build {name}: {one_line(error)}.") from error
 
 
@@ -191,16 +206,26 @@ def feature_size(features: nn.Sequential, image_size: int) -> int:
 
     def after(size: int) -> int:
         for layer in features:
-            if hasattr(layer, "kernel_size"):
-                kernel, stride, padding = (
-                    v if isinstance(v, int) else v[0] for v in (layer.kernel_size, layer.stride, layer.padding)
+            if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+                kernel, stride, padding, dilation = (
+                    value if isinstance(value, int) else int(value[0])
+                    for value in (
+                        layer.kernel_size,
+                        layer.stride,
+                        layer.padding,
+                        getattr(layer, "dilation", 1),
+                    )
                 )
-                size = (size + 2 * padding - kernel) // stride + 1
+                size = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
                 if size < 1:
                     return 0
         return size
 
-    if (size := after(image_size)) < 1:
-        smallest = next(s for s in range(image_size + 1, 4096) if after(s) >= 1)
-        raise ValueError(f"images of {image_size}×{image_size} are too small, it needs at least {smallest}×{smallest}")
-    return size
+    if (side := after(image_size)) < 1:
+        smallest = image_size + 1
+        while after(smallest) < 1:
+            smallest += 1
+        raise ValueError(
+            f"images of {image_size}×{image_size} are too small, it needs at least {smallest}×{smallest}"
+        )
+    return side

@@ -1,0 +1,170 @@
+"""Checkpoints: one file that is written whole or not at all, and verified before anything in it is read.
+
+The file is torch's own zip (``torch.load(path, weights_only=True)`` opens it) with the SHA-256 of the whole
+in the zip's comment, at its very end.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import torch
+from torch import Tensor, nn
+
+from cnnzoo.data.batches import Preprocessing
+from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.files import replacing
+from cnnzoo.models.registry import create_model
+
+FORMAT = 1
+"""Version of what is in the file; a newer one is refused."""
+
+_MAGIC = b"cnnzoo sha256 "
+_COMMENT_BYTES = len(_MAGIC) + 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model with all that evaluation needs, and, in ``last.pt``, all that training needs to go on.
+
+    Attributes:
+        model: Its registered name.
+        model_options: What it was built with.
+        num_classes: Outputs.
+        in_channels: Channels of its images.
+        image_size: Pixels a side.
+        mean: What was subtracted from pixels in [0, 1], per channel; empty for nothing.
+        std: What they were divided by; likewise.
+        dataset: The dataset that was really used.
+        data_sha256: Its checksum.
+        classes: Names of the classes.
+        config: The run's settings, as ``TrainConfig.to_dict`` gives them.
+        epoch: Epochs finished when it was saved, from 1.
+        metrics: That epoch's row of the history.
+        state_dict: The weights.
+        training: Optimizer, random states, history and position; empty in ``best.pt``.
+    """
+
+    model: str
+    model_options: dict[str, Any]
+    num_classes: int
+    in_channels: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dataset: str
+    data_sha256: str
+    classes: tuple[str, ...]
+    config: dict[str, Any]
+    epoch: int
+    metrics: dict[str, float]
+    state_dict: dict[str, Tensor]
+    training: dict[str, Any]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What makes images what this model was trained on."""
+        return Preprocessing(self.image_size, self.mean, self.std)
+
+    def build_model(self) -> nn.Module:
+        """Return the model with its weights, on the CPU.
+
+        Raises:
+            CnnzooError: The weights do not fit the model as cnnzoo builds it.
+        """
+        model = create_model(
+            self.model,
+            num_classes=self.num_classes,
+            in_channels=self.in_channels,
+            image_size=self.image_size,
+            **self.model_options,
+        )
+        try:
+            model.load_state_dict(self.state_dict)
+        except RuntimeError as error:
+            raise CnnzooError(
+                f"the checkpoint's weights do not fit {self.model} as it is built here: {one_line(error)}."
+            ) from error
+        return model
+
+
+class _HashingFile:
+    """What torch.save writes to: passes bytes on and keeps their checksum and number."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint so that ``path`` holds the old file or the new one, whole, at every moment.
+
+    Raises:
+        CnnzooError: The disk is full or not writable; ``path`` is as it was.
+    """
+    values = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}
+    try:
+        with replacing(path) as file:
+            hashing = _HashingFile(file)
+            torch.save({"format": FORMAT, **values}, cast(BinaryIO, hashing))
+            comment = _MAGIC + hashing.sha256.hexdigest().encode()
+            file.seek(-2, os.SEEK_END)  # the last two bytes of a zip say how long its comment is
+            file.write(len(comment).to_bytes(2, "little") + comment)
+    except RuntimeError as error:  # torch's own writer, when a write of its failed
+        raise CnnzooError(f"cannot write {path}: {one_line(error)}. Make room there, then resume.") from error
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint onto the CPU. Nothing in it runs, and every bit of it is verified first.
+
+    Raises:
+        CnnzooError: There is none, it is damaged or foreign, or a newer cnnzoo wrote it.
+    """
+    path = Path(path)
+    try:
+        _verify(path)
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CnnzooError(
+            f"cannot read the checkpoint {path} ({one_line(error)}). Check the path."
+        ) from error
+    except CnnzooError:
+        raise
+    except Exception as error:
+        raise CnnzooError(f"{path} is not a checkpoint that cnnzoo can read safely.") from error
+    if not isinstance(values, Mapping) or not isinstance(values.get("format"), int):
+        raise CnnzooError(f"{path} is not a checkpoint of cnnzoo.")
+    if values["format"] > FORMAT:
+        raise CnnzooError(
+            f"{path} has checkpoint format {values['format']}, this cnnzoo reads up to {FORMAT}. Upgrade cnnzoo."
+        )
+    try:
+        return Checkpoint(**{f.name: values[f.name] for f in fields(Checkpoint)})
+    except KeyError as error:
+        raise CnnzooError(f"{path} is not a whole checkpoint of cnnzoo: it lacks {error}.") from error
+
+
+def _verify(path: Path) -> None:
+    size = path.stat().st_size
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        remaining = size - _COMMENT_BYTES - 2
+        while remaining > 0 and (chunk := file.read(min(remaining, 1 << 20))):
+            digest.update(chunk)
+            remaining -= len(chunk)
+        tail = file.read()
+    digest.update(b"\0\0")  # the comment's length, as it was before there was a comment
+    if tail != _COMMENT_BYTES.to_bytes(2, "little") + _MAGIC + digest.hexdigest().encode():
+        raise CnnzooError(
+            f"{path} is corrupt or not a checkpoint of cnnzoo. Use another, such as best.pt or last.pt."
+        )

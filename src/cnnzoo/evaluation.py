@@ -1,0 +1,158 @@
+"""Evaluate a checkpoint on images that it was not trained on."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cnnzoo.checkpoint import load_checkpoint
+from cnnzoo.config import TrainConfig
+from cnnzoo.data import load_dataset
+from cnnzoo.data.batches import Batches
+from cnnzoo.device import cpu_count, pick_device, pick_precision
+from cnnzoo.engine import evaluate as run_evaluation
+from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.files import replacing
+from cnnzoo.metrics import ClassMetrics, confusion_matrix, per_class, wilson_interval
+from cnnzoo.models.registry import import_models
+from cnnzoo.trainer import Reporter, Silent, evaluation_batch_size, load_training_data
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """How well a checkpoint does.
+
+    Attributes:
+        checkpoint: The file.
+        model: Its registered name.
+        epoch: Epoch that it is from.
+        dataset: What it was evaluated on.
+        split: ``test`` or ``val``.
+        num_images: Images in it.
+        accuracy: Share of them told right.
+        accuracy_low: Lower end of the 95% interval (Wilson).
+        accuracy_high: Upper end.
+        loss: Mean cross-entropy per image, in nats.
+        images_per_second: Preprocessing and forward pass.
+        device: Where.
+        precision: How.
+        data_sha256: Checksum of the images.
+        classes: Figures for each class.
+    """
+
+    checkpoint: str
+    model: str
+    epoch: int
+    dataset: str
+    split: str
+    num_images: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    loss: float
+    images_per_second: float
+    device: str
+    precision: str
+    data_sha256: str
+    classes: list[ClassMetrics]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as eval.json holds them."""
+        return asdict(self)
+
+
+def evaluate(
+    checkpoint: Path,
+    *,
+    dataset: str | None = None,
+    split: str = "test",
+    batch_size: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    data_dir: Path | None = None,
+    imports: tuple[str, ...] = (),
+    reporter: Reporter | None = None,
+) -> EvaluationResult:
+    """Evaluate a checkpoint, with the preprocessing that it carries, and write ``eval.json`` beside it.
+
+    Args:
+        checkpoint: A ``best.pt`` or ``last.pt``.
+        dataset: Another dataset than the one it was trained on; it must have the same classes and channels.
+        split: ``test``, or ``val`` for the very images that were kept from its training.
+        batch_size: Images at once; by default what memory allows.
+        device: As for training.
+        precision: As for training.
+        data_dir: Where named datasets lie; by default where the run found them.
+        imports: Modules that register models.
+        reporter: Told of progress.
+
+    Raises:
+        CnnzooError: The checkpoint or the dataset cannot be used; the message says why.
+    """
+    reporter = reporter or Silent()
+    import_models(imports)
+    saved = load_checkpoint(checkpoint)
+    config = TrainConfig.from_dict(saved.config, source=str(checkpoint))
+    config = config.replace(data_dir=data_dir or config.data_dir, dataset=dataset or saved.dataset)
+    place, number_format = pick_device(device), pick_precision(precision, pick_device(device))
+    model = saved.build_model().to(place)
+
+    if split == "val":
+        if dataset not in (None, saved.dataset):
+            raise UsageError("--split val is for the dataset of the training run. Leave --dataset out.")
+        _, images, _, source = load_training_data(config, saved.image_size, reporter)
+    else:
+        test = load_dataset(
+            config.dataset or saved.dataset,
+            "test",
+            image_size=saved.image_size,
+            data_dir=config.data_dir,
+            workers=cpu_count() if config.workers is None else config.workers,
+            progress=reporter.progress,
+        )
+        assert test is not None  # only validation images may be missing
+        images, source = test, test.source
+    if (len(images.classes), images.channels) != (saved.num_classes, saved.in_channels):
+        raise CnnzooError(
+            f"{images.name} has {len(images.classes)} classes and {images.channels} channel(s), "
+            f"{checkpoint} was trained for {saved.num_classes} and {saved.in_channels}. Choose another --dataset."
+        )
+
+    batches = Batches(
+        source, saved.preprocessing, batch_size or evaluation_batch_size(1, saved.image_size), place
+    )
+    started = time.perf_counter()
+    outcome = run_evaluation(
+        model,
+        batches.epoch(),
+        device=place,
+        precision=number_format,
+        on_step=lambda totals: reporter.step(saved.epoch, split, len(batches), totals),
+    )
+    seconds = time.perf_counter() - started
+
+    num = len(outcome.labels)
+    low, high = wilson_interval(round(outcome.accuracy * num), num)
+    result = EvaluationResult(
+        checkpoint=str(checkpoint),
+        model=saved.model,
+        epoch=saved.epoch,
+        dataset=images.name,
+        split=split,
+        num_images=num,
+        accuracy=outcome.accuracy,
+        accuracy_low=low,
+        accuracy_high=high,
+        loss=outcome.loss,
+        images_per_second=num / seconds,
+        device=str(place),
+        precision=number_format.name,
+        data_sha256=images.sha256,
+        classes=per_class(
+            confusion_matrix(outcome.predictions, outcome.labels, saved.num_classes), images.classes
+        ),
+    )
+    with replacing(checkpoint.with_name("eval.json")) as file:
+        file.write((json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
+    return result

@@ -1,0 +1,94 @@
+"""Run folders: make one, find the one that is meant."""
+
+import re
+from pathlib import Path
+
+from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
+from cnnzoo.files import replacing
+
+
+def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
+    """Make a new run folder under ``out``: ``name``, or ``prefix`` with the next free number.
+
+    Raises:
+        UsageError: A run of that name exists already.
+        CnnzooError: The folder cannot be made or written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if name is not None:
+            run = out / name
+            if _is_folder(run) and any(run.iterdir()):
+                raise UsageError(
+                    f"{run} holds a run already. Go on with it by `--resume {run}`, or choose another --name."
+                )
+            run.mkdir(parents=True, exist_ok=True)
+        else:
+            taken = [int(n) for r in out.iterdir() if (n := r.name.removeprefix(f"{prefix}-")).isdecimal()]
+            run = out / f"{prefix}-{max(taken, default=0) + 1}"
+            run.mkdir()  # fails where another process was quicker, rather than share a folder
+        with replacing(run / "config.yaml"):
+            pass  # a run that cannot be saved should fail now and not after an epoch
+    except OSError as error:
+        raise CnnzooError(
+            f"cannot write into {out}: {one_line(error)}. Choose another folder with --out."
+        ) from error
+    return run
+
+
+def newest(out: Path, file: str) -> Path | None:
+    """Return the run folder under ``out`` whose ``file`` was written last, None if there is none.
+
+    Of files written at the same moment, the run with the higher number counts as the newer.
+    """
+    return max(
+        (run for run in _runs(out) if (run / file).is_file()),
+        key=lambda run: ((run / file).stat().st_mtime_ns, _natural(run.name)),
+        default=None,
+    )
+
+
+def resolve_run(run: str, out: Path) -> Path:
+    """Return the folder that ``run`` means.
+
+    Args:
+        run: A path to a run's folder, its name under ``out``, or ``last`` for the newest.
+        out: The folder that holds the runs.
+
+    Raises:
+        CnnzooError: There is no run yet.
+        UsageError: No run is called so; the nearest name is told.
+    """
+    for folder in (Path(run), out / run):
+        if run and _is_folder(folder):
+            return folder
+    runs = _runs(out)
+    if not runs:
+        raise CnnzooError(f"there is no run {run!r}, and none in {out}. Make one with `cnnzoo train lenet`.")
+    if run == "last":
+        found = [(latest, file) for file in ("history.csv", "last.pt") if (latest := newest(out, file))]
+        if found:
+            return max(found, key=lambda pair: (pair[0] / pair[1]).stat().st_mtime_ns)[0]
+        raise CnnzooError(f"no run in {out} has finished an epoch. Make one with `cnnzoo train lenet`.")
+    raise unknown("run", run, [folder.name for folder in runs])
+
+
+def _runs(out: Path) -> list[Path]:
+    if not _is_folder(out):
+        return []
+    try:
+        return [folder for folder in out.iterdir() if _is_folder(folder) and not folder.name.startswith(".")]
+    except OSError as error:
+        raise CnnzooError(f"cannot read {out}: {one_line(error)}. Name another folder of runs.") from error
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long for the file system, or a folder that may not be entered
+        return False
+
+
+def _natural(name: str) -> list[str | int]:
+    # lenet-10 comes after lenet-9: text and numbers take turns, so that like is compared with like.
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]

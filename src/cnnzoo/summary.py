@@ -1,0 +1,448 @@
+"""What a network is made of: every layer's shapes, parameters, multiply-adds, and how they come about.
+
+The rows are torchinfo's. They are taken from a copy of the model that has its structure but, unless a real
+device is named, none of its data: on PyTorch's meta device a pass computes shapes only.
+"""
+
+import copy
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+import torchinfo
+from torch import Tensor, nn
+from torchinfo.layer_info import LayerInfo
+from torchinfo.torchinfo import clear_cached_forward_pass
+
+from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.models.registry import ModelSpec, create_model, get_spec, list_models
+
+Sizes = tuple[int, ...]
+"""One number for each spatial direction, ``(height, width)`` for images; or the shape of a tensor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSummary:
+    """One layer, or one more use of it.
+
+    Attributes:
+        name: Where it is in the model, such as ``features.0``.
+        type: Its class.
+        kernel_size: Of a convolution or pooling, else None; likewise the next two. An adaptive pooling has
+            what it comes to with this input.
+        stride: Pixels from one window to the next.
+        padding: Pixels added on either side; ``"same"`` where the two sides differ.
+        input_size: Shape of what comes in, batch included.
+        output_size: Shape of what goes out, batch included.
+        parameters: Numbers that it learns. What an earlier row counted (a layer used twice, a shared weight)
+            counts 0 here, so that the rows add up to the model's parameters.
+        mult_adds: Multiply-adds for the batch; None for a block with parameters of its own.
+        receptive_field: Pixels of the image, a side, that one output depends on. A kernel k makes
+            r + (k − 1)·j of r. Padding counts as pixels. None where it is not known: behind branches that
+            join, and behind operations that are no layers.
+        jump: Pixels of the image from one output to the next: j, the product of the strides so far. None
+            where the field is, and where outputs have no neighbours any more.
+        parameter_arithmetic: How the parameters come about: ``(5·5·1 + 1)·6 = 156``.
+        output_arithmetic: How the output's side comes about: ``(28 + 2·2 − 5)/1 + 1 = 28``.
+    """
+
+    name: str
+    type: str
+    kernel_size: Sizes | None = None
+    stride: Sizes | None = None
+    padding: Sizes | Literal["same"] | None = None
+    input_size: Sizes = ()
+    output_size: Sizes = ()
+    parameters: int
+    mult_adds: int | None = None
+    receptive_field: Sizes | None = None
+    jump: Sizes | None = None
+    parameter_arithmetic: str | None = None
+    output_arithmetic: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Memory for the batch, in bytes, as torchinfo estimates it.
+
+    Attributes:
+        input: The images.
+        forward_backward: Outputs of the layers that have parameters, twice: values and gradients.
+        parameters: The weights, without their gradients and the optimizer's state.
+        total: The sum.
+    """
+
+    input: int
+    forward_backward: int
+    parameters: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSummary:
+    """A whole model.
+
+    Attributes:
+        type: Its class.
+        device: Where the pass ran; ``meta`` computes shapes only.
+        input_size: Shape of the images ``(N, C, H, W)``.
+        layers: In the order of the pass.
+        parameters: Of all layers, a shared one once.
+        trainable: Those of them that training changes.
+        mult_adds: Multiply-adds of one forward pass of the batch.
+        memory: For the batch.
+    """
+
+    type: str
+    device: str
+    input_size: Sizes
+    layers: tuple[LayerSummary, ...]
+    parameters: int
+    trainable: int
+    mult_adds: int
+    memory: Memory
+
+
+def summarize(
+    model: nn.Module, input_size: tuple[int, int, int, int], device: torch.device | str = "meta"
+) -> ModelSummary:
+    """Summarize a model for a batch of images.
+
+    The model stays as it is and where it is: the pass runs on a copy, in evaluation mode, without the hooks
+    that somebody put on the model. Torch's random state stays as it is too.
+
+    Multiply-adds are counted as torchinfo counts them: a convolution does each of its parameters, biases
+    included, once for each output position; any other layer once for each image. Activations and poolings
+    count nothing.
+
+    Args:
+        model: Takes images, and has no lazy layers left.
+        input_size: Shape of the images ``(N, C, H, W)``.
+        device: Where the pass runs. On ``meta`` it takes no memory, however large the batch; a model that
+            looks at values needs a real one.
+
+    Raises:
+        CnnzooError: The model cannot be copied, or cannot take such images.
+    """
+    device = torch.device(device)
+    forked = [] if device.type in ("cpu", "meta") else [device]
+    tracker = _FieldTracker()
+    try:
+        with (
+            torch.inference_mode(False),  # its tensors have no version for the tracker to look at
+            torch.random.fork_rng(forked, device_type=device.type if forked else None),
+        ):
+            twin = _copy(model, device)
+            dtype = next((p.dtype for p in twin.parameters() if p.is_floating_point()), torch.float32)
+            images = torch.rand(input_size, device=device).to(dtype)
+            tracker.follow(images, twin)
+            statistics = torchinfo.summary(twin, input_data=images, device=device, verbose=0)
+    except Exception as error:  # a model is anybody's code: it may fail in any way
+        cause = error.__cause__ or error  # torchinfo hides it behind "Failed to run torchinfo"
+        hint = " It needs values: name a device, such as cpu." if "meta" in str(cause) else ""
+        raise CnnzooError(
+            f"cannot run {type(model).__name__} on images of shape {'×'.join(map(str, input_size))}: "
+            f"{one_line(cause)}.{hint}"
+        ) from error
+    finally:
+        clear_cached_forward_pass()  # else torchinfo keeps the last copy of every class alive
+
+    parameters = list(model.parameters())
+    input_bytes = images.numel() * images.element_size()
+    parameter_bytes = sum(p.numel() * p.element_size() for p in parameters)
+    return ModelSummary(
+        type=type(model).__name__,
+        device=str(device),
+        input_size=tuple(input_size),
+        layers=_layers(twin, statistics.summary_list, tracker.fields),
+        parameters=sum(p.numel() for p in parameters),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        mult_adds=statistics.total_mult_adds,
+        memory=Memory(
+            input=input_bytes,
+            forward_backward=statistics.total_output_bytes,
+            parameters=parameter_bytes,
+            total=input_bytes + statistics.total_output_bytes + parameter_bytes,
+        ),
+    )
+
+
+def _copy(model: nn.Module, device: torch.device) -> nn.Module:
+    """Return a copy whose tensors are on ``device`` and which has none of the model's hooks."""
+    copies: dict[int, Any] = {}  # deepcopy takes from here what it would copy itself
+    for module in model.modules():
+        attributes = vars(module)
+        for value in (
+            *module.parameters(recurse=False),
+            *module.buffers(recurse=False),
+            *attributes.values(),
+        ):
+            if isinstance(value, Tensor):
+                moved = value.detach().to(device, copy=True)
+                is_parameter = isinstance(value, nn.Parameter)
+                copies[id(value)] = nn.Parameter(moved, value.requires_grad) if is_parameter else moved
+        for name, value in attributes.items():
+            if name.endswith("_hooks") and isinstance(value, dict):
+                copies[id(value)] = OrderedDict()
+    return copy.deepcopy(model, copies)
+
+
+def _layers(
+    model: nn.Module, rows: list[LayerInfo], fields: list["_Field | None"]
+) -> tuple[LayerSummary, ...]:
+    """Make the summary's rows: the layers that ran, and whatever else has parameters of its own."""
+    names = {id(module): name for name, module in model.named_modules()}
+    ran = [row.is_leaf_layer and row.executed for row in rows]
+    # Layers claim their parameters first; then each block, the inner before the outer, what is left in it.
+    claimed: set[int] = set()
+    parameters: dict[int, int] = {}
+    for index in sorted(range(len(rows)), key=lambda i: (not ran[i], i if ran[i] else -i)):
+        mine = {id(p): p.numel() for p in rows[index].module.parameters() if id(p) not in claimed}
+        claimed.update(mine)
+        parameters[index] = sum(mine.values())
+
+    layers = []
+    remaining = iter(fields)
+    for index, row in enumerate(rows):
+        name = names[id(row.module)] or row.class_name
+        if ran[index]:
+            layers.append(_layer(row, name, parameters[index], next(remaining)))
+        elif parameters[index]:
+            layers.append(LayerSummary(name=name, type=row.class_name, parameters=parameters[index]))
+    return tuple(layers)
+
+
+def _layer(row: LayerInfo, name: str, parameters: int, seen: "_Field | None") -> LayerSummary:
+    windows = _windows(row.module, row.input_size[2:], row.output_size[2:])
+    padding = tuple(w.padding // 2 for w in windows) or None
+    return LayerSummary(
+        name=name,
+        type=row.class_name,
+        kernel_size=tuple(w.kernel for w in windows) or None,
+        stride=tuple(w.stride for w in windows) or None,
+        padding="same" if any(w.padding % 2 for w in windows) else padding,
+        input_size=tuple(row.input_size),
+        output_size=tuple(row.output_size),
+        parameters=parameters,
+        mult_adds=row.macs,
+        receptive_field=seen.size if seen else None,
+        jump=seen.jump if seen and not seen.flattened else None,
+        parameter_arithmetic=_parameter_arithmetic(row.module, parameters),
+        output_arithmetic=_output_arithmetic(row, windows),
+    )
+
+
+_Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
+_TransposedConv = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+_Pool = nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d | nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d
+_AdaptivePool = nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool1d | nn.AdaptiveMaxPool2d
+_BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+_Norm = _BatchNorm | nn.GroupNorm | nn.LayerNorm
+_Pointwise = (  # an output depends on one position of the input only
+    nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d | nn.AlphaDropout
+    | nn.Sigmoid | nn.Tanh | nn.ReLU | nn.ReLU6 | nn.LeakyReLU | nn.PReLU | nn.ELU | nn.SELU | nn.CELU
+    | nn.GELU | nn.SiLU | nn.Mish | nn.Hardswish | nn.Hardsigmoid | nn.Hardtanh | nn.Softplus | nn.Softsign
+    | nn.LocalResponseNorm
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What a convolution or pooling looks through, in one direction."""
+
+    kernel: int
+    stride: int
+    padding: int = 0  # both sides together
+    dilation: int = 1
+    ceil: bool = False
+
+    def arithmetic(self, before: int, after: int) -> str | None:
+        """Write out how a side of ``before`` pixels becomes one of ``after``."""
+        added = f" + 2·{self.padding // 2}" if self.padding % 2 == 0 else f" + {self.padding}"
+        reach = f"{self.dilation}·({self.kernel} − 1) − 1" if self.dilation > 1 else f"{self.kernel}"
+        quotient = f"({before}{added if self.padding else ''} − {reach})/{self.stride}"
+        span = before + self.padding - self.dilation * (self.kernel - 1) - 1
+        steps = -(-span // self.stride) if self.ceil else span // self.stride
+        if span % self.stride:
+            quotient = f"⌈{quotient}⌉" if self.ceil else f"⌊{quotient}⌋"
+        return _equation(f"{quotient} + 1", steps + 1, after)
+
+
+def _windows(module: nn.Module, before: Sequence[int], after: Sequence[int]) -> tuple[_Window, ...]:
+    """Return a layer's window in each direction, none if it has none; it makes ``after`` of ``before``."""
+
+    def each(value: Any) -> Sizes:  # noqa: ANN401
+        return (value,) * len(before) if isinstance(value, int) else tuple(value)
+
+    if isinstance(module, _AdaptivePool):
+        if len(before) != len(after) or any(b % a for b, a in zip(before, after, strict=True)):
+            return ()  # its windows are not all alike
+        return tuple(_Window(b // a, b // a) for b, a in zip(before, after, strict=True))
+    if not isinstance(module, _Conv | _Pool):
+        return ()
+    kernel, dilation = each(module.kernel_size), each(getattr(module, "dilation", 1))
+    if isinstance(module.padding, str):
+        same = module.padding == "same"
+        padding = tuple(same * d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+    else:
+        padding = tuple(2 * p for p in each(module.padding))
+    if len(kernel) != len(before):
+        return ()  # images without a batch: their sides are elsewhere in the shape
+    ceil = getattr(module, "ceil_mode", False)
+    sizes = zip(kernel, each(module.stride), padding, dilation, strict=True)
+    return tuple(_Window(*numbers, ceil=ceil) for numbers in sizes)
+
+
+def _parameter_arithmetic(module: nn.Module, parameters: int) -> str | None:
+    """Write out how a layer's parameters come about; None if it is not known or not that many."""
+    if isinstance(module, _Conv | _TransposedConv):
+        inputs = (*module.kernel_size, module.in_channels // module.groups)
+        outputs = [module.out_channels // module.groups, module.groups][: 1 + (module.groups > 1)]
+    elif isinstance(module, nn.Linear):
+        inputs, outputs = (module.in_features,), [module.out_features]
+    elif isinstance(module, _Norm) and module.weight is not None and module.bias is not None:
+        channels = module.weight.numel()
+        return _equation(f"2·{channels:,}", 2 * channels, parameters)
+    else:
+        return None
+    weights = "·".join(f"{n:,}" for n in inputs)
+    bias = module.bias is not None
+    factors = [f"({weights} + 1)" if bias else weights, *(f"{n:,}" for n in outputs)]
+    return _equation("·".join(factors), (math.prod(inputs) + bias) * math.prod(outputs), parameters)
+
+
+def _output_arithmetic(row: LayerInfo, windows: tuple[_Window, ...]) -> str | None:
+    """Write out how the side of a layer's output comes about, each direction if they differ."""
+    if isinstance(row.module, nn.Flatten) and len(row.output_size) == 2 < len(row.input_size):
+        features = row.input_size[1:]
+        return _equation("·".join(f"{n:,}" for n in features), math.prod(features), row.output_size[1])
+    sides = [
+        window.arithmetic(before, after)
+        for window, before, after in zip(windows, row.input_size[2:], row.output_size[2:], strict=False)
+    ]
+    return "; ".join(dict.fromkeys(side for side in sides if side)) if sides and all(sides) else None
+
+
+def _equation(text: str, value: int, real: int) -> str | None:
+    """Return ``text = value``, or None where the layer really has another number."""
+    return f"{text} = {value:,}" if value == real else None
+
+
+@dataclass(frozen=True)
+class _Field:
+    """The part of the image that one element of a tensor depends on.
+
+    Attributes:
+        size: Pixels a side.
+        jump: Pixels of the image from this element to its neighbour.
+        flattened: Once the positions stand in one row: pixels from the first to the last of them.
+    """
+
+    size: Sizes
+    jump: Sizes
+    flattened: Sizes | None = None
+
+
+class _FieldTracker:
+    """Follows receptive fields along the tensors themselves, from the images through one layer after another.
+
+    Each tensor carries its field with it. One that no known layer made (a sum, a functional call) has none,
+    nor has one that was changed in place since. So no wrong number can come about.
+    """
+
+    def __init__(self) -> None:
+        self.fields: list[_Field | None] = []  # one for each use of a layer, in order
+        self._arriving: _Field | None = None
+
+    def follow(self, images: Tensor, model: nn.Module) -> None:
+        """Start from ``images`` and listen to every layer, which is what torchinfo takes for one."""
+        one = (1,) * (images.dim() - 2)
+        _attach(images, _Field(size=one, jump=one))
+        for module in model.modules():
+            if not any(module.children()):
+                module.register_forward_pre_hook(self._before)
+                module.register_forward_hook(self._after)
+
+    def _before(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        del module
+        self._arriving = _attached(inputs[0]) if len(inputs) == 1 else None
+
+    def _after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
+        seen = None
+        if isinstance(output, Tensor):
+            if self._arriving:
+                seen = _grown(self._arriving, module, tuple(inputs[0].shape), tuple(output.shape))
+            _attach(output, seen)
+        self.fields.append(seen)
+
+
+def _attach(tensor: Tensor, seen: _Field | None) -> None:
+    setattr(tensor, _FIELD, (seen, tensor._version))
+
+
+def _attached(tensor: Any) -> _Field | None:  # noqa: ANN401
+    seen, version = getattr(tensor, _FIELD, (None, None))
+    return seen if version == getattr(tensor, "_version", None) else None
+
+
+_FIELD = "_cnnzoo_receptive_field"
+
+
+def _grown(seen: _Field, module: nn.Module, before: Sizes, after: Sizes) -> _Field | None:
+    """Return the field behind a layer that makes shape ``after`` of ``before``; None if that is not known."""
+    if isinstance(module, _Pointwise) or (isinstance(module, _BatchNorm) and module.track_running_stats):
+        return seen
+    if (
+        isinstance(module, nn.Flatten)
+        and not seen.flattened
+        and (module.start_dim, module.end_dim) == (1, -1)
+    ):
+        between = ((n - 1) * j for n, j in zip(before[2:], seen.jump, strict=True))
+        return replace(seen, flattened=tuple(between))
+    if isinstance(module, nn.Linear) and seen.flattened:  # each output looks at all positions
+        everything = (r + n for r, n in zip(seen.size, seen.flattened, strict=True))
+        return replace(seen, size=tuple(everything), flattened=(0,) * len(seen.size))
+    windows = _windows(module, before[2:], after[2:])
+    if not windows or seen.flattened:
+        return None
+    return _Field(
+        size=tuple(
+            r + w.dilation * (w.kernel - 1) * j for r, w, j in zip(seen.size, windows, seen.jump, strict=True)
+        ),
+        jump=tuple(j * w.stride for w, j in zip(windows, seen.jump, strict=True)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A registered model, as it was made.
+
+    Attributes:
+        spec: What it says of itself.
+        parameters: Numbers that it learns; None if it could not be built.
+        mult_adds: Multiply-adds for one image, likewise.
+        fault: Why it could not be built.
+    """
+
+    spec: ModelSpec
+    parameters: int | None = None
+    mult_adds: int | None = None
+    fault: str | None = None
+
+
+def describe_models() -> list[ModelEntry]:
+    """Describe every registered model, without giving any of them memory."""
+    return [_entry(get_spec(name)) for name in list_models()]
+
+
+def _entry(spec: ModelSpec) -> ModelEntry:
+    try:
+        with torch.device("meta"):
+            model = create_model(spec.name)
+        summary = summarize(model, (1, spec.in_channels, spec.image_size, spec.image_size))
+    except CnnzooError as error:  # one model that does not work must not hide the others
+        return ModelEntry(spec=spec, fault=str(error))
+    return ModelEntry(spec=spec, parameters=summary.parameters, mult_adds=summary.mult_adds)

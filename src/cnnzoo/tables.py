@@ -1,0 +1,248 @@
+"""The tables of networks: as full as the screen is wide, and readable down to 40 columns.
+
+Each table is laid out in several ways, from the fullest to the narrowest, and the first that fits is printed.
+Where stdout cannot write ×, · and −, it gets x, * and -.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from inspect import Parameter
+
+from rich import box
+from rich.filesize import decimal
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from cnnzoo.console import out
+from cnnzoo.summary import LayerSummary, ModelEntry, ModelSummary, Sizes
+from cnnzoo.validation import describe
+
+UNBOUNDED = 120
+"""Columns where nobody says how many there are, such as in a file."""
+
+NONE = "–"
+
+_ASCII = str.maketrans(
+    {"×": "x", "·": "*", "−": "-", "–": "-", "⌊": "floor(", "⌋": ")", "⌈": "ceil(", "⌉": ")"}
+)
+
+Layout = tuple[list[str], list[tuple[str, ...]]]
+"""Headings, those of columns of numbers with a > in front, and rows of cells."""
+
+
+def print_summary(summary: ModelSummary) -> None:
+    """Print a model's layers, then its totals and the memory for the batch."""
+    page = _Page()
+    batch, *image = summary.input_size
+    page.line(f"{summary.type}, {_times(image)}, batch of {batch:,}", "bold")
+    page.table(*_layer_layouts(summary.layers))
+    page.line()
+    memory = summary.memory
+    totals = [
+        ("Parameters", f"{summary.parameters:,}"),
+        ("  trainable", f"{summary.trainable:,}"),
+        ("Mult-adds", f"{summary.mult_adds:,}"),
+        ("Memory, estimated", decimal(memory.total)),
+        ("  images", decimal(memory.input)),
+        ("  forward and backward", decimal(memory.forward_backward)),
+        ("  parameters", decimal(memory.parameters)),
+    ]
+    page.table((["Total", ">"], totals))
+
+
+def _layer_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
+    headings = ["Layer", "Type", ">Kernel", ">Stride", ">Pad", ">Output", ">Parameters", ">Mult-adds"]
+    full = [
+        (
+            layer.name,
+            layer.type,
+            _times(layer.kernel_size),
+            _side(layer.stride),
+            _side(layer.padding),
+            _times(layer.output_size[1:]),
+            _count(layer.parameters),
+            _count(layer.mult_adds),
+        )
+        for layer in layers
+    ]
+    yield headings, full
+    short = [(*row[:-1], _short(layer.mult_adds)) for row, layer in zip(full, layers, strict=True)]
+    yield headings, short
+    yield headings[1:], [row[1:] for row in short]
+    yield (
+        ["Layer", ">Output", ">Parameters,\nmult-adds"],
+        [
+            (
+                f"{layer.type}\n{_window(layer)}".rstrip(),
+                row[5],
+                f"{row[6]}\n{row[7]}".removesuffix(f"\n{NONE}"),
+            )
+            for row, layer in zip(short, layers, strict=True)
+        ],
+    )
+
+
+def print_teaching(summary: ModelSummary) -> None:
+    """Print how each layer's receptive field, output side and parameters come about."""
+    page = _Page()
+    page.line("How the numbers come about", "bold")
+    page.table(*_teaching_layouts(summary.layers))
+    page.line()
+    page.line("r: receptive field, the pixels of the image a side that one output sees, padding included.")
+    page.line("j: jump, the pixels of the image from one output to its neighbour.")
+    page.line("A kernel k and a stride s make r + (k − 1)·j of r, and j·s of j, from r = 1 and j = 1.")
+    page.line("Output side: (side + 2·padding − kernel)/stride + 1, rounded down.")
+    if any(layer.receptive_field is None for layer in summary.layers):
+        page.line(f"{NONE}: not known, behind branches that join and steps that are no layers.")
+
+
+def _teaching_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
+    full = [
+        (
+            layer.name,
+            layer.type,
+            _side(layer.receptive_field),
+            _side(layer.jump),
+            layer.output_arithmetic or "",
+            layer.parameter_arithmetic or _count(layer.parameters, none=""),
+        )
+        for layer in layers
+    ]
+    headings = ["Layer", "Type", ">r", ">j", "Output side", "Parameters"]
+    yield headings, full
+    yield [headings[0], *headings[2:]], [(row[0], *row[2:]) for row in full]
+    yield (
+        ["Layer"],
+        [
+            ("\n ".join(text for text in (f"{name} {kind}", f"r = {r}, j = {j}", *arithmetic) if text),)
+            for name, kind, r, j, *arithmetic in full
+        ],
+    )
+
+
+def print_models(entries: Sequence[ModelEntry]) -> None:
+    """Print the registered models, then the options of each."""
+    page = _Page()
+    page.table(*_model_layouts(entries))
+    options = [
+        (entry.spec.name, name, describe(option.annotation), _default(option))
+        for entry in entries
+        for name, option in entry.spec.options.items()
+    ]
+    if options:
+        page.line()
+        page.line("Options, as in -o NAME=VALUE", "bold")
+        narrow = [(f"{model}\n {name}", f"{takes}\n{default}") for model, name, takes, default in options]
+        page.table(
+            (["Model", "Option", "Takes", "Default"], options),
+            (["Model,\n option", "Takes,\ndefault"], narrow),
+        )
+
+
+def _model_layouts(entries: Sequence[ModelEntry]) -> Iterator[Layout]:
+    full = [
+        (
+            entry.spec.name,
+            f"{entry.spec.paper} {entry.spec.year}",
+            _times((entry.spec.in_channels, entry.spec.image_size, entry.spec.image_size)),
+            _count(entry.parameters),
+            _count(entry.mult_adds),
+        )
+        for entry in entries
+    ]
+    headings = ["Model", "Paper", ">Input", ">Parameters", ">Mult-adds"]
+    yield headings, full
+    short = [(*row[:-1], _short(entry.mult_adds)) for row, entry in zip(full, entries, strict=True)]
+    yield headings, short
+    yield (
+        ["Model,\n paper", ">Input", ">Parameters,\nmult-adds"],
+        [(f"{name}\n {paper}", size, f"{count}\n{work}") for name, paper, size, count, work in short],
+    )
+
+
+def _default(option: Parameter) -> str:
+    if option.default is option.empty:
+        return "required"
+    return str(option.default).lower() if option.default in (None, True, False) else str(option.default)
+
+
+def _times(sizes: Sizes | None) -> str:
+    return "×".join(map(str, sizes)) if sizes else NONE
+
+
+def _side(sizes: Sizes | str | None) -> str:
+    """Return one number for what is as high as wide, else ``3×5``."""
+    if isinstance(sizes, str):
+        return sizes
+    return str(sizes[0]) if sizes and len(set(sizes)) == 1 else _times(sizes)
+
+
+def _count(number: int | None, none: str = NONE) -> str:
+    return f"{number:,}" if number else none
+
+
+def _short(number: int | None) -> str:
+    """Return a count in three digits: ``448 M``."""
+    if not number:
+        return NONE
+    for unit, name in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= unit:
+            return f"{number / unit:.3g} {name}" if number < 1000 * unit else f"{number / unit:,.0f} {name}"
+    return str(number)
+
+
+def _window(layer: LayerSummary) -> str:
+    """Return kernel, stride and padding in words, the usual ones left out: ``3×3 stride 2``."""
+    if layer.kernel_size is None:
+        return ""
+    stride, padding = _side(layer.stride), _side(layer.padding)
+    return (
+        _times(layer.kernel_size)
+        + (f" stride {stride}" if stride != "1" else "")
+        + (f" pad {padding}" if padding != "0" else "")
+    )
+
+
+class _Page:
+    """Stdout: how wide it is, and what it can write."""
+
+    def __init__(self) -> None:
+        self.console = out()
+        known = self.console.is_terminal or "COLUMNS" in os.environ
+        self.width = self.console.width if known else UNBOUNDED
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Print a line, folded between words where it is too long."""
+        self._print(self._text(text, style))
+
+    def table(self, *layouts: Layout) -> None:
+        """Print the first layout that fits, else the last."""
+        unbounded = self.console.options.update(width=10**6)
+        for layout in layouts:
+            table = self._table(*layout)
+            if Measurement.get(self.console, unbounded, table).maximum <= self.width:
+                break
+        self._print(table)
+
+    def _table(self, headings: list[str], rows: list[tuple[str, ...]]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+        for heading in headings:
+            number = heading.startswith(">")
+            table.add_column(
+                self._text(heading.removeprefix(">")),
+                justify="right" if number else "left",
+                no_wrap=number,
+                overflow="fold",
+            )
+        for row in rows:
+            table.add_row(*map(self._text, row))
+        return table
+
+    def _text(self, text: str, style: str = "") -> Text:
+        if self.console.options.ascii_only:
+            text = text.translate(_ASCII).encode("ascii", "replace").decode()
+        return Text(text, style, overflow="fold")
+
+    def _print(self, what: Text | Table) -> None:
+        self.console.print(what, width=self.width, soft_wrap=False, crop=False)

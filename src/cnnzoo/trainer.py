@@ -1,0 +1,495 @@
+"""One trainer for every model and device: epochs, the best one, the last one, resume and signals."""
+
+import platform
+import re
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from cnnzoo import __version__
+from cnnzoo.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cnnzoo.config import TrainConfig, write_yaml
+from cnnzoo.data import FOLDER, Dataset, limit, load_dataset, split_validation
+from cnnzoo.data.batches import Batches, Preprocessing, Source, mean_and_std
+from cnnzoo.data.datasets import DEFAULT, SAMPLE
+from cnnzoo.data.sources import DatasetUnavailableError
+from cnnzoo.device import cpu_count, describe_device, pick_device, pick_precision
+from cnnzoo.engine import NonFiniteLossError, Totals, evaluate, make_optimizer, train_one_epoch
+from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.history import HistoryRow, write_history
+from cnnzoo.models.registry import create_model, get_spec, import_models
+from cnnzoo.runs import create_run
+from cnnzoo.schedule import lr_at
+
+CHANGEABLE = {"epochs", "device", "workers", "data_dir", "out", "patience"}
+"""Settings that a resume may change: none has a part in what an epoch computes."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave.
+
+    Attributes:
+        run: Its folder.
+        config: Its settings, with the dataset that was really used.
+        history: A row for each epoch.
+        best: The best of them.
+        epochs_trained: How many were trained this time; 0 if the run was complete already.
+    """
+
+    run: Path
+    config: TrainConfig
+    history: list[HistoryRow]
+    best: HistoryRow
+    epochs_trained: int
+
+
+class Reporter(Protocol):
+    """Whom the trainer tells what it does. The screen is one; a notebook or a test may be another."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Something before the first epoch takes its time: a download, the reading of images."""
+
+    def warn(self, message: str) -> None:
+        """Something that the person must not overlook."""
+
+    def start(self, run: Path, training: "Training") -> None:
+        """The first epoch is about to begin."""
+
+    def step(self, epoch: int, phase: str, steps: int, totals: Totals) -> None:
+        """A step of ``phase`` (train or val) was done, of ``steps`` in all."""
+
+    def epoch(self, row: HistoryRow, is_best: bool) -> None:
+        """An epoch was done and saved."""
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def progress(self, what: str, done: int, total: int) -> None: ...  # noqa: D102
+    def warn(self, message: str) -> None: ...  # noqa: D102
+    def start(self, run: Path, training: "Training") -> None: ...  # noqa: D102
+    def step(self, epoch: int, phase: str, steps: int, totals: Totals) -> None: ...  # noqa: D102
+    def epoch(self, row: HistoryRow, is_best: bool) -> None: ...  # noqa: D102
+
+
+class Training:
+    """A run between two steps: what is being trained, on what, and how far it is.
+
+    Attributes:
+        config: The settings, with the dataset that is really used.
+        device: Where it computes.
+        precision: Of the forward and backward pass.
+        dataset: The training images, before validation was split off.
+        train_batches: What it learns from.
+        val_batches: What it is judged by.
+        model: On ``device``.
+        optimizer: Of the model's parameters.
+        scaler: Of fp16 gradients.
+        history: A row for each finished epoch.
+        totals: Sums over the steps of the epoch that is not finished.
+        seconds: Spent in that epoch.
+    """
+
+    def __init__(self, config: TrainConfig, reporter: Reporter) -> None:
+        import_models(config.imports)
+        image_size = config.image_size or get_spec(config.model).image_size
+        self.device = pick_device(config.device)
+        self.precision = pick_precision(config.precision, self.device)
+        self.config, self.dataset, train_source, val_source = load_training_data(config, image_size, reporter)
+        self.preprocessing = Preprocessing(
+            image_size, *(mean_and_std(self.dataset.source) if config.normalize else ())
+        )
+        self.train_batches = Batches(
+            train_source,
+            self.preprocessing,
+            config.batch_size,
+            self.device,
+            seed=config.seed,
+            augment=config.augment,
+        )
+        self.val_batches = Batches(
+            val_source, self.preprocessing, evaluation_batch_size(config.batch_size, image_size), self.device
+        )
+        torch.manual_seed(config.seed)
+        self.model = create_model(
+            config.model,
+            num_classes=len(self.dataset.classes),
+            in_channels=self.dataset.channels,
+            image_size=image_size,
+            **config.model_options,
+        ).to(self.device)
+        self.optimizer = make_optimizer(
+            self.model,
+            config.optimizer,
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.name == "fp16")
+        self.history: list[HistoryRow] = []
+        self.totals = Totals()
+        self.seconds = 0.0
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Go back to the state of a ``last.pt``."""
+        if saved.data_sha256 != self.dataset.sha256:
+            raise CnnzooError(
+                f"the images in {self.dataset.location} are not those that the run was trained on."
+            )
+        self.model.load_state_dict(saved.state_dict)
+        self.optimizer.load_state_dict(saved.training["optimizer"])
+        self.scaler.load_state_dict(saved.training["scaler"])
+        _restore_random_states(saved.training["random_states"], self.device)
+        self.history = [HistoryRow(**row) for row in saved.training["history"]]
+        self.totals = Totals(saved.training["totals"])
+        self.seconds = saved.training["seconds"]
+
+    def checkpoint(self, *, resumable: bool) -> Checkpoint:
+        """Return the state as ``last.pt`` (resumable) or ``best.pt`` holds it."""
+        return Checkpoint(
+            model=self.config.model,
+            model_options=self.config.model_options,
+            num_classes=len(self.dataset.classes),
+            in_channels=self.dataset.channels,
+            image_size=self.preprocessing.image_size,
+            mean=self.preprocessing.mean,
+            std=self.preprocessing.std,
+            dataset=self.dataset.name,
+            data_sha256=self.dataset.sha256,
+            classes=self.dataset.classes,
+            config=self.config.to_dict(),
+            epoch=len(self.history),
+            metrics=asdict(self.history[-1]) if self.history else {},
+            state_dict=self.model.state_dict(),
+            training={
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "random_states": _random_states(self.device),
+                "history": [asdict(row) for row in self.history],
+                "totals": self.totals.state(),
+                "seconds": self.seconds,
+            }
+            if resumable
+            else {},
+        )
+
+    def lr_at_step(self, epoch: int) -> Callable[[int], float]:
+        """Return the learning rate as a function of the step in ``epoch``, both from 1: the step's middle counts."""
+        steps = len(self.train_batches)
+        return lambda step: lr_at(self.config, epoch - 1 + (step - 0.5) / steps)
+
+
+def train(config: TrainConfig, *, resume: Path | None = None, reporter: Reporter | None = None) -> RunResult:
+    """Train a model as ``config`` says, into a new run folder, or go on with the run in ``resume``.
+
+    Args:
+        config: The whole run. With ``resume``, the run's own settings, of which only CHANGEABLE may differ.
+        resume: Folder of a run that was interrupted, or is to have more epochs.
+        reporter: Told what happens; nobody by default.
+
+    Raises:
+        UsageError: A setting that cannot be right, or that differs from the resumed run's.
+        CnnzooError: Anything else that a person can mend; what was saved before stays whole.
+        InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
+    """
+    reporter = reporter or Silent()
+    saved = load_checkpoint(resume / "last.pt") if resume else None
+    if resume and saved:
+        check_resumable(config, saved)
+        history = [HistoryRow(**row) for row in saved.training["history"]]
+        if _is_complete(history, config):
+            return RunResult(resume, config, history, best_row(history, config.monitor), epochs_trained=0)
+    training = Training(config, reporter)
+    if saved:
+        training.restore(saved)
+    run = resume or create_run(config.out, _run_prefix(training.config), config.name)
+    write_yaml(run / "config.yaml", training.config, _what_it_ran_on(training))
+    return fit(training, run, reporter)
+
+
+def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
+    """Train epoch by epoch until all are done or patience is out, saving each into ``run``.
+
+    Raises:
+        CnnzooError: The loss is NaN or infinite, or a file cannot be written; what was saved stays whole.
+        InterruptedRunError: Ctrl-C or SIGTERM; the state after the last step is saved.
+    """
+    config, history = training.config, training.history
+    first = len(history) + 1
+    reporter.start(run, training)
+    with _stop_signals() as stop:
+        for epoch in range(first, config.epochs + 1):
+            if _is_complete(history, config):
+                break
+            started = time.perf_counter() - training.seconds
+
+            def on_train_step(totals: Totals, epoch: int = epoch) -> None:
+                reporter.step(epoch, "train", len(training.train_batches), totals)
+                stop.raise_if_asked()
+
+            def on_val_step(totals: Totals, epoch: int = epoch) -> None:
+                reporter.step(epoch, "val", len(training.val_batches), totals)
+                stop.raise_if_asked()
+
+            try:
+                train_one_epoch(
+                    training.model,
+                    training.train_batches.epoch(epoch, start=training.totals.steps),
+                    training.optimizer,
+                    training.totals,
+                    device=training.device,
+                    precision=training.precision,
+                    scaler=training.scaler,
+                    lr_at_step=training.lr_at_step(epoch),
+                    label_smoothing=config.label_smoothing,
+                    grad_clip=config.grad_clip,
+                    on_step=on_train_step,
+                )
+                train_loss, train_acc = training.totals.read()
+                val = evaluate(
+                    training.model,
+                    training.val_batches.epoch(),
+                    device=training.device,
+                    precision=training.precision,
+                    on_step=on_val_step,
+                )
+            except NonFiniteLossError as error:
+                raise _diverged(epoch, error, training, run) from error
+            except _StopRequested as request:
+                training.seconds = time.perf_counter() - started
+                save_checkpoint(run / "last.pt", training.checkpoint(resumable=True))
+                raise _interrupted(epoch, request, training, run) from None
+
+            seconds = time.perf_counter() - started
+            history.append(
+                HistoryRow(
+                    epoch=epoch,
+                    train_loss=train_loss,
+                    train_acc=train_acc,
+                    val_loss=val.loss,
+                    val_acc=val.accuracy,
+                    lr=training.optimizer.param_groups[0]["lr"],
+                    seconds=seconds,
+                    images_per_second=(training.train_batches.num_images + len(val.labels)) / seconds,
+                )
+            )
+            training.totals, training.seconds = Totals(), 0.0
+            is_best = best_row(history, config.monitor).epoch == epoch
+            save_checkpoint(run / "last.pt", training.checkpoint(resumable=True))
+            if is_best:
+                save_checkpoint(run / "best.pt", training.checkpoint(resumable=False))
+            write_history(run / "history.csv", history)
+            reporter.epoch(history[-1], is_best)
+
+    return RunResult(
+        run, config, history, best_row(history, config.monitor), epochs_trained=len(history) + 1 - first
+    )
+
+
+# Data
+
+
+def load_training_data(
+    config: TrainConfig, image_size: int, reporter: Reporter
+) -> tuple[TrainConfig, Dataset, Source, Source]:
+    """Load the training images and split off those for validation, as ``config`` says.
+
+    Returns:
+        The config with the dataset that is really used, that dataset, the images to train on, and to validate on.
+
+    Raises:
+        CnnzooError: The dataset cannot be had, or has a fault.
+    """
+    if config.dataset is None:
+        try:
+            return load_training_data(config.replace(dataset=DEFAULT), image_size, reporter)
+        except DatasetUnavailableError as error:
+            reporter.warn(
+                f"Training on the sample that ships with cnnzoo, 7,000 images instead of 70,000. {error} "
+                "Results on the sample are not comparable with those on the full set."
+            )
+            return load_training_data(config.replace(dataset=SAMPLE), image_size, reporter)
+    workers = cpu_count() if config.workers is None else config.workers
+    settings: dict[str, Any] = {
+        "image_size": image_size,
+        "data_dir": config.data_dir,
+        "workers": workers,
+        "progress": reporter.progress,
+    }
+    dataset = load_dataset(config.dataset, "train", **settings)
+    assert dataset is not None  # only validation images may be missing
+    if own_val := load_dataset(config.dataset, "val", **settings):
+        train_source, val_source = dataset.source, own_val.source
+    else:
+        train_source, val_source = split_validation(dataset.source, config.val_split, config.seed)
+    return config, dataset, limit(train_source, config.limit_train), limit(val_source, config.limit_val)
+
+
+def evaluation_batch_size(batch_size: int, image_size: int) -> int:
+    """Return how many images to evaluate at once: more than in training, for there are no gradients to keep.
+
+    1,024 at 28×28 and 81 at 227×227, about the same memory; never fewer than ``batch_size``.
+    """
+    return max(batch_size, min(1024, 2**22 // image_size**2))
+
+
+# What the history says
+
+
+def best_row(history: Sequence[HistoryRow], monitor: str) -> HistoryRow:
+    """Return the best epoch: highest ``val_acc`` or lowest ``val_loss``, the first of equals."""
+    if monitor == "val_loss":
+        return min(history, key=lambda row: row.val_loss)
+    return max(history, key=lambda row: row.val_acc)
+
+
+def _is_complete(history: Sequence[HistoryRow], config: TrainConfig) -> bool:
+    """Whether all epochs are done, or as many as patience allows have passed without a better one."""
+    if not history:
+        return False
+    waited = len(history) - best_row(history, config.monitor).epoch
+    return len(history) >= config.epochs or (config.patience is not None and waited >= config.patience)
+
+
+# Resume
+
+
+def check_resumable(config: TrainConfig, saved: Checkpoint) -> None:
+    """Refuse settings that would make the rest of a run differ from its beginning.
+
+    Raises:
+        UsageError: The message names them.
+        CnnzooError: The checkpoint is none that training can go on from.
+    """
+    if not saved.training:
+        raise CnnzooError("a best.pt holds no optimizer state. Resume from the run's last.pt.")
+    now = config.to_dict()
+    differ = [
+        f"{name} (was {saved.config.get(name)!r}, now {value!r})"
+        for name, value in now.items()
+        if name not in CHANGEABLE and value != saved.config.get(name)
+    ]
+    if differ:
+        raise UsageError(
+            f"a resumed run keeps its settings; these differ: {', '.join(differ)}. Leave them out."
+        )
+
+
+def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def _restore_random_states(states: dict[str, torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type in states and device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device.type])
+
+
+# Run folders
+
+
+def _run_prefix(config: TrainConfig) -> str:
+    """Return ``lenet-fashionmnist``, or ``lenet-my-images`` for a folder of that name."""
+    path = str(config.dataset).removeprefix(FOLDER)
+    return "-".join(
+        re.sub(r"[^\w.]+", "-", part).strip("-.") for part in (config.model, Path(path).name) if part
+    )
+
+
+def _what_it_ran_on(training: Training) -> dict[str, Any]:
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cnnzoo": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(training.device),
+        "device_name": describe_device(training.device),
+        "precision": training.precision.name,
+        "data_location": str(training.dataset.location),
+        "data_sha256": training.dataset.sha256,
+    }
+
+
+# Ends before the end
+
+
+class InterruptedRunError(CnnzooError):
+    """A run was asked to stop, and has saved where it is."""
+
+    def __init__(self, message: str, run: Path, exit_code: int) -> None:
+        super().__init__(message)
+        self.run = run
+        self.exit_code = exit_code
+
+
+class _StopRequested(Exception):  # noqa: N818  (a request is no error)
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+class _Stop:
+    """The first signal that asked the run to stop, if one did."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def raise_if_asked(self) -> None:
+        if self.number is not None:
+            raise _StopRequested(self.number)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[_Stop]:
+    """Let Ctrl-C and SIGTERM end the run at the next step; a second one ends it at once."""
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _: object) -> None:
+        stop.number = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupted(epoch: int, request: _StopRequested, training: Training, run: Path) -> InterruptedRunError:
+    return InterruptedRunError(
+        f"stopped in epoch {epoch} after step {training.totals.steps} of {len(training.train_batches)}, and saved. "
+        f"Go on with: cnnzoo train --resume {shlex.quote(str(run))}",
+        run,
+        128 + request.signal,
+    )
+
+
+def _diverged(epoch: int, error: NonFiniteLossError, training: Training, run: Path) -> CnnzooError:
+    saved = f" Epoch {len(training.history)} is saved in {run}." if training.history else ""
+    return CnnzooError(
+        f"the loss is NaN or infinite at epoch {epoch}, {error}, lr {training.optimizer.param_groups[0]['lr']:g}. "
+        f"Lower --lr, or try --grad-clip 1 or --warmup-epochs 1.{saved}"
+    )
