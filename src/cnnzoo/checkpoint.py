@@ -116,7 +116,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     try:
         with replacing(path) as file:
             hashing = _HashingFile(file)
-            torch.save({"format": FORMAT, **values}, cast(BinaryIO, hashing))
+            torch.save({"format": FORMAT, **values}, cast("BinaryIO", hashing))
             comment = _MAGIC + hashing.sha256.hexdigest().encode()
             file.seek(-2, os.SEEK_END)  # the last two bytes of a zip say how long its comment is
             file.write(len(comment).to_bytes(2, "little") + comment)

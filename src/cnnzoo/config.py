@@ -149,9 +149,9 @@ class TrainConfig:
         known = field_types()
         for key in values:
             if key not in known:
-                raise unknown(f"setting in {source}:", str(key), known)
+                raise unknown("setting", str(key), known)
         if "model" not in values:
-            raise UsageError(f"{source} names no model. Name one, as in `cnnzoo train lenet`.")
+            raise UsageError(f"{source} name no model. Name one, as in `cnnzoo train lenet`.")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:

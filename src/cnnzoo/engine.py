@@ -29,8 +29,9 @@ class Totals:
     What a step yields stays on the device, so that no step waits for a number; ``read`` fetches them.
     """
 
-    def __init__(self, state: dict[str, float] | None = None) -> None:
+    def __init__(self, state: dict[str, float] | None = None, *, step_name: str = "step") -> None:
         state = state or {}
+        self.step_name = step_name
         self.steps = int(state.get("steps", 0))
         self.images = int(state.get("images", 0))
         self._loss = state.get("loss", 0.0)
@@ -56,7 +57,7 @@ class Totals:
             values = torch.stack(losses).cpu().double()
             if not values.isfinite().all():
                 step = self.steps - len(sizes) + int((~values.isfinite()).nonzero()[0]) + 1
-                raise NonFiniteLossError(f"step {step}")
+                raise NonFiniteLossError(f"{self.step_name} {step}")
             self._loss += float((values * torch.tensor(sizes)).sum())
             self._correct += int(torch.stack(corrects).sum())
             self._pending.clear()
@@ -155,7 +156,7 @@ def evaluate(
         NonFiniteLossError: The loss of a batch is NaN or infinite.
     """
     model.eval()
-    totals = Totals()
+    totals = Totals(step_name="validation batch")
     predictions, truths = [], []
     for images, labels in batches:
         with precision.autocast(device):

@@ -113,10 +113,10 @@ def evaluate(
         )
         assert test is not None  # only validation images may be missing
         images, source = test, test.source
-    if (len(images.classes), images.channels) != (saved.num_classes, saved.in_channels):
+    if (images.classes, images.channels) != (saved.classes, saved.in_channels):
         raise CnnzooError(
-            f"{images.name} has {len(images.classes)} classes and {images.channels} channel(s), "
-            f"{checkpoint} was trained for {saved.num_classes} and {saved.in_channels}. Choose another --dataset."
+            f"{images.name} has {images.channels} channel(s) and the classes {', '.join(images.classes)}; {checkpoint} "
+            f"was trained for {saved.in_channels} and {', '.join(saved.classes)}. Choose another --dataset."
         )
 
     batches = Batches(

@@ -58,7 +58,6 @@ _METADATA: Mapping[str, dict[str, None]] = {
 }
 
 _MAX_MARKERS = 25
-_SIGNS_PER_INCH = 13  # of small text
 _LARGEST = 1e100  # beyond it matplotlib's own arithmetic overflows
 
 
@@ -243,7 +242,10 @@ def _describe_one(figure: "Figure", history: History) -> None:
         if axes.lines:
             axes.legend()
     between = " · " if len(figure.axes) == 2 else "\n"
-    figure.suptitle(_shorten(history.title, 60) + between + history.describe_best())
+    title = figure.suptitle(_shorten(history.title, 60) + between + history.describe_best())
+    # Wide signs, such as Chinese ones, may need a smaller size, to which their width is not quite in proportion.
+    room = 0.92 * figure.bbox.width / title.get_window_extent().width
+    title.set_fontsize(float(title.get_fontsize()) * min(1, room))
 
 
 def _describe_several(figure: "Figure", histories: Sequence[History]) -> None:
@@ -256,18 +258,18 @@ def _describe_several(figure: "Figure", histories: Sequence[History]) -> None:
         f"{name} · {history.best.shown} in epoch {history.best.epoch}" if history.best else name
         for name, history in zip(_distinct_names(histories), histories, strict=True)
     ]
-    width, height = figure.get_size_inches()
-    columns = int(width * _SIGNS_PER_INCH) // (max(map(len, labels)) + 8)
-    columns = max(1, min(len(labels), columns))
-    rows = math.ceil(len(labels) / columns)
-    figure.set_size_inches(width, height + 0.2 + 0.2 * rows)
     lines = [Line2D([], [], color=look["val"]["color"], linewidth=3) for look in looks]
-    # matplotlib leaves out a label that begins with an underscore, unless it is set afterwards.
-    legend = figure.legend(
-        lines, ["-"] * len(lines), loc="outside lower center", ncols=columns, fontsize="small", frameon=False
-    )
-    for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_text(label)
+    place: dict[str, Any] = {"loc": "outside lower center", "fontsize": "small", "frameon": False}
+    for columns in range(min(len(labels), 6), 0, -1):
+        # matplotlib leaves out a label that begins with an underscore, unless it is set afterwards.
+        legend = figure.legend(lines, ["-"] * len(lines), ncols=columns, **place)
+        for text, label in zip(legend.get_texts(), labels, strict=True):
+            text.set_text(label)
+        if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
+            break
+        legend.remove()
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + legend.get_window_extent().height / figure.dpi)
 
     titles = {history.title for history in histories}
     shared = f"{_shorten(titles.pop(), 60)}: " if len(titles) == 1 else ""

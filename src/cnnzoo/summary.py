@@ -19,6 +19,7 @@ from torchinfo.torchinfo import clear_cached_forward_pass
 
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.models.registry import ModelSpec, create_model, get_spec, list_models
+from cnnzoo.validation import describe
 
 Sizes = tuple[int, ...]
 """One number for each spatial direction, ``(height, width)`` for images; or the shape of a tensor."""
@@ -431,6 +432,26 @@ class ModelEntry:
     parameters: int | None = None
     mult_adds: int | None = None
     fault: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; the size of the images as ``(C, H, W)``."""
+        spec = self.spec
+        return {
+            "name": spec.name,
+            "paper": spec.paper,
+            "year": spec.year,
+            "input_size": (spec.in_channels, spec.image_size, spec.image_size),
+            "num_classes": spec.num_classes,
+            "parameters": self.parameters,
+            "mult_adds": self.mult_adds,
+            "options": {
+                name: {
+                    "takes": describe(option.annotation),
+                    "default": None if option.default is option.empty else option.default,
+                }
+                for name, option in spec.options.items()
+            },
+        }
 
 
 def describe_models() -> list[ModelEntry]:

@@ -27,15 +27,15 @@ _ASCII = str.maketrans(
     {"×": "x", "·": "*", "−": "-", "–": "-", "⌊": "floor(", "⌋": ")", "⌈": "ceil(", "⌉": ")"}
 )
 
-Layout = tuple[list[str], list[tuple[str, ...]]]
+Layout = tuple[Sequence[str], Sequence[tuple[str, ...]]]
 """Headings, those of columns of numbers with a > in front, and rows of cells."""
 
 
 def print_summary(summary: ModelSummary) -> None:
     """Print a model's layers, then its totals and the memory for the batch."""
     page = _Page()
-    batch, *image = summary.input_size
-    page.line(f"{summary.type}, {_times(image)}, batch of {batch:,}", "bold")
+    batch, image = summary.input_size[0], _times(summary.input_size[1:])
+    page.line(f"{summary.type}, {image}, batch of {batch:,}", "bold")
     page.table(*_layer_layouts(summary.layers))
     page.line()
     memory = summary.memory
@@ -71,10 +71,10 @@ def _layer_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
     yield headings, short
     yield headings[1:], [row[1:] for row in short]
     yield (
-        ["Layer", ">Output", ">Parameters,\nmult-adds"],
+        ["Layer", ">Output", ">Parameters\nmult-adds"],
         [
             (
-                f"{layer.type}\n{_window(layer)}".rstrip(),
+                f"{layer.type}\n {_window(layer)}".rstrip(),
                 row[5],
                 f"{row[6]}\n{row[7]}".removesuffix(f"\n{NONE}"),
             )
@@ -91,8 +91,8 @@ def print_teaching(summary: ModelSummary) -> None:
     page.line()
     page.line("r: receptive field, the pixels of the image a side that one output sees, padding included.")
     page.line("j: jump, the pixels of the image from one output to its neighbour.")
-    page.line("A kernel k and a stride s make r + (k − 1)·j of r, and j·s of j, from r = 1 and j = 1.")
-    page.line("Output side: (side + 2·padding − kernel)/stride + 1, rounded down.")
+    page.line("Images have r = j = 1. A kernel k makes r + (k−1)·j of r, a stride s makes j·s of j.")
+    page.line("Output side: (n + 2·p − k)/s + 1, rounded down, of a side n with padding p.")
     if any(layer.receptive_field is None for layer in summary.layers):
         page.line(f"{NONE}: not known, behind branches that join and steps that are no layers.")
 
@@ -133,10 +133,12 @@ def print_models(entries: Sequence[ModelEntry]) -> None:
     if options:
         page.line()
         page.line("Options, as in -o NAME=VALUE", "bold")
-        narrow = [(f"{model}\n {name}", f"{takes}\n{default}") for model, name, takes, default in options]
+        narrow = [
+            (f"{model}\n {name}", f"{takes}\ndefault {default}") for model, name, takes, default in options
+        ]
         page.table(
             (["Model", "Option", "Takes", "Default"], options),
-            (["Model,\n option", "Takes,\ndefault"], narrow),
+            (["Model\n option", "Takes"], narrow),
         )
 
 
@@ -156,7 +158,7 @@ def _model_layouts(entries: Sequence[ModelEntry]) -> Iterator[Layout]:
     short = [(*row[:-1], _short(entry.mult_adds)) for row, entry in zip(full, entries, strict=True)]
     yield headings, short
     yield (
-        ["Model,\n paper", ">Input", ">Parameters,\nmult-adds"],
+        ["Model\n paper", ">Input", ">Parameters\nmult-adds"],
         [(f"{name}\n {paper}", size, f"{count}\n{work}") for name, paper, size, count, work in short],
     )
 
@@ -209,8 +211,8 @@ class _Page:
 
     def __init__(self) -> None:
         self.console = out()
-        known = self.console.is_terminal or "COLUMNS" in os.environ
-        self.width = self.console.width if known else UNBOUNDED
+        if not self.console.is_terminal and "COLUMNS" not in os.environ:
+            self.console.width = UNBOUNDED
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print a line, folded between words where it is too long."""
@@ -221,11 +223,11 @@ class _Page:
         unbounded = self.console.options.update(width=10**6)
         for layout in layouts:
             table = self._table(*layout)
-            if Measurement.get(self.console, unbounded, table).maximum <= self.width:
+            if Measurement.get(self.console, unbounded, table).maximum <= self.console.width:
                 break
         self._print(table)
 
-    def _table(self, headings: list[str], rows: list[tuple[str, ...]]) -> Table:
+    def _table(self, headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
         for heading in headings:
             number = heading.startswith(">")
@@ -245,4 +247,4 @@ class _Page:
         return Text(text, style, overflow="fold")
 
     def _print(self, what: Text | Table) -> None:
-        self.console.print(what, width=self.width, soft_wrap=False, crop=False)
+        self.console.print(what, soft_wrap=False, crop=False)

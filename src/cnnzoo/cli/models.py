@@ -1,1 +1,39 @@
-"""."""
+"""``cnnzoo models``: the networks that there are."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from cnnzoo.cli import ImportOption, app, import_option
+
+
+@app.command("models")
+def models_command(
+    format_: Annotated[
+        Literal["table", "json"], typer.Option("--format", help="Tables, or one JSON document on stdout.")
+    ] = "table",
+    import_: ImportOption = None,
+) -> None:
+    """List the networks: paper, input, parameters, multiply-adds and options.
+
+    JSON is a list; each model has name, paper, year, input_size (channels, height, width), num_classes,
+    parameters, mult_adds (null if it could not be built) and options: by name what it takes and its default.
+    """
+    import_option(import_)
+    import json
+
+    from cnnzoo.console import print_warning
+    from cnnzoo.models.registry import broken_packages
+    from cnnzoo.summary import describe_models
+    from cnnzoo.tables import print_models
+
+    entries = describe_models()
+    if format_ == "json":
+        typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=2, default=str))
+    else:
+        print_models(entries)
+    for package, why in broken_packages().items():
+        print_warning(f"{package} failed to import: {why}. Its models are missing.")
+    for entry in entries:
+        if entry.fault:
+            print_warning(f"{entry.spec.name} is not counted: {entry.fault}")

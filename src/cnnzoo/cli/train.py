@@ -52,7 +52,7 @@ def _train(
     if "model_options" in given:
         own = base.get("model_options") if isinstance(base.get("model_options"), dict) else {}
         given["model_options"] = {**(own or {}), **parse_options(given["model_options"])}
-    settings = TrainConfig.from_dict({**base, **given}, source=str(config or "the settings"))
+    settings = TrainConfig.from_dict({**base, **given}, source=f"the settings in {config}" if config else "the settings")
 
     screen = QuietScreen() if quiet else Screen()
     try:
@@ -122,8 +122,7 @@ def _metavar(bare: Any) -> str:  # noqa: ANN401
         return "|".join(choices)
     if get_origin(bare) in (Union, UnionType):
         bare = get_args(bare)[0]
-    if get_origin(bare) is Annotated:
-        bare = get_args(bare)[0]
+    bare = get_args(bare)[0] if get_origin(bare) is Annotated else bare
     words: dict[Any, str] = {
         int: "N",
         float: "X",

@@ -1,0 +1,32 @@
+"""What tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+
+@pytest.fixture
+def cnnzoo(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
+    """Run the command line as a person does, in ``tmp_path`` unless told otherwise; None in ``env`` unsets."""
+
+    def run(
+        *args: str | Path, cwd: Path = tmp_path, env: Mapping[str, str | None] | None = None
+    ) -> CompletedProcess[str]:
+        changed = {**os.environ, **(env or {})}
+        return subprocess.run(
+            [sys.executable, "-m", "cnnzoo", *map(str, args)],
+            cwd=cwd,
+            env={name: value for name, value in changed.items() if value is not None},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,108 @@
+"""TrainConfig: what it takes, what it refuses, and its way through YAML."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnnzoo.config import TrainConfig, field_types, read_yaml, write_yaml
+from cnnzoo.errors import CnnzooError, UsageError
+
+CONFIGS = st.builds(
+    TrainConfig,
+    model=st.sampled_from(["lenet", "alexnet"]),
+    lr=st.floats(1e-12, 1e3),
+    epochs=st.integers(1, 10**6),
+    batch_size=st.integers(1, 10**6),
+    val_split=st.floats(0.001, 0.999),
+    augment=st.lists(st.sampled_from(["flip", "crop"]), max_size=2).map(tuple),
+    dataset=st.none() | st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1),
+    data_dir=st.none() | st.just(Path("some where/数据")),
+    patience=st.none() | st.integers(1, 100),
+    normalize=st.booleans(),
+    seed=st.integers(0, 2**63 - 1),
+    model_options=st.dictionaries(st.sampled_from(["dropout", "lrn"]), st.floats(0, 1) | st.booleans()),
+)
+
+
+@given(config=CONFIGS)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_config_survives_yaml(config: TrainConfig, tmp_path: Path) -> None:
+    write_yaml(tmp_path / "config.yaml", config, {"torch": "2.x", "command": "cnnzoo train"})
+    assert TrainConfig.from_dict(read_yaml(tmp_path / "config.yaml")) == config
+
+
+def test_the_defaults_are_the_tutorials_recipe() -> None:
+    config = TrainConfig(model="lenet")
+    assert (config.epochs, config.batch_size, config.lr, config.optimizer) == (10, 32, 1e-3, "adam")
+    assert (config.val_split, config.scheduler, config.augment, config.seed) == (0.2, "none", (), 0)
+
+
+def test_row_43_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("model: lenet\nlr: 1e-3\nepochs: '5'\naugment: flip,crop\nnormalize: 'no'\n")
+    config = TrainConfig.from_dict(read_yaml(path))
+    assert (config.lr, config.epochs, config.augment, config.normalize) == (1e-3, 5, ("flip", "crop"), False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!python/object/apply:os.system ['touch hacked']",
+        "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]",
+        "model: [unclosed",
+        "- just\n- a list",
+        "",
+        "lr: \x00",
+        "[" * 5000,
+    ],
+)
+def test_row_46_yaml_that_is_no_plain_mapping_is_refused_and_nothing_runs(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(CnnzooError, match=r"recipe\.yaml") as refused:
+        TrainConfig.from_dict(read_yaml(path))
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "hacked").exists()
+
+
+@given(text=st.text() | st.binary().map(lambda b: b.decode("latin-1")))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_as_config_is_a_config_or_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    with pytest.raises(CnnzooError) as refused:
+        TrainConfig.from_dict(read_yaml(path))
+    assert "\n" not in str(refused.value)
+
+
+@given(name=st.sampled_from([n for n in field_types() if n != "model"]), value=st.none() | st.binary(max_size=3))
+@settings(max_examples=60, deadline=None)
+def test_a_value_of_the_wrong_type_is_named(name: str, value: object) -> None:
+    if value is None and TrainConfig.__dataclass_fields__[name].default is None:
+        assert getattr(TrainConfig.from_dict({"model": "lenet", name: value}), name) is None
+        return
+    try:
+        TrainConfig.from_dict({"model": "lenet", name: value})
+    except UsageError as refused:
+        assert str(refused).startswith(f"{name} must be ")
+
+
+def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CnnzooError, match=r"nowhere\.yaml.*Check the path"):
+        read_yaml(tmp_path / "nowhere.yaml")
+
+
+def test_a_config_without_a_model_asks_for_one() -> None:
+    with pytest.raises(UsageError, match="cnnzoo train lenet"):
+        TrainConfig.from_dict({"lr": 1})
+
+
+@pytest.mark.parametrize("lr", [float("nan"), float("inf"), -1.0, 0.0])
+def test_a_learning_rate_is_a_finite_number_above_0(lr: float) -> None:
+    with pytest.raises(UsageError, match="lr must be a number above 0"):
+        TrainConfig(model="lenet", lr=lr)

@@ -1,0 +1,249 @@
+"""The engine beside the tutorial's own loop, and its promises about numbers."""
+
+import copy
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import cnnzoo
+from cnnzoo.config import TrainConfig
+from cnnzoo.data import load_dataset
+from cnnzoo.data.batches import Batches, Preprocessing
+from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.device import pick_precision
+from cnnzoo.engine import NonFiniteLossError, Totals, evaluate, make_optimizer, train_one_epoch
+from cnnzoo.metrics import confusion_matrix, per_class, wilson_interval
+from cnnzoo.schedule import lr_at
+
+CPU = torch.device("cpu")
+FP32 = pick_precision("fp32", CPU)
+
+
+def sample_batches(image_size: int, num: int, batch_size: int = 32) -> list[tuple[Tensor, Tensor]]:
+    dataset = load_dataset(SAMPLE, "train", image_size=image_size)
+    assert dataset is not None
+    source = dataset.source.subset(torch.arange(num))
+    return list(Batches(source, Preprocessing(image_size), batch_size, CPU, seed=3).epoch(1))
+
+
+def one_epoch(model: nn.Module, batches: list[tuple[Tensor, Tensor]], **changes: object) -> Totals:
+    totals = Totals()
+    settings: dict[str, object] = {
+        "device": CPU,
+        "precision": FP32,
+        "scaler": torch.amp.GradScaler("cpu", enabled=False),
+        "lr_at_step": lambda _: 1e-3,
+        "label_smoothing": 0.0,
+        "grad_clip": 0.0,
+        "on_step": lambda _: None,
+    }
+    optimizer = make_optimizer(model, "adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
+    train_one_epoch(model, batches, optimizer, totals, **{**settings, **changes})  # type: ignore[arg-type]
+    return totals
+
+
+def tutorial_epoch(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """The tutorial's training loop, its bookkeeping included."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    criterion = nn.CrossEntropyLoss()
+    train_loss, train_corrects, train_num = 0.0, torch.tensor(0), 0
+    for b_x, b_y in batches:
+        model.train()
+        output = model(b_x)
+        pre_lab = torch.argmax(output, dim=1)
+        loss = criterion(output, b_y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        train_loss += loss.item() * b_x.size(0)
+        train_corrects += torch.sum(pre_lab == b_y.data)
+        train_num += b_x.size(0)
+    return train_loss / train_num, train_corrects.double().item() / train_num
+
+
+def tutorial_validation(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    criterion = nn.CrossEntropyLoss()
+    loss_sum, corrects, num = 0.0, torch.tensor(0), 0
+    for b_x, b_y in batches:
+        model.eval()
+        output = model(b_x)
+        loss_sum += criterion(output, b_y).item() * b_x.size(0)
+        corrects += torch.sum(torch.argmax(output, dim=1) == b_y.data)
+        num += b_x.size(0)
+    return loss_sum / num, corrects.double().item() / num
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "image_size", "num"),
+    [("lenet", {}, 28, 650), ("alexnet", {"dropout": 0.0}, 67, 70)],
+    ids=["lenet", "alexnet"],
+)
+def test_losses_and_accuracies_are_what_the_tutorials_loop_prints(
+    name: str, options: dict[str, object], image_size: int, num: int
+) -> None:
+    batches = sample_batches(image_size, num)  # the last batch is smaller than 32
+    assert len(batches[-1][0]) < 32
+    torch.manual_seed(0)
+    ours = cnnzoo.create_model(name, num_classes=10, in_channels=1, image_size=image_size, **options)
+    theirs = copy.deepcopy(ours)
+
+    for _ in range(2):
+        loss, accuracy = one_epoch(ours, batches).read()
+        their_loss, their_accuracy = tutorial_epoch(theirs, batches)
+        assert loss == pytest.approx(their_loss, abs=1e-5)
+        assert accuracy == pytest.approx(their_accuracy, abs=1.5 / num)  # one image on the fence
+        # The optimizer of `one_epoch` is new each time, as is the tutorial's here.
+    outcome = evaluate(ours, batches, device=CPU, precision=FP32)
+    their_loss, their_accuracy = tutorial_validation(theirs, batches)
+    assert outcome.loss == pytest.approx(their_loss, abs=1e-5)
+    assert outcome.accuracy == pytest.approx(their_accuracy, abs=1.5 / num)
+
+
+def test_row_26_a_loss_that_is_not_finite_names_its_step() -> None:
+    batches = sample_batches(28, 160)
+    batches[3][0][0, 0, 0, 0] = math.nan
+    totals_seen: list[Totals] = []
+    with pytest.raises(NonFiniteLossError, match="step 4"):
+        one_epoch(cnnzoo.create_model("lenet"), batches, on_step=totals_seen.append).read()
+
+
+def test_row_29_a_last_batch_of_one_image_trains() -> None:
+    batches = sample_batches(28, 33)
+    assert len(batches[-1][0]) == 1
+    assert one_epoch(cnnzoo.create_model("lenet"), batches).images == 33
+
+
+def test_row_30_evaluating_twice_gives_the_same_bits_with_dropout() -> None:
+    model = cnnzoo.create_model("alexnet", num_classes=10, in_channels=1, image_size=67)
+    batches = sample_batches(67, 64)
+    first, second = (evaluate(model, batches, device=CPU, precision=FP32) for _ in range(2))
+    assert first.loss == second.loss
+    assert torch.equal(first.predictions, second.predictions)
+
+
+def test_row_31_no_gradients_are_recorded_in_evaluation() -> None:
+    class Spy(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            assert torch.is_inference_mode_enabled()
+            return images.flatten(1)[:, :10]
+
+    model = Spy()
+    evaluate(model, sample_batches(28, 64), device=CPU, precision=FP32)
+
+
+def test_gradient_clipping_bounds_the_norm() -> None:
+    model = cnnzoo.create_model("lenet", activation="relu")
+    batches = sample_batches(28, 32)
+    norms: list[float] = []
+
+    def norm_of(_: Totals) -> None:
+        norms.append(math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None)))
+
+    one_epoch(model, batches, grad_clip=0.01, on_step=norm_of)
+    one_epoch(model, batches, on_step=norm_of)
+    assert norms[0] == pytest.approx(0.01, rel=1e-3)
+    assert norms[1] > 0.05
+
+
+def test_label_smoothing_is_in_the_training_loss_only() -> None:
+    batches = sample_batches(28, 32)
+    model = cnnzoo.create_model("lenet")
+    expected = nn.functional.cross_entropy(model(batches[0][0]), batches[0][1], label_smoothing=0.3).item()
+    assert one_epoch(copy.deepcopy(model), batches, label_smoothing=0.3).read()[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_half_precision_trains_and_comes_close_to_fp32(name: str) -> None:
+    batches = sample_batches(28, 320)
+    torch.manual_seed(1)
+    model = cnnzoo.create_model("lenet", activation="tanh")
+    half = copy.deepcopy(model)
+    scaler = torch.amp.GradScaler("cpu", enabled=name == "fp16")
+    loss = one_epoch(model, batches).read()[0]
+    half_loss = one_epoch(half, batches, precision=pick_precision(name, CPU), scaler=scaler).read()[0]
+    assert half_loss == pytest.approx(loss, rel=0.05)
+    assert half_loss != loss
+    assert all(p.dtype == torch.float32 for p in half.parameters())
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_each_optimizer_takes_the_step_of_its_formula(name: str) -> None:
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    model = nn.ParameterList([weight])
+    optimizer = make_optimizer(model, name, lr=0.1, momentum=0.5, weight_decay=0.01)
+    gradient = torch.tensor([0.3, 0.4])
+    before = weight.detach().clone()
+    weight.grad = gradient.clone()
+    optimizer.step()
+    decayed = gradient + 0.01 * before
+    expected = {
+        "adam": before - 0.1 * decayed / (decayed.abs() + 1e-8),
+        "adamw": before * (1 - 0.1 * 0.01) - 0.1 * gradient / (gradient.abs() + 1e-8),
+        "sgd": before - 0.1 * decayed,
+    }[name]
+    assert torch.allclose(weight, expected, atol=1e-6)
+
+
+def test_totals_go_on_from_their_state() -> None:
+    def steps() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for step in range(1, 5):
+            yield torch.tensor(0.5 * step), torch.arange(step), torch.zeros(step, dtype=torch.int64)
+
+    whole, first = Totals(), Totals()
+    for step in steps():
+        whole.add(*step)
+    for step in list(steps())[:2]:
+        first.add(*step)
+    second = Totals(first.state())
+    for step in list(steps())[2:]:
+        second.add(*step)
+    assert second.read() == whole.read() == pytest.approx(((0.5 + 2 + 4.5 + 8) / 10, 4 / 10))
+    assert second.state() == whole.state()
+
+
+# Schedules
+
+
+def test_the_cosine_falls_from_lr_to_zero() -> None:
+    config = TrainConfig(model="lenet", scheduler="cosine", epochs=10, lr=0.2)
+    assert lr_at(config, 0) == pytest.approx(0.2)
+    assert lr_at(config, 5) == pytest.approx(0.1)
+    assert lr_at(config, 10) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_step_schedule_divides_by_ten_after_each_third() -> None:
+    config = TrainConfig(model="lenet", scheduler="step", epochs=9, lr=1.0)
+    assert [round(lr_at(config, epoch + 0.5), 6) for epoch in range(9)] == [1.0] * 3 + [0.1] * 3 + [0.01] * 3
+
+
+def test_the_warm_up_rises_from_zero_and_is_followed_by_the_schedule() -> None:
+    config = TrainConfig(model="lenet", scheduler="cosine", warmup_epochs=2, epochs=10, lr=1.0)
+    assert [lr_at(config, epoch) for epoch in (0, 1, 2, 6)] == pytest.approx([0, 0.5, 1, 0.5])
+    constant = TrainConfig(model="lenet", warmup_epochs=20, epochs=10, lr=1.0)
+    assert lr_at(constant, 10) == pytest.approx(0.5)
+
+
+# Metrics
+
+
+def test_the_wilson_interval_is_wilsons() -> None:
+    # R. G. Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17,
+    # 1998, Table I, method 3: 81 of 263 gives 0.2553 to 0.3662; 0 of 20 gives 0 to 0.1611.
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson_interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+    assert wilson_interval(20, 20) == pytest.approx((1 - 0.1611, 1), abs=5e-5)
+
+
+def test_figures_per_class_count_what_was_put_where() -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    predictions = torch.tensor([0, 0, 1, 1, 0, 0])
+    confusion = confusion_matrix(predictions, labels, 3)
+    assert confusion.tolist() == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]
+    cat, dog, eel = per_class(confusion, ("cat", "dog", "eel"))
+    assert (cat.precision, cat.recall, cat.count) == (2 / 4, 2 / 3, 3)
+    assert cat.f1 == pytest.approx(2 * (1 / 2) * (2 / 3) / (1 / 2 + 2 / 3))
+    assert (dog.precision, dog.recall) == (1 / 2, 1 / 2)
+    assert (eel.precision, eel.recall, eel.f1, eel.count) == (0, 0, 0, 1)

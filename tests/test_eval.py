@@ -1,0 +1,99 @@
+"""Evaluation: its figures, its files, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+
+from cnnzoo.checkpoint import load_checkpoint
+from cnnzoo.config import TrainConfig
+from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.evaluation import evaluate
+from cnnzoo.trainer import train
+
+Cnnzoo = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LeNet after two epochs on the sample."""
+    out = tmp_path_factory.mktemp("eval") / "runs"
+    config = TrainConfig(
+        model="lenet", model_options={"activation": "tanh"}, dataset=SAMPLE, epochs=2, limit_val=500, out=out
+    )
+    return train(config).run
+
+
+def test_the_figures_agree_with_each_other_and_with_the_file(run: Path) -> None:
+    result = evaluate(run / "best.pt")
+    assert (result.dataset, result.split, result.num_images) == (SAMPLE, "test", 1000)
+    assert result.accuracy > 0.6
+    assert result.accuracy_low < result.accuracy < result.accuracy_high
+    assert sum(row.count for row in result.classes) == 1000
+    assert sum(row.recall * row.count for row in result.classes) / 1000 == pytest.approx(result.accuracy)
+    assert json.loads((run / "eval.json").read_text()) == result.to_dict()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_the_batch_size_changes_no_prediction(run: Path, batch_size: int) -> None:
+    usual, other = evaluate(run / "best.pt"), evaluate(run / "best.pt", batch_size=batch_size)
+    assert other.classes == usual.classes
+    assert other.loss == pytest.approx(usual.loss, abs=1e-6)
+
+
+def test_val_is_the_very_split_that_judged_the_run(run: Path) -> None:
+    saved = load_checkpoint(run / "best.pt")
+    result = evaluate(run / "best.pt", split="val")
+    assert (result.accuracy, result.num_images) == (saved.metrics["val_acc"], 500)
+    assert result.loss == pytest.approx(saved.metrics["val_loss"], abs=1e-6)
+
+
+def test_val_of_another_dataset_makes_no_sense(run: Path) -> None:
+    with pytest.raises(UsageError, match="--split val"):
+        evaluate(run / "best.pt", split="val", dataset="mnist")
+
+
+def test_row_23_a_dataset_with_other_classes_states_both_sides(run: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(5):
+            Image.new("L", (28, 28), 50 * number).save(tmp_path / label / f"{number}.png")
+    with pytest.raises(CnnzooError, match="cat, dog.*T-shirt/top"):
+        evaluate(run / "best.pt", dataset=f"folder:{tmp_path}")
+
+
+def test_evaluating_twice_gives_the_same_figures(run: Path) -> None:
+    first, second = (evaluate(run / "best.pt") for _ in range(2))
+    assert (first.loss, first.classes) == (second.loss, second.classes)
+
+
+def test_the_command_prints_a_table_or_json(cnnzoo: Cnnzoo, run: Path) -> None:
+    table = cnnzoo("eval", run)
+    assert table.returncode == 0, table.stderr
+    assert "95% interval" in table.stdout
+    assert "Ankle boot" in table.stdout
+    printed = cnnzoo("eval", run.name, "--out", run.parent, "--format", "json")
+    assert json.loads(printed.stdout) == json.loads((run / "eval.json").read_text())
+
+
+def test_rows_19_to_21_foreign_and_damaged_checkpoints_are_one_line(cnnzoo: Cnnzoo, run: Path, tmp_path: Path) -> None:
+    whole = (run / "best.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
+    torch.save({"weight": torch.ones(2)}, tmp_path / "foreign.pt")
+    for name in ("cut.pt", "foreign.pt", "missing.pt"):
+        refused = cnnzoo("eval", name)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+        assert refused.stderr.startswith("Error: ")
+        assert name in refused.stderr
+
+
+def test_nothing_to_evaluate_says_how_to_train(cnnzoo: Cnnzoo) -> None:
+    refused = cnnzoo("eval")
+    assert refused.returncode == 1
+    assert refused.stderr == "Error: there is no trained run in runs. Make one with `cnnzoo train lenet`.\n"
