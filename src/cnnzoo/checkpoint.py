@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cnnzoo.data.batches import Preprocessing
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.files import replacing
-from cnnzoo.models.registry import create_model
+from cnnzoo.models.registry import create_model, get_spec
 
 FORMAT = 1
 """Version of what is in the file; a newer one is refused."""
@@ -75,12 +75,13 @@ class Checkpoint:
         Raises:
             CnnzooError: The weights do not fit the model as cnnzoo builds it.
         """
+        options = get_spec(self.model).check_options(self.model_options)
         model = create_model(
             self.model,
             num_classes=self.num_classes,
             in_channels=self.in_channels,
             image_size=self.image_size,
-            **self.model_options,
+            **options,
         )
         try:
             model.load_state_dict(self.state_dict)

@@ -102,7 +102,6 @@ class Training:
     """
 
     def __init__(self, config: TrainConfig, reporter: Reporter) -> None:
-        import_models(config.imports)
         image_size = config.image_size or get_spec(config.model).image_size
         self.device = pick_device(config.device)
         self.precision = pick_precision(config.precision, self.device)
@@ -204,6 +203,8 @@ def train(config: TrainConfig, *, resume: Path | None = None, reporter: Reporter
         InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
     reporter = reporter or Silent()
+    import_models(config.imports)
+    config = config.replace(model_options=get_spec(config.model).check_options(config.model_options))
     saved = load_checkpoint(resume / "last.pt") if resume else None
     if resume and saved:
         check_resumable(config, saved)

@@ -2,12 +2,18 @@
 
 import gzip
 import hashlib
+import math
 import os
+import queue
+import shutil
+import struct
 import tarfile
+import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +25,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is going on, how much is done and how much there is (bytes or images)."""
+"""Called with what is going on, how much is done and how much there is (bytes or images; 0: unknown)."""
 
 TIMEOUT = 10.0
-"""Seconds that a mirror may stay silent."""
+"""Seconds in which a mirror must send MIN_BYTES, or the rest of the file."""
+
+MIN_BYTES = 1 << 14
+
+MAX_UNPACKED = 1 << 26
+"""Bytes of the largest IDX file that is read. The largest of these datasets has 47 million; a bomb has more."""
+
+_CIFAR10 = "cifar-10-batches-py"
 
 
 class DatasetUnavailableError(CnnzooError):
@@ -33,6 +46,10 @@ class _DamagedError(CnnzooError):
     """A file is not what its dataset's authors published."""
 
 
+class _MirrorError(Exception):
+    """A mirror does not send what it should; the message says why."""
+
+
 @dataclass(frozen=True)
 class Arrays:
     """One split, in memory.
@@ -41,12 +58,14 @@ class Arrays:
         images: uint8 ``(N, C, H, W)``.
         labels: int64 ``(N,)``.
         location: The folder that it was read from.
+        num_bytes: That its files take there.
         sha256: Of the unpacked images and labels.
     """
 
     images: "NDArray[np.uint8]"
     labels: "NDArray[np.int64]"
     location: Path
+    num_bytes: int
     sha256: str
 
 
@@ -62,51 +81,47 @@ def load_arrays(spec: DatasetSpec, split: str, data_dir: Path | None, progress: 
 
     Raises:
         DatasetUnavailableError: It is neither here nor to be had; the message names the ways to get it.
-        CnnzooError: It is here but damaged, and cannot be downloaded again.
+        CnnzooError: The sample that ships with cnnzoo is not whole.
     """
-    data_dir = data_dir or default_data_dir()
+    data_dir = _data_dir(data_dir)
     found, damaged = _find(spec, split, data_dir)
     if found is None and spec.torchvision:
         try:
-            fetch(spec, data_dir, progress)
+            _fetch(spec, data_dir, progress)
         except CnnzooError as error:
-            raise DatasetUnavailableError(" ".join([*damaged, str(error)])) from error
+            here = damaged or [f"{spec.title} is not on this machine."]
+            raise DatasetUnavailableError(
+                " ".join([*here, str(error), _ways_to_get(spec, data_dir)])
+            ) from error
         found, damaged = _find(spec, split, data_dir)
     if found is None:
-        raise CnnzooError(
-            " ".join(damaged) or f"{spec.title} is missing from the package. Install cnnzoo again."
-        )
+        raise CnnzooError(" ".join([*damaged, f"{spec.title} is not whole. Install cnnzoo again."]))
     return found
 
 
-def verify(spec: DatasetSpec, data_dir: Path | None) -> list[Arrays]:
-    """Return both splits as they are on this machine, every file checked; nothing is downloaded.
+def verify(spec: DatasetSpec, data_dir: Path | None) -> tuple[Arrays, Arrays]:
+    """Return the training and test images as they are on this machine; nothing is downloaded.
 
     Raises:
-        CnnzooError: A file is missing or damaged.
+        CnnzooError: They are missing, or no copy of them is what was published.
     """
-    splits = []
-    for split in IDX_FILES:
-        found, damaged = _find(spec, split, data_dir or default_data_dir())
+
+    def read(split: str) -> Arrays:
+        found, damaged = _find(spec, split, _data_dir(data_dir))
         if found is None:
-            raise CnnzooError(
-                " ".join(damaged)
-                or f"{spec.name} is not on this machine. Get it: cnnzoo data fetch {spec.name}"
-            )
-        splits.append(found)
-    return splits
+            what = " ".join(damaged) or f"{spec.title} is not on this machine."
+            how = f"Get it: cnnzoo data fetch {spec.name}" if spec.torchvision else "Install cnnzoo again."
+            raise CnnzooError(f"{what} {how}")
+        return found
 
-
-def locate(spec: DatasetSpec, data_dir: Path | None) -> tuple[Path, int] | None:
-    """Return the folder that holds the whole dataset and the bytes it takes there; None if there is none."""
-    for folder in _folders(spec, data_dir or default_data_dir()):
-        paths = [p for split in IDX_FILES for p in _files(spec, split, folder)]
-        if len(paths) == _files_of(spec):
-            return folder, sum(path.stat().st_size for path in paths)
-    return None
+    return read("train"), read("test")
 
 
 # Where things lie
+
+
+def _data_dir(data_dir: Path | None) -> Path:
+    return (data_dir or default_data_dir()).expanduser()  # no shell expands --data-dir=~/data
 
 
 def _folders(spec: DatasetSpec, data_dir: Path) -> Iterator[Path]:
@@ -119,92 +134,86 @@ def _folders(spec: DatasetSpec, data_dir: Path) -> Iterator[Path]:
     yield from spec.folders
 
 
-def _files_of(spec: DatasetSpec) -> int:
-    return 7 if spec.name == "cifar10" else 4
-
-
-def _files(spec: DatasetSpec, split: str, folder: Path) -> list[Path]:
-    """Return the files of a split that are in ``folder``, packed or not."""
-    if spec.name == "cifar10":
-        import torchvision
-
-        batches = (
-            torchvision.datasets.CIFAR10.train_list
-            if split == "train"
-            else torchvision.datasets.CIFAR10.test_list
-        )
-        names = [name for name, _ in batches] + (["batches.meta"] if split == "test" else [])
-        base = folder / torchvision.datasets.CIFAR10.base_folder
-        return [base / name for name in names if (base / name).is_file()]
-    choices = [(folder / name, folder / f"{name}.gz") for name in IDX_FILES[split]]
-    return [next(p for p in pair if p.is_file()) for pair in choices if any(p.is_file() for p in pair)]
-
-
 def _find(spec: DatasetSpec, split: str, data_dir: Path) -> tuple[Arrays | None, list[str]]:
-    """Return the first whole copy of a split, and what is wrong with the copies before it."""
+    """Return the first genuine copy of a split; where there is none, what is wrong with the others."""
+    read = _read_cifar10 if spec.name == "cifar10" else _read_pair
     damaged: list[str] = []
     for folder in _folders(spec, data_dir):
         try:
-            if spec.name == "cifar10":
-                if len(_files(spec, split, folder)) == (5 if split == "train" else 2):
-                    return _read_cifar10(split, folder), damaged
-            elif len(paths := _files(spec, split, folder)) == 2:
-                return _read_pair(spec, split, paths), damaged
+            if found := read(spec, split, folder):
+                return found, []
         except _DamagedError as error:
             damaged.append(str(error))
     return None, damaged
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a folder that this person may not look into
+        return False
+
+
 # Reading
 
 
-def _read_pair(spec: DatasetSpec, split: str, paths: list[Path]) -> Arrays:
-    contents = [_unpack(path) for path in paths]
-    for path, content, name in zip(paths, contents, IDX_FILES[split], strict=True):
-        _check(spec, name, path, content)
-    images, labels = (parse_idx(content, path) for content, path in zip(contents, paths, strict=True))
+def _read_pair(spec: DatasetSpec, split: str, folder: Path) -> Arrays | None:
+    """Return a split from its two IDX files; None if ``folder`` does not have both."""
+    files = [_genuine(spec, folder, name) for name in IDX_FILES[split]]
+    if None in files:
+        return None
+    (images_path, pixels), (labels_path, answers) = (file for file in files if file)
+    images, labels = parse_idx(pixels, images_path), parse_idx(answers, labels_path)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
-        raise _DamagedError(f"{paths[0]} and {paths[1].name} do not belong together. Remove both.")
-    digest = hashlib.sha256()
-    for content in contents:
-        digest.update(content)
-    return Arrays(images[:, None], labels.astype(np.int64), paths[0].parent, digest.hexdigest())
+        raise _DamagedError(f"{images_path} and {labels_path.name} do not belong together.")
+    digest = hashlib.sha256(pixels)
+    digest.update(answers)
+    num_bytes = images_path.stat().st_size + labels_path.stat().st_size
+    return Arrays(images[:, None], labels.astype(np.int64), folder, num_bytes, digest.hexdigest())
 
 
-def _check(spec: DatasetSpec, name: str, path: Path, content: bytes) -> None:
-    """Refuse a file that is not the published one: by its contents where their sum is known, else packed."""
-    actual = hashlib.sha256(content).hexdigest()
-    if name in spec.sha256:
-        genuine = actual == spec.sha256[name]
-    elif spec.torchvision and path.suffix == ".gz":
-        genuine = (
-            hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == _downloads(spec)[path.name]
-        )
-    else:
-        genuine = all(actual != other.sha256.get(name) for other in DATASETS.values())
-    if not genuine:
-        raise _DamagedError(
-            f"{path} is not the published file of {spec.title} (its checksum differs). Remove it and fetch it again."
-        )
+def _genuine(spec: DatasetSpec, folder: Path, name: str) -> tuple[Path, bytes] | None:
+    """Return the copy of an IDX file in ``folder``, packed or not, that is the published one, and its contents.
+
+    The contents decide where their checksum is known, since packed files differ with the packer. Else
+    only the packed file can be told.
+
+    Returns:
+        None if there is no such file, or only that of another dataset: the MNIST family shares its file names.
+
+    Raises:
+        _DamagedError: There are copies, but damaged ones.
+    """
+    damaged = None
+    for path in (folder / name, folder / f"{name}.gz"):
+        if not _is_file(path) or not (name in spec.sha256 or path.suffix == ".gz"):
+            continue
+        try:
+            content = _unpack(path)
+        except _DamagedError as error:
+            damaged = error
+            continue
+        actual = hashlib.sha256(content).hexdigest()
+        if actual == spec.sha256[name] if name in spec.sha256 else _md5(path) == _downloads(spec)[path.name]:
+            return path, content
+        if all(actual != other.sha256.get(name) for other in DATASETS.values()):
+            damaged = _DamagedError(
+                f"{path} is not the file that {spec.title} was published with (its checksum differs)."
+            )
+    if damaged:
+        raise damaged
+    return None
 
 
 def _unpack(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MAX_UNPACKED + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise _DamagedError(
-            f"{path} cannot be read ({one_line(error)}). Remove it and fetch it again."
-        ) from error
-
-
-def read_idx(path: Path) -> "NDArray[np.uint8]":
-    """Read an IDX file of bytes, packed (``.gz``) or not.
-
-    Raises:
-        CnnzooError: It is none, or cut short.
-    """
-    return parse_idx(_unpack(path), path)
+        raise _DamagedError(f"{path} cannot be read ({one_line(error)}).") from error
+    if len(content) > MAX_UNPACKED:
+        raise _DamagedError(f"{path} has more than {MAX_UNPACKED >> 20} MiB, which no such dataset has.")
+    return content
 
 
 def parse_idx(content: bytes, path: Path) -> "NDArray[np.uint8]":
@@ -213,32 +222,45 @@ def parse_idx(content: bytes, path: Path) -> "NDArray[np.uint8]":
     Raises:
         CnnzooError: It is none, or cut short; the message names ``path``.
     """
-    ndim = content[3] if len(content) >= 4 else 0
+    ndim = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
     body = 4 + 4 * ndim
-    shape = np.frombuffer(content[4:body], dtype=">u4").astype(object)  # Python's integers do not overflow
-    if content[:3] != b"\0\0\x08" or not 1 <= ndim <= 4 or len(shape) != ndim:
-        raise _DamagedError(f"{path} is not an IDX file of bytes. Remove it and fetch it again.")
-    if int(np.prod(shape)) != len(content) - body:
-        raise _DamagedError(f"{path} is cut short or damaged. Remove it and fetch it again.")
+    if not 1 <= ndim <= 4 or len(content) < body:
+        raise _DamagedError(f"{path} is not an IDX file of bytes.")
+    shape = struct.unpack_from(f">{ndim}I", content, 4)
+    if 0 in shape or math.prod(shape) != len(content) - body:
+        raise _DamagedError(f"{path} is cut short or damaged.")
     # A copy, since torch wants memory that it may write to.
-    return np.frombuffer(content, dtype=np.uint8, offset=body).reshape(shape.astype(int)).copy()
+    return np.frombuffer(content, dtype=np.uint8, offset=body).reshape(shape).copy()
 
 
-def _read_cifar10(split: str, folder: Path) -> Arrays:
+def _read_cifar10(spec: DatasetSpec, split: str, folder: Path) -> Arrays | None:
+    """Return a split of CIFAR-10; None if ``folder`` does not have all its batches."""
+    if not _is_file(folder / _CIFAR10 / "batches.meta"):  # saves importing torchvision
+        return None
     from torchvision.datasets import CIFAR10
 
+    paths = [folder / _CIFAR10 / name for name in _cifar10_files()]
+    if not all(_is_file(path) for path in paths):
+        return None
     try:
         # torchvision compares every batch with its published MD5 before it unpickles any.
         data: Any = CIFAR10(str(folder), train=split == "train", download=False)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         raise _DamagedError(
-            f"{folder / CIFAR10.base_folder} is not the published CIFAR-10 (a checksum differs). "
-            "Remove it and fetch it again."
+            f"{folder / _CIFAR10} is not {spec.title} as it was published (a checksum differs)."
         ) from error
     images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
     labels = np.asarray(data.targets, dtype=np.int64)
-    digest = hashlib.sha256(images.tobytes() + labels.astype(np.uint8).tobytes())
-    return Arrays(images, labels, folder, digest.hexdigest())
+    digest = hashlib.sha256(images)
+    digest.update(labels.astype(np.uint8))
+    num_bytes = sum(path.stat().st_size for path in paths if (path.name == "test_batch") == (split == "test"))
+    return Arrays(images, labels, folder / _CIFAR10, num_bytes, digest.hexdigest())
+
+
+def _cifar10_files() -> list[str]:
+    from torchvision.datasets import CIFAR10
+
+    return [*(name for name, _ in CIFAR10.train_list + CIFAR10.test_list), CIFAR10.meta["filename"]]
 
 
 # Downloading
@@ -258,74 +280,147 @@ def _addresses(spec: DatasetSpec, file: str) -> list[str]:
     import torchvision
 
     source = getattr(torchvision.datasets, spec.torchvision)
-    return (
-        [source.url]
-        if spec.name == "cifar10"
-        else [f"{mirror.rstrip('/')}/{file}" for mirror in source.mirrors]
-    )
+    if spec.name == "cifar10":
+        return [source.url]
+    return [f"{mirror.rstrip('/')}/{file}" for mirror in source.mirrors]
 
 
-def fetch(spec: DatasetSpec, data_dir: Path, progress: Progress) -> Path:
-    """Download a dataset into ``data_dir``, in torchvision's layout; files that are there and whole stay.
+def _fetch(spec: DatasetSpec, data_dir: Path, progress: Progress) -> None:
+    """Download a dataset into ``data_dir``, in torchvision's layout; files that are there and genuine stay.
 
     Raises:
-        CnnzooError: It cannot be had; the message names what was tried and the ways to get it by hand.
+        CnnzooError: It cannot be had, or not be written; the message says what was tried.
     """
     folder = data_dir if spec.name == "cifar10" else data_dir / spec.torchvision / "raw"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, md5 in _downloads(spec).items():
-            target = folder / file
-            if not (target.is_file() and _md5(target) == md5):
-                _download(spec, file, md5, target, progress)
-            if target.name.endswith(".tar.gz"):
-                with tarfile.open(target) as archive:
-                    archive.extractall(folder, filter="data")  # refuses `../`, absolute paths and links out
-    except (OSError, tarfile.TarError) as error:
+            if not _is_here(spec, folder / file, md5):
+                _download(spec, folder / file, md5, progress)
+            if spec.name == "cifar10":
+                _unpack_cifar10(folder / file, folder)
+    except OSError as error:
         raise CnnzooError(
-            f"cannot write {folder} ({one_line(error)}). Choose another with --data-dir."
+            f"{folder} cannot be written ({one_line(error)}). Choose another with --data-dir."
         ) from error
-    return folder
 
 
-def _download(spec: DatasetSpec, file: str, md5: str, target: Path, progress: Progress) -> None:
-    import urllib.error
-    import urllib.request
-    from http.client import HTTPException
+def _is_here(spec: DatasetSpec, target: Path, md5: str) -> bool:
+    if target.suffixes == [".tar", ".gz"]:
+        return target.is_file() and _md5(target) == md5
+    try:
+        return _genuine(spec, target.parent, target.stem) is not None
+    except _DamagedError:
+        return False
 
-    tried = []
-    part = target.with_name(f"{file}.part")
-    for address in _addresses(spec, file):
-        for _ in range(2):  # a damaged download is tried once more
+
+def _download(spec: DatasetSpec, target: Path, md5: str, progress: Progress) -> None:
+    """Download a file from the first mirror that has it; a damaged download is tried once more."""
+    tried: list[str] = []
+    part = target.with_name(f"{target.name}.part")
+    try:
+        for address in _addresses(spec, target.name):
+            for _ in range(2):
+                digest, done = hashlib.md5(usedforsecurity=False), 0
+                try:
+                    with part.open("wb") as out:
+                        for chunk, total in _receive(address, 2_000_000 * spec.megabytes):
+                            out.write(chunk)
+                            digest.update(chunk)
+                            done += len(chunk)
+                            progress(f"Downloading {target.name}", done, total)
+                except _MirrorError as error:
+                    tried.append(f"{address}: {error}")
+                    break
+                if digest.hexdigest() == md5:
+                    part.replace(target)
+                    return
+                tried.append(f"{address}: wrong checksum")
+    finally:
+        part.unlink(missing_ok=True)
+    raise CnnzooError(f"The download failed ({'; '.join(tried)}).")
+
+
+def _receive(address: str, max_bytes: int) -> Iterator[tuple[bytes, int]]:
+    """Yield a download in chunks, each with the size of the whole file (0: unknown).
+
+    A thread does the reading, because a socket's own time-out bounds neither the search for the
+    server's name nor an answer that trickles in byte by byte.
+
+    Raises:
+        _MirrorError: The mirror refuses, is silent, too slow, or sends too little or far too much.
+    """
+    arrived: queue.SimpleQueue[tuple[bytes, int] | Exception] = queue.SimpleQueue()
+    given_up = threading.Event()
+
+    def read() -> None:
+        import urllib.error
+        import urllib.request
+
+        try:
+            request = urllib.request.Request(address, headers={"User-Agent": "cnnzoo"})
+            with urllib.request.urlopen(request, timeout=2 * TIMEOUT) as answer:
+                total = int(answer.headers.get("Content-Length") or 0)
+                chunk = b"start"
+                while chunk and not given_up.is_set():
+                    chunk = answer.read1(1 << 16)  # what has arrived, instead of waiting for all of it
+                    arrived.put((chunk, total))
+        except urllib.error.HTTPError as error:
+            error.close()
+            arrived.put(error)
+        except Exception as error:
+            arrived.put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        done, due, deadline = 0, MIN_BYTES, time.monotonic() + TIMEOUT
+        while True:
             try:
-                request = urllib.request.Request(address, headers={"User-Agent": "cnnzoo"})
-                with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, part.open("wb") as out:
-                    total = int(answer.headers.get("Content-Length") or 0)
-                    done = 0
-                    while chunk := answer.read(1 << 16):
-                        out.write(chunk)
-                        done += len(chunk)
-                        progress(f"Downloading {file}", done, total)
-            except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
-                part.unlink(missing_ok=True)
-                if isinstance(error, OSError) and error.filename == str(part):
-                    raise
-                why = getattr(error, "reason", error)
-                tried.append(f"{address}: {one_line(why) if isinstance(why, BaseException) else why}")
-                break
-            if _md5(part) == md5:
-                part.replace(target)
+                item = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise _MirrorError(f"silent or too slow for {TIMEOUT:g} s") from None
+            if isinstance(item, Exception):
+                reason = getattr(item, "reason", None)  # what an URLError wraps
+                raise _MirrorError(one_line(reason if isinstance(reason, Exception) else item))
+            chunk, total = item
+            done += len(chunk)
+            if done > max_bytes:
+                raise _MirrorError(f"sends more than {max_bytes:,} bytes")
+            if not chunk:
+                if done < total:
+                    raise _MirrorError(f"ended after {done:,} of {total:,} bytes")
                 return
-            part.unlink()
-            tried.append(f"{address}: wrong checksum")
-    raise CnnzooError(
-        f"{spec.title} is not on this machine and could not be downloaded ({'; '.join(tried)}). "
-        f"{ways_to_get(spec, target.parent)}"
-    )
+            if done >= due:
+                due, deadline = done + MIN_BYTES, time.monotonic() + TIMEOUT
+            yield chunk, total
+    finally:
+        given_up.set()
 
 
-def ways_to_get(spec: DatasetSpec, folder: Path) -> str:
-    """Return the three ways to get a dataset, on one line."""
+def _unpack_cifar10(packed: Path, folder: Path) -> None:
+    """Write the batches in torchvision's archive into ``folder``, and nothing else."""
+    try:
+        with tarfile.open(packed) as archive:
+            members = archive.getmembers()
+            for member in members:
+                path = PurePosixPath(member.name)
+                if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+                    raise CnnzooError(
+                        f"{packed} is not safe to unpack: it holds {member.name!r}, a link or a path out of it."
+                    )
+            wanted = {f"{_CIFAR10}/{name}" for name in _cifar10_files()}
+            (folder / _CIFAR10).mkdir(exist_ok=True)
+            for member in members:
+                if member.name in wanted and (content := archive.extractfile(member)):
+                    with content, (folder / member.name).open("wb") as out:
+                        shutil.copyfileobj(content, out)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise CnnzooError(f"{packed} cannot be unpacked ({one_line(error)}). Remove it.") from error
+
+
+def _ways_to_get(spec: DatasetSpec, data_dir: Path) -> str:
+    """Return three ways to get a dataset, on one line."""
+    folder = data_dir if spec.name == "cifar10" else data_dir / spec.torchvision / "raw"
     ways = [
         *spec.by_hand,
         f"put the files that torchvision.datasets.{spec.torchvision} downloads into {folder}",
