@@ -68,7 +68,7 @@ def test_row_25_a_newer_format_names_both_versions(
     monkeypatch.setattr("cnnzoo.checkpoint.FORMAT", 7)
     save_checkpoint(tmp_path / "a.pt", checkpoint)
     monkeypatch.undo()
-    with pytest.raises(CnnzooError, match="format 7.*up to 1"):
+    with pytest.raises(CnnzooError, match=r"format 7.*up to 1"):
         load_checkpoint(tmp_path / "a.pt")
 
 

@@ -64,7 +64,7 @@ def test_row_23_a_dataset_with_other_classes_states_both_sides(run: Path, tmp_pa
         (tmp_path / label).mkdir()
         for number in range(5):
             Image.new("L", (28, 28), 50 * number).save(tmp_path / label / f"{number}.png")
-    with pytest.raises(CnnzooError, match="cat, dog.*T-shirt/top"):
+    with pytest.raises(CnnzooError, match=r"cat, dog.*T-shirt/top"):
         evaluate(run / "best.pt", dataset=f"folder:{tmp_path}")
 
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cnnzoo.errors import CnnzooError
+from cnnzoo.files import replacing
 from cnnzoo.history import History, HistoryRow, read_history, write_history
 
 HEADER = "epoch,train_loss,train_acc,val_loss,val_acc,lr,seconds,images_per_second"
@@ -82,6 +83,15 @@ def test_a_full_disk_leaves_the_old_history_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
 
 
+def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
+        file.write(b"half of the ne")
+        raise KeyboardInterrupt
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("history.csv", "old")]
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         CnnzooError, match=r"cannot write .*gone.history\.csv: No such file.*Make that folder"
@@ -91,7 +101,8 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_writing_needs_neither_pandas_nor_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from cnnzoo.history import HistoryRow, write_history\n"
+        "import sys; from pathlib import Path; from cnnzoo.files import replacing
+from cnnzoo.history import HistoryRow, write_history\n"
         "write_history(Path('history.csv'), [HistoryRow(1, .5, .8, .6, .7, .001, 7.0, 6600.0)])\n"
         "print(*({'pandas', 'torch', 'matplotlib'} & set(sys.modules)))"
     )

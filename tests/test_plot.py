@@ -569,6 +569,17 @@ def test_without_a_display_show_still_writes_the_picture(
     assert (tmp_path / "history.png").exists()
 
 
+def test_a_window_system_that_is_not_there_is_named(
+    tmp_path: Path, plot: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "nonsense")
+    code, out, err = plot("history.csv", "--show")
+    assert (code, out.split(" ")[0]) == (1, "history.png")
+    assert err.startswith("Error: cannot show a window: ")
+    assert "nonsense" in err
+
+
 WINDOW = """
 from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg

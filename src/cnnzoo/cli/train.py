@@ -22,7 +22,7 @@ def _train(
         str | None,
         typer.Option(
             metavar="RUN",
-            help="Go on with this run: its folder, its name, or `last`. With more --epochs it is extended.",
+            help="Go on with a run: its folder, its name, or `last`. With more --epochs it is extended.",
             rich_help_panel="Run",
         ),
     ] = None,
@@ -52,7 +52,9 @@ def _train(
     if "model_options" in given:
         own = base.get("model_options") if isinstance(base.get("model_options"), dict) else {}
         given["model_options"] = {**(own or {}), **parse_options(given["model_options"])}
-    settings = TrainConfig.from_dict({**base, **given}, source=f"the settings in {config}" if config else "the settings")
+    settings = TrainConfig.from_dict(
+        {**base, **given}, source=f"the settings in {config}" if config else "the settings"
+    )
 
     screen = QuietScreen() if quiet else Screen()
     try:

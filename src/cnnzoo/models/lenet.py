@@ -13,7 +13,7 @@ from cnnzoo.models.registry import feature_size, register_model
 
 Activation = Literal["sigmoid", "tanh", "relu"]
 
-_ACTIVATIONS = {"none": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
+_ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 _POOLINGS = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
 
 
@@ -41,7 +41,8 @@ class LeNet(nn.Module):
         fc_activation: Literal["none", "sigmoid", "tanh", "relu"] = "none",
     ) -> None:
         super().__init__()
-        act, pool, fc_act = _ACTIVATIONS[activation], _POOLINGS[pooling], _ACTIVATIONS[fc_activation]
+        act, pool = _ACTIVATIONS[activation], _POOLINGS[pooling]
+        fc_act = [] if fc_activation == "none" else [_ACTIVATIONS[fc_activation]]
         self.features = nn.Sequential(  # (N, C, 28, 28)
             nn.Conv2d(in_channels, 6, kernel_size=5, padding=2),  # C1: (N, 6, 28, 28)
             act(),
@@ -54,9 +55,9 @@ class LeNet(nn.Module):
         self.classifier = nn.Sequential(
             nn.Flatten(),  # (N, 400)
             nn.Linear(16 * side * side, 120),  # C5, which at 5×5 is fully connected
-            fc_act(),
+            *(make() for make in fc_act),
             nn.Linear(120, 84),  # F6
-            fc_act(),
+            *(make() for make in fc_act),
             nn.Linear(84, num_classes),
         )
 
