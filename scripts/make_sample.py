@@ -12,20 +12,24 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnzoo.data.datasets import IDX_FILES
-from cnnzoo.data.sources import read_idx
+from cnnzoo.data.datasets import IDX_FILES, get_dataset_spec
+from cnnzoo.data.sources import verify
 
 PER_CLASS = {"train": 600, "test": 100}
 
 
 def make_sample(source: Path, target: Path) -> None:
-    """Write the sample's four ``.gz`` files into ``target``."""
-    for split, (images_file, labels_file) in IDX_FILES.items():
-        images = read_idx(source / f"{images_file}.gz")
-        labels = read_idx(source / f"{labels_file}.gz")
-        firsts = [np.flatnonzero(labels == label)[: PER_CLASS[split]] for label in range(10)]
+    """Write the sample's four ``.gz`` files into ``target``.
+
+    Raises:
+        CnnzooError: ``source`` does not hold the full Fashion-MNIST.
+    """
+    full = verify(get_dataset_spec("fashionmnist"), source)
+    for (split, names), arrays in zip(IDX_FILES.items(), full, strict=True):
+        firsts = [np.flatnonzero(arrays.labels == label)[: PER_CLASS[split]] for label in range(10)]
         chosen = np.sort(np.concatenate(firsts))
-        for name, array in ((images_file, images[chosen]), (labels_file, labels[chosen])):
+        images, labels = arrays.images[chosen, 0], arrays.labels[chosen].astype(np.uint8)
+        for name, array in zip(names, (images, labels), strict=True):
             header = struct.pack(f">HBB{array.ndim}I", 0, 0x08, array.ndim, *array.shape)
             # mtime 0 and no file name, so that the same images pack to the same bytes.
             with (
@@ -36,4 +40,6 @@ def make_sample(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python scripts/make_sample.py SOURCE TARGET")
     make_sample(Path(sys.argv[1]), Path(sys.argv[2]))

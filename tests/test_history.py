@@ -86,9 +86,14 @@ def test_a_full_disk_leaves_the_old_history_whole(tmp_path: Path) -> None:
 def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
-        file.write(b"half of the ne")
-        raise KeyboardInterrupt
+
+    def write() -> None:
+        with replacing(path) as file:
+            file.write(b"half of the ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("history.csv", "old")]
 
 
@@ -101,8 +106,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_writing_needs_neither_pandas_nor_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from cnnzoo.files import replacing
-from cnnzoo.history import HistoryRow, write_history\n"
+        "import sys; from pathlib import Path; from cnnzoo.history import HistoryRow, write_history\n"
         "write_history(Path('history.csv'), [HistoryRow(1, .5, .8, .6, .7, .001, 7.0, 6600.0)])\n"
         "print(*({'pandas', 'torch', 'matplotlib'} & set(sys.modules)))"
     )

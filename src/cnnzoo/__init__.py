@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cnnzoo.errors import CnnzooError
     from cnnzoo.evaluation import evaluate
     from cnnzoo.models.registry import create_model, list_models, register_model
-    from cnnzoo.trainer import RunResult, train
+    from cnnzoo.trainer import RunResult, resume, train
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,7 @@ __all__ = [
     "list_models",
     "load_checkpoint",
     "register_model",
+    "resume",
     "train",
 ]
 
@@ -37,6 +38,7 @@ _HOME = {
     "list_models": "models.registry",
     "load_checkpoint": "checkpoint",
     "register_model": "models.registry",
+    "resume": "trainer",
     "train": "trainer",
 }
 

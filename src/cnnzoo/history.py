@@ -30,7 +30,7 @@ class HistoryRow:
         val_acc: Share of the validation images that were classified right, from 0 to 1.
         lr: Learning rate.
         seconds: How long the epoch took.
-        images_per_second: Training images per second.
+        images_per_second: Over training and validation together.
     """
 
     epoch: int
@@ -46,6 +46,8 @@ class HistoryRow:
 def write_history(path: Path, rows: Iterable[HistoryRow]) -> None:
     """Write the whole history; ``path`` holds the old one or the new one at every moment.
 
+    A file that holds these rows already is left alone.
+
     Raises:
         CnnzooError: It cannot be written.
     """
@@ -54,8 +56,11 @@ def write_history(path: Path, rows: Iterable[HistoryRow]) -> None:
     writer.writerow(field.name for field in fields(HistoryRow))
     # csv writes a float as repr does, which reads back as the very same float.
     writer.writerows(astuple(row) for row in rows)
+    content = text.getvalue().encode()
+    if path.is_file() and path.read_bytes() == content:
+        return
     with replacing(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(content)
 
 
 MEASURES = ("val_acc", "val_loss", "train_acc", "train_loss")

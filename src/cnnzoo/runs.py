@@ -1,6 +1,8 @@
 """Run folders: make one, find the one that is meant."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
@@ -34,6 +36,24 @@ def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
             f"cannot write into {out}: {one_line(error)}. Choose another folder with --out."
         ) from error
     return run
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keep every other process from training in ``run``; the lock ends with this process, however it ends.
+
+    Raises:
+        CnnzooError: Another process trains there.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(run / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise CnnzooError(
+            f"another process is training in {run}. Wait for it, or train into another folder."
+        ) from error
 
 
 def newest(out: Path, file: str) -> Path | None:

@@ -7,9 +7,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ from cnnzoo.engine import NonFiniteLossError, Totals, evaluate, make_optimizer, 
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.history import HistoryRow, write_history
 from cnnzoo.models.registry import create_model, get_spec, import_models
-from cnnzoo.runs import create_run
+from cnnzoo.runs import create_run, locked
 from cnnzoo.schedule import lr_at
 
 CHANGEABLE = {"epochs", "device", "workers", "data_dir", "out", "patience"}
@@ -189,34 +189,57 @@ class Training:
         return lambda step: lr_at(self.config, epoch - 1 + (step - 0.5) / steps)
 
 
-def train(config: TrainConfig, *, resume: Path | None = None, reporter: Reporter | None = None) -> RunResult:
-    """Train a model as ``config`` says, into a new run folder, or go on with the run in ``resume``.
+def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult:
+    """Train a model as ``config`` says, into a new run folder.
 
     Args:
-        config: The whole run. With ``resume``, the run's own settings, of which only CHANGEABLE may differ.
-        resume: Folder of a run that was interrupted, or is to have more epochs.
+        config: The whole run.
         reporter: Told what happens; nobody by default.
 
     Raises:
-        UsageError: A setting that cannot be right, or that differs from the resumed run's.
+        UsageError: A setting that cannot be right.
+        CnnzooError: Anything else that a person can mend.
+        InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
+    """
+    reporter = reporter or Silent()
+    training = Training(_with_model_checked(config), reporter)
+    run = create_run(config.out, _run_prefix(training.config), config.name)
+    with locked(run):
+        write_yaml(run / "config.yaml", training.config, _what_it_ran_on(training))
+        return fit(training, run, reporter)
+
+
+def resume(
+    run: Path, changes: Mapping[str, Any] | None = None, *, reporter: Reporter | None = None
+) -> RunResult:
+    """Go on with a run that was interrupted, or give a complete one more epochs.
+
+    What a crash left undone in the folder is mended first: everything follows from ``last.pt``.
+
+    Args:
+        run: Its folder.
+        changes: Settings to change, of which only CHANGEABLE may differ from the run's own.
+        reporter: Told what happens; nobody by default.
+
+    Raises:
+        UsageError: A setting that cannot be right, or that would make the rest differ from the beginning.
         CnnzooError: Anything else that a person can mend; what was saved before stays whole.
         InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
     reporter = reporter or Silent()
-    import_models(config.imports)
-    config = config.replace(model_options=get_spec(config.model).check_options(config.model_options))
-    saved = load_checkpoint(resume / "last.pt") if resume else None
-    if resume and saved:
-        check_resumable(config, saved)
+    if not (run / "last.pt").is_file():
+        raise CnnzooError(f"{run} has no last.pt to go on from. Train anew: cnnzoo train MODEL")
+    with locked(run):
+        saved = load_checkpoint(run / "last.pt")
+        config = _resumed_config(saved, changes or {}, run)
         history = [HistoryRow(**row) for row in saved.training["history"]]
+        _mend(run, saved, history, config)
         if _is_complete(history, config):
-            return RunResult(resume, config, history, best_row(history, config.monitor), epochs_trained=0)
-    training = Training(config, reporter)
-    if saved:
+            return RunResult(run, config, history, best_row(history, config.monitor), epochs_trained=0)
+        training = Training(config, reporter)
         training.restore(saved)
-    run = resume or create_run(config.out, _run_prefix(training.config), config.name)
-    write_yaml(run / "config.yaml", training.config, _what_it_ran_on(training))
-    return fit(training, run, reporter)
+        write_yaml(run / "config.yaml", training.config, _what_it_ran_on(training))
+        return fit(training, run, reporter)
 
 
 def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
@@ -366,25 +389,42 @@ def _is_complete(history: Sequence[HistoryRow], config: TrainConfig) -> bool:
 # Resume
 
 
-def check_resumable(config: TrainConfig, saved: Checkpoint) -> None:
-    """Refuse settings that would make the rest of a run differ from its beginning.
+def _with_model_checked(config: TrainConfig) -> TrainConfig:
+    """Return the config with the model's options as its builder takes them: text has become numbers."""
+    import_models(config.imports)
+    return config.replace(model_options=get_spec(config.model).check_options(config.model_options))
 
-    Raises:
-        UsageError: The message names them.
-        CnnzooError: The checkpoint is none that training can go on from.
-    """
+
+def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) -> TrainConfig:
+    """Return the saved settings with those changes that leave what an epoch computes as it is."""
     if not saved.training:
-        raise CnnzooError("a best.pt holds no optimizer state. Resume from the run's last.pt.")
-    now = config.to_dict()
+        raise CnnzooError(f"{run / 'last.pt'} holds no optimizer state. Train anew: cnnzoo train MODEL")
+    before = TrainConfig.from_dict(saved.config, source=f"the settings in {run / 'last.pt'}")
+    after = _with_model_checked(TrainConfig.from_dict({**saved.config, **changes}))
+    now = after.to_dict()
     differ = [
-        f"{name} (was {saved.config.get(name)!r}, now {value!r})"
-        for name, value in now.items()
-        if name not in CHANGEABLE and value != saved.config.get(name)
+        f"{name} (was {was!r}, now {now[name]!r})"
+        for name, was in before.to_dict().items()
+        if name not in CHANGEABLE and now[name] != was
     ]
     if differ:
         raise UsageError(
             f"a resumed run keeps its settings; these differ: {', '.join(differ)}. Leave them out."
         )
+    return after
+
+
+def _mend(run: Path, saved: Checkpoint, history: Sequence[HistoryRow], config: TrainConfig) -> None:
+    """Bring what derives from ``last.pt`` up to it, where a crash came between the two."""
+    for stale in run.glob(".*.tmp"):
+        stale.unlink(missing_ok=True)
+    if not history:
+        return
+    write_history(run / "history.csv", history)
+    if best_row(history, config.monitor).epoch == saved.epoch and not saved.training["totals"]["steps"]:
+        best = run / "best.pt"
+        if not best.exists() or load_checkpoint(best).epoch != saved.epoch:
+            save_checkpoint(best, replace(saved, training={}))
 
 
 def _random_states(device: torch.device) -> dict[str, torch.Tensor]:

@@ -21,41 +21,41 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A dataset tha
 @data.callback()
 def list_datasets(ctx: typer.Context, data_dir: DataDirOption = None) -> None:
     """List the datasets; fetch or verify one."""
+    ctx.obj = data_dir  # `data --data-dir DIR fetch NAME` means what `data fetch NAME --data-dir DIR` does
     if ctx.invoked_subcommand is None:
         from cnnzoo.console import print_datasets
         from cnnzoo.data.datasets import DATASETS
         from cnnzoo.data.sources import default_data_dir, locate
 
-        folder = data_dir or default_data_dir()
-        print_datasets([(spec, locate(spec, folder)) for spec in DATASETS.values()], folder)
+        print_datasets(
+            [(spec, locate(spec, data_dir)) for spec in DATASETS.values()], data_dir or default_data_dir()
+        )
 
 
 @data.command("fetch")
-def fetch_command(name: NameArgument, data_dir: DataDirOption = None) -> None:
+def fetch_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Download a dataset, unless it is here already, and verify it."""
     from cnnzoo.console import Screen
-    from cnnzoo.data.datasets import get_dataset_spec
-    from cnnzoo.data.sources import default_data_dir, fetch, locate, verify
+    from cnnzoo.data.datasets import IDX_FILES, get_dataset_spec
+    from cnnzoo.data.sources import load_arrays
 
-    spec, folder = get_dataset_spec(name), data_dir or default_data_dir()
-    if locate(spec, folder) is None:
-        screen = Screen()
-        try:
-            fetch(spec, folder, screen.progress)
-        finally:
-            screen.close()
-    where = verify(spec, folder)[0].location
-    typer.echo(f"{spec.name} is in {where}, verified.")
+    spec, folder = get_dataset_spec(name), data_dir or ctx.obj
+    screen = Screen()
+    try:
+        found = [load_arrays(spec, split, folder, screen.progress) for split in IDX_FILES]
+    finally:
+        screen.close()
+    typer.echo(f"{spec.name} is in {found[0].location}, verified.")
 
 
 @data.command("verify")
-def verify_command(name: NameArgument, data_dir: DataDirOption = None) -> None:
+def verify_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Check every file of a dataset on this machine against its published checksums."""
     from cnnzoo.data.datasets import get_dataset_spec
-    from cnnzoo.data.sources import default_data_dir, verify
+    from cnnzoo.data.sources import verify
 
     spec = get_dataset_spec(name)
-    train, test = verify(spec, data_dir or default_data_dir())
+    train, test = verify(spec, data_dir or ctx.obj)
     typer.echo(
         f"{spec.name} in {train.location} is whole: {len(train.labels):,} training, {len(test.labels):,} test images."
     )

@@ -1,5 +1,8 @@
 """``cnnzoo plot``: histories as a picture."""
 
+import shutil
+import sys
+import textwrap
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -57,11 +60,11 @@ def plot(
     save_figure(plot_histories(histories), output)
 
     if len(histories) == 1:
-        typer.echo(f"{output} ({histories[0].describe_best()})")
+        _say(f"{output} ({histories[0].describe_best()})")
     else:
-        typer.echo(output)
+        _say(str(output))
         for history in histories:
-            typer.echo(f"  {history.path} ({history.describe_best()})")
+            _say(f"{history.path} ({history.describe_best()})")
     if show:
         show_histories(histories)
 
@@ -73,7 +76,7 @@ def _find(source: str, out: Path) -> Path:
             return path
     if source == HISTORY:
         path = _newest(out) / HISTORY
-        typer.echo(f"There is no {HISTORY} in this folder: this is the newest, {path}", err=True)
+        _say(f"There is no {HISTORY} in this folder: this is the newest, {path}", err=True)
         return path
     # A CSV file that is not there is no run's name: let the reader say so.
     return path if path.suffix == ".csv" else resolve_run(source, out)
@@ -84,3 +87,12 @@ def _newest(out: Path) -> Path:
     if run is None:
         raise CnnzooError(f"there is no history in {out} yet. Make one with `cnnzoo train lenet`.")
     return run
+
+
+def _say(line: str, *, err: bool = False) -> None:
+    # Folded between words alone, which rich does not do: a path stays whole, so that it can be copied.
+    if (sys.stderr if err else sys.stdout).isatty():
+        line = textwrap.fill(
+            line, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False
+        )
+    typer.echo(line, err=err)

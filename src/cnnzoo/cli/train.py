@@ -33,32 +33,22 @@ def _train(
 ) -> None:
     """Train a network, and save its weights, history and curves in a run folder."""
     from cnnzoo.console import QuietScreen, Screen, print_result
+    from cnnzoo.runs import resolve_run
     from cnnzoo.trainer import InterruptedRunError, train
+    from cnnzoo.trainer import resume as resume_run
 
     given = {name: value for name, value in {"model": model, **flags}.items() if value is not None}
-    run = None
-    base: dict[str, Any] = {}
-    if resume is not None:
-        from cnnzoo.runs import resolve_run
-
-        if config is not None:
-            raise UsageError("--resume keeps the run's own settings. Leave --config out.")
-        run = resolve_run(resume, Path(given.get("out", "runs")))
-        if not (run / "last.pt").is_file():
-            raise CnnzooError(f"{run} has no last.pt to go on from. Train anew: cnnzoo train MODEL")
-        base = read_yaml(run / "config.yaml")
-    elif config is not None:
-        base = read_yaml(config)
     if "model_options" in given:
-        own = base.get("model_options") if isinstance(base.get("model_options"), dict) else {}
-        given["model_options"] = {**(own or {}), **parse_options(given["model_options"])}
-    settings = TrainConfig.from_dict(
-        {**base, **given}, source=f"the settings in {config}" if config else "the settings"
-    )
-
+        given["model_options"] = parse_options(given["model_options"])
     screen = QuietScreen() if quiet else Screen()
     try:
-        result = train(settings, resume=run, reporter=screen)
+        if resume is None:
+            result = train(_settings(config, given), reporter=screen)
+        elif config is None:
+            run = resolve_run(resume, Path(given.pop("out", "runs")))
+            result = resume_run(run, given, reporter=screen)
+        else:
+            raise UsageError("a resumed run keeps its own settings. Leave --config out.")
     except InterruptedRunError as interruption:
         _draw(interruption.run)
         raise
@@ -70,6 +60,16 @@ def _train(
         typer.echo(result.run)
     else:
         print_result(result)
+
+
+def _settings(file: Path | None, given: dict[str, Any]) -> TrainConfig:
+    """Return the settings in ``file``, if one was named, with those from the command line over them."""
+    if file is None:
+        return TrainConfig.from_dict(given)
+    base = read_yaml(file)
+    if "model_options" in given and isinstance(base.get("model_options"), dict):
+        given["model_options"] = {**base["model_options"], **given["model_options"]}
+    return TrainConfig.from_dict({**base, **given}, source=f"the settings in {file}")
 
 
 def _draw(run: Path) -> None:

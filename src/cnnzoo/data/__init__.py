@@ -7,7 +7,7 @@ import torch
 
 from cnnzoo.data.batches import Resident, Source, Streamed, generator
 from cnnzoo.data.datasets import get_dataset_spec
-from cnnzoo.data.folders import decode_all, open_folder
+from cnnzoo.data.folders import decode_all, open_folder, without_bad_images
 from cnnzoo.data.sources import Progress, load_arrays
 from cnnzoo.errors import CnnzooError, UsageError
 
@@ -28,6 +28,7 @@ class Dataset:
         source: The images and labels.
         location: The folder that they came from.
         sha256: Of the images and labels, or of a folder's paths and sizes.
+        num_skipped: Broken images that were left out.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Dataset:
     source: Source
     location: Path
     sha256: str
+    num_skipped: int = 0
 
 
 def load_dataset(
@@ -45,6 +47,7 @@ def load_dataset(
     image_size: int,
     data_dir: Path | None = None,
     workers: int = 0,
+    skip_bad_images: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Dataset | None:
     """Load one split of a dataset.
@@ -55,6 +58,7 @@ def load_dataset(
         image_size: Pixels a side that image files are cut to as they are read.
         data_dir: Where named datasets lie.
         workers: Processes that decode image files, where they are too many for memory.
+        skip_bad_images: Leave out image files that cannot be read, instead of refusing the folder.
         progress: Told about downloads and reading.
 
     Returns:
@@ -79,15 +83,19 @@ def load_dataset(
     root = name.removeprefix(FOLDER)
     if not root:
         raise UsageError("folder: lacks its path. Write it as in --dataset folder:my_images.")
-    folder = open_folder(Path(root).expanduser(), split)
+    folder = open_folder(Path(root).expanduser(), split, skip_bad_images=skip_bad_images)
     if folder is None:
         return None
-    labels = torch.tensor(folder.labels)
-    if len(labels) * folder.channels * image_size**2 <= MAX_RESIDENT_BYTES:
-        source = Resident(torch.from_numpy(decode_all(folder, image_size, progress)), labels)
+    if len(folder.files) * folder.channels * image_size**2 <= MAX_RESIDENT_BYTES:
+        images, folder = decode_all(folder, image_size, progress, skip_bad_images=skip_bad_images)
+        source = Resident(torch.from_numpy(images), torch.tensor(folder.labels))
     else:
-        source = Streamed(folder.files, labels, folder.channels, image_size, workers)
-    return Dataset(name, folder.classes, folder.channels, source, folder.root, folder.sha256)
+        if skip_bad_images:
+            folder = without_bad_images(folder, image_size, progress)
+        source = Streamed(folder.files, torch.tensor(folder.labels), folder.channels, image_size, workers)
+    return Dataset(
+        name, folder.classes, folder.channels, source, folder.root, folder.sha256, folder.num_skipped
+    )
 
 
 def split_validation(source: Source, share: float, seed: int) -> tuple[Source, Source]:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from cnnzoo.data.augment import Augmentation
-from cnnzoo.data.folders import decode_image
+from cnnzoo.data.folders import decode_image, quiet
+from cnnzoo.errors import CnnzooError, one_line
 
 
 class Source(Protocol):
@@ -69,26 +71,54 @@ class Streamed:
         return Streamed(files, self.labels[indices], self.channels, self.image_size, self.workers)
 
     def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Decode the images of each chunk in other processes, and copy them over."""
-        loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+        """Decode the images of each chunk in other processes, and copy them over.
+
+        Raises:
+            CnnzooError: An image is broken, or one of the processes died.
+        """
+        loader: DataLoader[Tensor | CnnzooError] = DataLoader(
             _Decoded(self),
-            batch_sampler=[chunk.tolist() for chunk in chunks],
+            batch_size=None,  # the chunks are the batches
+            sampler=chunks,
             num_workers=self.workers,
             pin_memory=device.type == "cuda",
             worker_init_fn=_ignore_interrupt,
+            generator=torch.Generator(),  # else it draws from the numbers that dropout is to have
         )
-        for images, labels in loader:
-            yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        try:
+            for chunk, images in zip(chunks, loader, strict=True):
+                if isinstance(images, CnnzooError):
+                    raise images
+                yield (
+                    images.to(device, non_blocking=True),
+                    self.labels[chunk].to(device, non_blocking=True),
+                )
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise CnnzooError(
+                f"a process that decodes images died ({one_line(error)}), perhaps of too little memory. "
+                "Try fewer --workers, or 0."
+            ) from error
 
 
-class _Decoded(Dataset[tuple[Tensor, Tensor]]):
+class _Decoded(Dataset["Tensor | CnnzooError"]):
+    """Chunks of decoded images. An error is handed over as a value, since DataLoader would rewrite its message."""
+
     def __init__(self, source: Streamed) -> None:
         self.source = source
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, indices: Tensor) -> "Tensor | CnnzooError":
         source = self.source
-        image = decode_image(source.files[index], source.channels, source.image_size)
-        return torch.from_numpy(image), source.labels[index]
+        try:
+            with quiet():
+                images = [
+                    decode_image(source.files[index], source.channels, source.image_size)
+                    for index in indices.tolist()
+                ]
+        except CnnzooError as error:
+            return error
+        return torch.from_numpy(np.stack(images))
 
 
 def _ignore_interrupt(_: int) -> None:
@@ -214,10 +244,11 @@ def mean_and_std(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
         num = len(source.labels)
         some = torch.linspace(0, num - 1, min(num, 1000)).long()
         images = torch.cat([images for images, _ in source.batches(some.split(100), torch.device("cpu"))])
-    sums = torch.zeros(2, images.shape[1], dtype=torch.float64)
-    for chunk in images.split(4096):
-        pixels = chunk.double().div_(255).transpose(0, 1).flatten(1)  # (C, N·H·W)
-        sums += torch.stack([pixels.sum(1), pixels.square_().sum(1)])
-    mean, square = sums / (images[:, 0].numel())
-    std = (square - mean.square()).clamp_min(0).sqrt().clamp_min(1 / 255)  # images of one colour only
+    values = torch.arange(256, dtype=torch.float64) / 255
+    # (C, 256): how many pixels have each value, since as floats a gigabyte of images would be eight.
+    counts = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in images.unbind(1)]).double()
+    counts /= counts.sum(1, keepdim=True)
+    mean = counts @ values
+    variance = (counts * (values - mean[:, None]).square()).sum(1)
+    std = variance.sqrt().clamp_min(1 / 255)  # images of one colour only
     return tuple(mean.tolist()), tuple(std.tolist())

@@ -1,12 +1,14 @@
 """Trees of class folders: which images there are, and one image as the net will see it."""
 
+import dataclasses
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,15 +17,31 @@ from cnnzoo.errors import CnnzooError, one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+"""What a file may hold, whatever it is called. Pillow knows more, such as EPS, for which it starts Ghostscript."""
+
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""Names of folders that hold a part of the images rather than a class, in small letters."""
 
 MAX_PIXELS = 100_000_000
 """An image of more pixels is taken for a decompression bomb."""
 
 TEST_SHARE = 0.2
 """Share of a tree without train/ and test/ that is kept for the test."""
+
+_Sample = tuple[Path, int]  # an image file and its label
 
 
 @dataclass(frozen=True)
@@ -35,7 +53,8 @@ class Folder:
         classes: Names of the class folders, sorted; a label is an index into them.
         files: The images.
         labels: One per file.
-        channels: 1 if every image of the training part is grey, else 3.
+        channels: 1 if every training image is grey, else 3.
+        num_skipped: Broken images that were left out.
     """
 
     root: Path
@@ -43,24 +62,43 @@ class Folder:
     files: tuple[Path, ...]
     labels: tuple[int, ...]
     channels: int
+    num_skipped: int = 0
 
     @property
     def sha256(self) -> str:
         """Checksum of the images' paths and sizes: reading every byte of a large folder would take hours."""
-        lines = (f"{f.relative_to(self.root).as_posix()} {f.stat().st_size}\n" for f in self.files)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(_relative(file, self.root) + b" %d\n" % file.stat().st_size)
+        return digest.hexdigest()
+
+    def keep(self, indices: Sequence[int]) -> "Folder":
+        """Return the folder with the images at ``indices`` only.
+
+        Raises:
+            CnnzooError: A class has none of them.
+        """
+        labels = tuple(self.labels[index] for index in indices)
+        for label in sorted(set(self.labels) - set(labels)):
+            raise CnnzooError(f"no image of class {self.classes[label]} in {self.root} can be read.")
+        files = tuple(self.files[index] for index in indices)
+        return dataclasses.replace(self, files=files, labels=labels, num_skipped=len(self.files) - len(files))
 
 
-def open_folder(root: Path, split: str) -> Folder | None:
+# Which images there are
+
+
+def open_folder(root: Path, split: str, *, skip_bad_images: bool = False) -> Folder | None:
     """List one split of a tree of class folders.
 
     With ``train/`` inside, ``test/`` is the test set, or ``val/`` where there is no ``test/``. With all
     three, ``val/`` is the validation set. A tree with class folders only keeps a fifth of each class for
-    the test, always the same.
+    the test, always the same. Names that begin with a dot are passed over, and files that are no images.
 
     Args:
         root: The tree.
         split: ``train``, ``val`` or ``test``.
+        skip_bad_images: Say nothing of pictures that cannot be opened; decode_all leaves them out.
 
     Returns:
         None for ``val`` where the tree sets no images aside for it.
@@ -69,53 +107,56 @@ def open_folder(root: Path, split: str) -> Folder | None:
         CnnzooError: No such folder, no classes or one only, an empty class, a picture that cannot be read,
             or train and test folders with different classes.
     """
-    if not root.is_dir():
+    try:
+        listed = _list(root, split)
+    except OSError as error:
         raise CnnzooError(
-            f"there is no folder {root}. Give one that holds a folder of images for each class."
-        )
-    parts = {part: root / part for part in ("train", "val", "test") if (root / part).is_dir()}
-    if "train" not in parts:
-        return None if split == "val" else _cut(root, split)
-    if len(parts) == 1:
+            f"the folder {error.filename or root} cannot be read ({one_line(error)}). "
+            "Give one that holds a folder of images for each class."
+        ) from error
+    if listed is None:
+        return None
+    classes, samples = listed
+    files, labels = zip(*samples[split], strict=True)
+    channels = _channels([file for file, _ in samples["train"]], skip_bad_images)
+    return Folder(root, classes, files, labels, channels)
+
+
+def _list(root: Path, split: str) -> tuple[tuple[str, ...], dict[str, list[_Sample]]] | None:
+    """Return the classes and the images of the training part and of ``split``; None if there is no such part."""
+    parts = {
+        PARTS[path.name.lower()]: path
+        for path in _subfolders(root)
+        # A folder of that name with no folders inside is a class: a train is a fine thing to photograph.
+        if path.name.lower() in PARTS and _subfolders(path)
+    }
+    if not parts:
+        classes = _classes(root)
+        return None if split == "val" else (classes, _cut(root, _images(root, classes)))
+    if len(parts) == 1 or "train" not in parts:
+        names = " and ".join(f"{path.name}/" for path in parts.values())
         raise CnnzooError(
-            f"{root} has train/ but neither test/ nor val/. Add one, or name {root / 'train'} itself."
+            f"{root} has {names} only. It needs train/ and test/, train/ and val/, or class folders alone, "
+            f"as in {next(iter(parts.values()))}."
         )
     if "test" not in parts:
         parts["test"] = parts.pop("val")
     classes = _classes(parts["train"])
-    for part in parts.values():
-        if (others := _classes(part)) != classes:
-            differ = sorted(set(classes) ^ set(others))
-            raise CnnzooError(f"{parts['train']} and {part} have different classes: {', '.join(differ)}.")
+    for path in parts.values():
+        if differ := sorted(set(classes) ^ set(_classes(path))):
+            raise CnnzooError(f"{parts['train']} and {path} have different classes: {', '.join(differ)}.")
     if split not in parts:
         return None
-    files, labels = _images(parts[split], classes)
-    return Folder(root, classes, files, labels, _channels(_images(parts["train"], classes)[0]))
+    return classes, {part: _images(parts[part], classes) for part in {"train", split}}
 
 
-def _cut(root: Path, split: str) -> Folder:
-    classes = _classes(root)
-    files, labels = _images(root, classes)
-    of_class: dict[int, list[Path]] = {}
-    for file, label in zip(files, labels, strict=True):
-        of_class.setdefault(label, []).append(file)
-    chosen: list[tuple[Path, int]] = []
-    for label, members in of_class.items():
-        # An order that neither the seed nor the file names' own order has a part in.
-        members.sort(key=lambda file: hashlib.sha256(file.relative_to(root).as_posix().encode()).digest())
-        cut = round(len(members) * TEST_SHARE)
-        chosen += [(file, label) for file in (members[:cut] if split == "test" else members[cut:])]
-    return Folder(
-        root,
-        classes,
-        tuple(file for file, _ in chosen),
-        tuple(label for _, label in chosen),
-        _channels(files),
-    )
+def _subfolders(folder: Path) -> list[Path]:
+    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(found, key=lambda path: path.name)  # paths themselves are ordered otherwise on Windows
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    classes = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
+    classes = tuple(path.name for path in _subfolders(folder))
     if len(classes) < 2:
         what = f"one class only ({classes[0]})" if classes else "no class folders"
         raise CnnzooError(
@@ -124,66 +165,128 @@ def _classes(folder: Path) -> tuple[str, ...]:
     return classes
 
 
-def _images(folder: Path, classes: Sequence[str]) -> tuple[tuple[Path, ...], tuple[int, ...]]:
-    files: list[Path] = []
-    labels: list[int] = []
+def _images(folder: Path, classes: Sequence[str]) -> list[_Sample]:
+    samples: list[_Sample] = []
     for label, name in enumerate(classes):
-        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not found:
-            raise CnnzooError(f"the class folder {folder / name} is empty. Put images into it, or remove it.")
-        files += found
-        labels += [label] * len(found)
-    return tuple(files), tuple(labels)
+        base = folder / name
+        found = (
+            path
+            for path in base.rglob("*")
+            if path.suffix.lower() in SUFFIXES
+            and not any(part.startswith(".") for part in path.relative_to(base).parts)
+            and path.is_file()
+        )
+        of_class = [(path, label) for path in sorted(found, key=Path.as_posix)]
+        if not of_class:
+            raise CnnzooError(f"the class folder {base} has no images. Put some into it, or remove it.")
+        samples += of_class
+    return samples
 
 
-def _channels(files: Sequence[Path]) -> int:
+def _cut(root: Path, samples: list[_Sample]) -> dict[str, list[_Sample]]:
+    """Keep a fifth of each class for the test, and one image at least."""
+    of_class: dict[int, list[_Sample]] = {}
+    for sample in samples:
+        of_class.setdefault(sample[1], []).append(sample)
+    split: dict[str, list[_Sample]] = {"train": [], "test": []}
+    for members in of_class.values():
+        if len(members) < 2:
+            raise CnnzooError(
+                f"{members[0][0].parent} has one image only, and one of each class is kept for the test. "
+                "Add another."
+            )
+        # An order that neither the seed nor the file names' own order has a part in.
+        members.sort(key=lambda sample: hashlib.sha256(_relative(sample[0], root)).digest())
+        cut = max(1, round(len(members) * TEST_SHARE))
+        split["test"] += members[:cut]
+        split["train"] += members[cut:]
+    return split
+
+
+def _relative(file: Path, root: Path) -> bytes:
+    # A name may hold bytes that are no UTF-8.
+    return file.relative_to(root).as_posix().encode(errors="surrogateescape")
+
+
+def _channels(files: Sequence[Path], skip_bad_images: bool) -> int:
     """Return 1 if every image is grey by its header, else 3."""
     from PIL import Image
 
     def is_grey(file: Path) -> bool:
-        with _open(file, file.open("rb")) as image:
-            return Image.getmodebase(image.mode) == "L" and image.mode != "P"
+        try:
+            with _open(file) as image:
+                return Image.getmodebase(image.mode) == "L"
+        except CnnzooError:
+            if skip_bad_images:
+                return True
+            raise
 
-    with ThreadPoolExecutor() as pool:
+    with quiet(), ThreadPoolExecutor() as pool:
         return 1 if all(pool.map(is_grey, files)) else 3
 
 
-def _open(file: Path, stream: BinaryIO) -> "Image":
+# What they show
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence warnings while images are read: Pillow warns of metadata that nobody needs.
+
+    The filters are the whole process's, so this is for the thread that starts others, not for those.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _open(file: Path) -> "ImageFile":
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the line below is stricter
-        try:
-            image = Image.open(stream)
-        except Exception as error:
-            raise _broken(file, error) from error
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _bomb(file) from error
+    except Exception as error:
+        raise _broken(file, error) from error
     if image.width * image.height > MAX_PIXELS:
-        raise CnnzooError(
-            f"{file} would unpack to {image.width}×{image.height} pixels. Remove it or make it smaller."
-        )
+        image.close()
+        raise _bomb(file)
     return image
 
 
+def _bomb(file: Path) -> CnnzooError:
+    return CnnzooError(
+        f"{file} would unpack to more than {MAX_PIXELS // 1_000_000} million pixels. "
+        "Remove it or make it smaller, or leave such images out with --skip-bad-images."
+    )
+
+
 def _broken(file: Path, error: Exception) -> CnnzooError:
-    return CnnzooError(f"{file} cannot be read as an image ({one_line(error)}). Remove or replace it.")
+    from PIL import UnidentifiedImageError
+
+    why = "no known format" if isinstance(error, UnidentifiedImageError) else one_line(error)
+    return CnnzooError(
+        f"{file} cannot be read as an image ({why}). "
+        "Remove or replace it, or leave such images out with --skip-bad-images."
+    )
 
 
 def decode_image(file: Path, channels: int, image_size: int) -> "NDArray[np.uint8]":
     """Read one image as a person would see it, cut to a square: uint8 ``(channels, image_size, image_size)``.
 
     Turned as its EXIF says, transparent parts on white, the shorter side resized (bilinear) to
-    ``image_size``, the middle of the longer one kept.
+    ``image_size``, the middle of the longer one kept; of an animation the first picture.
 
     Raises:
         CnnzooError: It is broken; the message names it.
     """
     from PIL import Image, ImageOps
 
-    with _open(file, file.open("rb")) as image:
+    with _open(file) as image:
         try:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I") or upright.mode == "F":  # 16 bits and more: PIL would clip at 255
-                values = np.asarray(upright, dtype=np.float64)
+                values = np.nan_to_num(np.asarray(upright, dtype=np.float64))
                 top = 65535 if upright.mode.startswith("I") else max(values.max(), 1.0)
                 upright = Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))
             if upright.has_transparency_data:
@@ -197,20 +300,56 @@ def decode_image(file: Path, channels: int, image_size: int) -> "NDArray[np.uint
             )
         except Exception as error:
             raise _broken(file, error) from error
-        pixels = np.array(square, dtype=np.uint8)  # a copy: torch wants memory that it may write to
+    pixels = np.array(square, dtype=np.uint8)  # a copy: torch wants memory that it may write to
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def decode_all(folder: Folder, image_size: int, progress: Progress) -> "NDArray[np.uint8]":
-    """Read every image of a folder: uint8 ``(N, C, image_size, image_size)``.
+def decode_all(
+    folder: Folder, image_size: int, progress: Progress, *, skip_bad_images: bool = False
+) -> "tuple[NDArray[np.uint8], Folder]":
+    """Read every image of a folder: uint8 ``(N, C, image_size, image_size)``, and the folder of those images.
 
     Raises:
-        CnnzooError: One is broken; the message names it.
+        CnnzooError: Some are broken, and are not to be skipped: the message names the first. Or a class has
+            no others.
     """
     images = np.empty((len(folder.files), folder.channels, image_size, image_size), dtype=np.uint8)
-    with ThreadPoolExecutor() as pool:  # PIL decodes without holding Python's lock
-        decoded = pool.map(lambda file: decode_image(file, folder.channels, image_size), folder.files)
-        for index, image in enumerate(decoded):
-            images[index] = image
-            progress("Reading images", index + 1, len(images))
-    return images
+    kept: list[int] = []
+    broken: list[CnnzooError] = []
+    for index, image in enumerate(_decode_each(folder, image_size, progress)):
+        if isinstance(image, CnnzooError):
+            broken.append(image)
+        else:
+            images[len(kept)] = image
+            kept.append(index)
+    if broken and not skip_bad_images:
+        more = f" {len(broken) - 1} more cannot be read either." if len(broken) > 1 else ""
+        raise CnnzooError(f"{broken[0]}{more}") from broken[0]
+    return images[: len(kept)], folder.keep(kept)
+
+
+def without_bad_images(folder: Folder, image_size: int, progress: Progress) -> Folder:
+    """Read every image once, and return the folder of those that can be read.
+
+    Raises:
+        CnnzooError: A class has none.
+    """
+    images = _decode_each(folder, image_size, progress)
+    return folder.keep([index for index, image in enumerate(images) if not isinstance(image, CnnzooError)])
+
+
+def _decode_each(
+    folder: Folder, image_size: int, progress: Progress
+) -> "Iterator[NDArray[np.uint8] | CnnzooError]":
+    """Yield the images in their order, or what is wrong with one."""
+
+    def attempt(file: Path) -> "NDArray[np.uint8] | CnnzooError":
+        try:
+            return decode_image(file, folder.channels, image_size)
+        except CnnzooError as error:
+            return error
+
+    with quiet(), ThreadPoolExecutor() as pool:  # PIL decodes without holding Python's lock
+        for done, image in enumerate(pool.map(attempt, folder.files), 1):
+            progress("Reading images", done, len(folder.files))
+            yield image

@@ -117,6 +117,15 @@ def verify(spec: DatasetSpec, data_dir: Path | None) -> tuple[Arrays, Arrays]:
     return read("train"), read("test")
 
 
+def locate(spec: DatasetSpec, data_dir: Path | None) -> tuple[Path, int] | None:
+    """Return the folder that holds a dataset, whole, and the bytes it takes there; None if there is none."""
+    try:
+        train, test = verify(spec, data_dir)
+    except CnnzooError:
+        return None
+    return train.location, train.num_bytes + test.num_bytes
+
+
 # Where things lie
 
 
@@ -251,8 +260,8 @@ def _read_cifar10(spec: DatasetSpec, split: str, folder: Path) -> Arrays | None:
         ) from error
     images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
     labels = np.asarray(data.targets, dtype=np.int64)
-    digest = hashlib.sha256(images)
-    digest.update(labels.astype(np.uint8))
+    digest = hashlib.sha256(images.data)
+    digest.update(labels.astype(np.uint8).data)
     num_bytes = sum(path.stat().st_size for path in paths if (path.name == "test_batch") == (split == "test"))
     return Arrays(images, labels, folder / _CIFAR10, num_bytes, digest.hexdigest())
 
