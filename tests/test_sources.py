@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -48,6 +48,8 @@ needs_full_set = pytest.mark.skipif(not DEBIAN.is_dir(), reason="the full Fashio
 
 NAMES = [name for pair in IDX_FILES.values() for name in pair]
 IMAGES = NAMES[0]
+
+T = TypeVar("T")
 
 
 def pack_idx(array: NDArray[np.uint8]) -> bytes:
@@ -117,9 +119,11 @@ def test_fashion_mnist_is_found_in_torchvisions_layout_and_as_bare_files(
     for split, num in (("train", 20), ("test", 10)):
         found = load(tmp_path, split)
         assert found.location == tmp_path / place
-        assert (found.images.shape, found.images.dtype) == ((num, 1, 28, 28), np.uint8)
+        assert found.images.shape == (num, 1, 28, 28)
+        assert found.images.dtype == np.uint8
         assert found.images.tobytes() == fashion[IDX_FILES[split][0]][16:]
-        assert (found.labels.tolist(), found.labels.dtype) == (list(range(10)) * (num // 10), np.int64)
+        assert found.labels.tolist() == list(range(10)) * (num // 10)
+        assert found.labels.dtype == np.int64
 
 
 def test_the_data_folder_comes_before_the_systems_and_torchvisions_layout_before_bare_files(
@@ -251,6 +255,13 @@ def test_a_label_that_is_no_class_is_refused_before_training(
 # IDX
 
 
+def outcome(call: Callable[[], T]) -> T | CnnzooError:
+    try:
+        return call()
+    except CnnzooError as error:
+        return error
+
+
 @given(st.binary(max_size=64))
 def test_random_bytes_are_no_idx_file(content: bytes) -> None:
     with pytest.raises(CnnzooError, match=r"some\.file"):
@@ -266,13 +277,12 @@ def test_a_header_is_believed_only_where_the_bytes_are_there(
     shape: list[int], ndim: int | None, body: bytes
 ) -> None:
     header = bytes([0, 0, 8, len(shape) if ndim is None else ndim]) + struct.pack(f">{len(shape)}I", *shape)
-    try:
-        array = parse_idx(header + body, Path("some.file"))
-    except CnnzooError as error:
-        assert "some.file" in str(error)
+    read = outcome(lambda: parse_idx(header + body, Path("some.file")))
+    if isinstance(read, CnnzooError):
+        assert "some.file" in str(read)
     else:
-        assert (header + body).endswith(array.tobytes())
-        assert array.size > 0
+        assert (header + body).endswith(read.tobytes())
+        assert read.size > 0
 
 
 @given(
@@ -316,13 +326,12 @@ def test_a_garbled_packed_file_is_an_error_or_the_very_same_images(
         case "append":
             content += data.draw(st.binary(min_size=1, max_size=20))
     target.write_bytes(content)
-    try:
-        train, _ = verify(DATASETS["fashionmnist"], tmp_path)
-    except CnnzooError as error:
-        assert str(target) in str(error)
-        assert "\n" not in str(error)
+    found = outcome(lambda: verify(DATASETS["fashionmnist"], tmp_path))
+    if isinstance(found, CnnzooError):
+        assert str(target) in str(found)
+        assert "\n" not in str(found)
     else:
-        assert train.images.tobytes() == fashion[IMAGES][16:]
+        assert found[0].images.tobytes() == fashion[IMAGES][16:]
 
 
 def test_a_gzip_bomb_does_not_fill_the_memory(fashion: dict[str, bytes], tmp_path: Path) -> None:

@@ -6,18 +6,20 @@ in the zip's comment, at its very end.
 
 import hashlib
 import os
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from cnnzoo.data.batches import Preprocessing
-from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import replacing
 from cnnzoo.models.registry import create_model, get_spec
+from cnnzoo.validation import check
 
 FORMAT = 1
 """Version of what is in the file; a newer one is refused."""
@@ -75,21 +77,32 @@ class Checkpoint:
         Raises:
             CnnzooError: The weights do not fit the model as cnnzoo builds it.
         """
+        structure = {
+            "num_classes": self.num_classes,
+            "in_channels": self.in_channels,
+            "image_size": self.image_size,
+        }
         options = get_spec(self.model).check_options(self.model_options)
-        model = create_model(
-            self.model,
-            num_classes=self.num_classes,
-            in_channels=self.in_channels,
-            image_size=self.image_size,
-            **options,
-        )
-        try:
-            model.load_state_dict(self.state_dict)
-        except RuntimeError as error:
+        # First without memory: a file of a few bytes may claim a net of terabytes.
+        with torch.device("meta"):
+            expected = create_model(self.model, **structure, **options).state_dict()
+        differ = {
+            f"{name} is {_shape(self.state_dict.get(name))} and should be {_shape(expected.get(name))}"
+            for name in expected.keys() | self.state_dict.keys()
+            if _shape(self.state_dict.get(name)) != _shape(expected.get(name))
+        }
+        if differ:
             raise CnnzooError(
-                f"the checkpoint's weights do not fit {self.model} as it is built here: {one_line(error)}."
-            ) from error
+                f"the checkpoint's weights do not fit {self.model} for {self.num_classes} classes and "
+                f"{self.in_channels} channel(s): {min(differ)}. Use the cnnzoo that wrote it."
+            )
+        model = create_model(self.model, **structure, **options)
+        model.load_state_dict(self.state_dict)
         return model
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else "×".join(map(str, tensor.shape)) or "a number"
 
 
 class _HashingFile:
@@ -115,7 +128,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     values = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}
     try:
-        with replacing(path) as file:
+        with replacing(path, sum(t.nbytes for t in _tensors(values))) as file:
             hashing = _HashingFile(file)
             torch.save({"format": FORMAT, **values}, cast("BinaryIO", hashing))
             comment = _MAGIC + hashing.sha256.hexdigest().encode()
@@ -123,6 +136,14 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             file.write(len(comment).to_bytes(2, "little") + comment)
     except RuntimeError as error:  # torch's own writer, when a write of its failed
         raise CnnzooError(f"cannot write {path}: {one_line(error)}. Make room there, then resume.") from error
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for member in value.values():
+            yield from _tensors(member)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -134,6 +155,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     path = Path(path)
     try:
         _verify(path)
+        _refuse_unpacking(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CnnzooError(
@@ -150,9 +172,27 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             f"{path} has checkpoint format {values['format']}, this cnnzoo reads up to {FORMAT}. Upgrade cnnzoo."
         )
     try:
-        return Checkpoint(**{f.name: values[f.name] for f in fields(Checkpoint)})
-    except KeyError as error:
-        raise CnnzooError(f"{path} is not a whole checkpoint of cnnzoo: it lacks {error}.") from error
+        return Checkpoint(**{f.name: _checked(f.name, values[f.name]) for f in fields(Checkpoint)})
+    except (KeyError, UsageError) as error:
+        raise CnnzooError(f"{path} is not a checkpoint as cnnzoo writes it: {one_line(error)}.") from error
+
+
+def _checked(name: str, value: object) -> Any:  # noqa: ANN401
+    annotation = get_type_hints(Checkpoint)[name]
+    if name == "state_dict":
+        if not isinstance(value, Mapping) or not all(isinstance(v, Tensor) for v in value.values()):
+            raise UsageError("state_dict must be a mapping of names to tensors")
+        return dict(value)
+    return check(name, annotation, value)
+
+
+def _refuse_unpacking(path: Path) -> None:
+    """Refuse a zip whose members are packed: torch packs none, and a small file could become terabytes."""
+    with zipfile.ZipFile(path) as archive:
+        if any(
+            m.compress_type != zipfile.ZIP_STORED or m.file_size > m.compress_size for m in archive.infolist()
+        ):
+            raise CnnzooError(f"{path} is not a checkpoint of cnnzoo: it would unpack to more than its size.")
 
 
 def _verify(path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import os
 import platform
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,24 @@ def cpu_count() -> int:
     """Return how many cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+@contextmanager
+def named_out_of_memory(batch_size: int) -> Iterator[None]:
+    """Turn torch's errors about memory, which differ by device, into one that says what to do.
+
+    Raises:
+        CnnzooError: There was not enough memory for a step.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        words = str(error).lower()
+        if isinstance(error, MemoryError) or "out of memory" in words or "allocate memory" in words:
+            raise CnnzooError(
+                f"not enough memory for batches of {batch_size} images. Lower --batch-size."
+            ) from error
+        raise
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.config import TrainConfig
 from cnnzoo.data import load_dataset
 from cnnzoo.data.batches import Batches
-from cnnzoo.device import cpu_count, pick_device, pick_precision
+from cnnzoo.device import cpu_count, named_out_of_memory, pick_device, pick_precision
 from cnnzoo.engine import evaluate as run_evaluation
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import replacing
@@ -123,13 +123,14 @@ def evaluate(
         source, saved.preprocessing, batch_size or evaluation_batch_size(1, saved.image_size), place
     )
     started = time.perf_counter()
-    outcome = run_evaluation(
-        model,
-        batches.epoch(),
-        device=place,
-        precision=number_format,
-        on_step=lambda totals: reporter.step(saved.epoch, split, len(batches), totals),
-    )
+    with named_out_of_memory(batches.batch_size):
+        outcome = run_evaluation(
+            model,
+            batches.epoch(),
+            device=place,
+            precision=number_format,
+            on_step=lambda totals: reporter.step(saved.epoch, split, len(batches), totals),
+        )
     seconds = time.perf_counter() - started
 
     num = len(outcome.labels)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,10 +12,14 @@ from cnnzoo.errors import CnnzooError, one_line
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
     """Open a file that takes the place of ``path`` once the block has ended well, and not before.
 
     It is written beside ``path`` as ``.NAME.tmp``; what a crash leaves there, the next write replaces.
+
+    Args:
+        path: The file.
+        num_bytes: About how large it will be, for the error when there is no room.
 
     Raises:
         CnnzooError: It cannot be written (no such folder, no right, no room); ``path`` is as it was.
@@ -22,20 +27,35 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
+            _fault_point(f"{path.name}:opened")
             yield file
             file.flush()
+            _fault_point(f"{path.name}:written")
             os.fsync(file.fileno())
+        _fault_point(f"{path.name}:synced")
         temporary.replace(path)
+        _fault_point(f"{path.name}:replaced")
         _sync_folder(path.parent)
     except OSError as error:
         _forget(temporary)
-        hint = {errno.ENOENT: "Make that folder first, or choose", errno.ENOSPC: "Make room, or choose"}
+        room = f"Make room for {num_bytes / 1e6:,.1f} MB" if num_bytes else "Make room"
+        hint = {
+            errno.ENOENT: "Make that folder first, or choose",
+            errno.ENOSPC: f"{room}, or choose",
+            errno.EFBIG: f"{room}, or choose",
+        }
         raise CnnzooError(
             f"cannot write {path}: {one_line(error)}. {hint.get(error.errno or 0, 'Choose')} another place."
         ) from error
     except BaseException:
         _forget(temporary)
         raise
+
+
+def _fault_point(name: str) -> None:
+    """Die here, as by ``kill -9``, if ``$CNNZOO_FAULT_POINT`` names this point: crash tests set it."""
+    if os.environ.get("CNNZOO_FAULT_POINT") == name:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """One trainer for every model and device: epochs, the best one, the last one, resume and signals."""
 
+import math
 import platform
 import re
 import shlex
@@ -23,9 +24,9 @@ from cnnzoo.data import FOLDER, Dataset, limit, load_dataset, split_validation
 from cnnzoo.data.batches import Batches, Preprocessing, Source, mean_and_std
 from cnnzoo.data.datasets import DEFAULT, SAMPLE
 from cnnzoo.data.sources import DatasetUnavailableError
-from cnnzoo.device import cpu_count, describe_device, pick_device, pick_precision
+from cnnzoo.device import cpu_count, describe_device, named_out_of_memory, pick_device, pick_precision
 from cnnzoo.engine import NonFiniteLossError, Totals, evaluate, make_optimizer, train_one_epoch
-from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.history import HistoryRow, write_history
 from cnnzoo.models.registry import create_model, get_spec, import_models
 from cnnzoo.runs import create_run, locked
@@ -146,13 +147,14 @@ class Training:
             raise CnnzooError(
                 f"the images in {self.dataset.location} are not those that the run was trained on."
             )
-        self.model.load_state_dict(saved.state_dict)
-        self.optimizer.load_state_dict(saved.training["optimizer"])
-        self.scaler.load_state_dict(saved.training["scaler"])
-        _restore_random_states(saved.training["random_states"], self.device)
-        self.history = [HistoryRow(**row) for row in saved.training["history"]]
-        self.totals = Totals(saved.training["totals"])
-        self.seconds = saved.training["seconds"]
+        with _reading_training_state():
+            self.model.load_state_dict(saved.state_dict)
+            self.optimizer.load_state_dict(saved.training["optimizer"])
+            self.scaler.load_state_dict(saved.training["scaler"])
+            _restore_random_states(saved.training["random_states"], self.device)
+            self.history = [HistoryRow(**row) for row in saved.training["history"]]
+            self.totals = Totals(saved.training["totals"])
+            self.seconds = float(saved.training["seconds"])
 
     def checkpoint(self, *, resumable: bool) -> Checkpoint:
         """Return the state as ``last.pt`` (resumable) or ``best.pt`` holds it."""
@@ -232,7 +234,8 @@ def resume(
     with locked(run):
         saved = load_checkpoint(run / "last.pt")
         config = _resumed_config(saved, changes or {}, run)
-        history = [HistoryRow(**row) for row in saved.training["history"]]
+        with _reading_training_state():
+            history = [HistoryRow(**row) for row in saved.training["history"]]
         _mend(run, saved, history, config)
         if _is_complete(history, config):
             return RunResult(run, config, history, best_row(history, config.monitor), epochs_trained=0)
@@ -252,7 +255,7 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
     config, history = training.config, training.history
     first = len(history) + 1
     reporter.start(run, training)
-    with _stop_signals() as stop:
+    with _stop_signals() as stop, named_out_of_memory(config.batch_size):
         for epoch in range(first, config.epochs + 1):
             if _is_complete(history, config):
                 break
@@ -315,6 +318,11 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
                 save_checkpoint(run / "best.pt", training.checkpoint(resumable=False))
             write_history(run / "history.csv", history)
             reporter.epoch(history[-1], is_best)
+            if _is_stuck(history[-1], len(training.train_batches), len(training.dataset.classes)):
+                reporter.warn(
+                    f"the loss is still that of guessing among {len(training.dataset.classes)} classes. Training goes "
+                    "on; if it stays there, change --lr, -o activation=relu or --optimizer."
+                )
 
     return RunResult(
         run, config, history, best_row(history, config.monitor), epochs_trained=len(history) + 1 - first
@@ -386,6 +394,12 @@ def _is_complete(history: Sequence[HistoryRow], config: TrainConfig) -> bool:
     return len(history) >= config.epochs or (config.patience is not None and waited >= config.patience)
 
 
+def _is_stuck(row: HistoryRow, steps: int, num_classes: int) -> bool:
+    """Whether the epoch of a run's 200th step has taught nothing: the loss of equal odds is ln(classes)."""
+    due = steps * (row.epoch - 1) < 200 <= steps * row.epoch
+    return due and abs(row.train_loss - math.log(num_classes)) < 0.02 and row.train_acc < 1.5 / num_classes
+
+
 # Resume
 
 
@@ -425,6 +439,16 @@ def _mend(run: Path, saved: Checkpoint, history: Sequence[HistoryRow], config: T
         best = run / "best.pt"
         if not best.exists() or load_checkpoint(best).epoch != saved.epoch:
             save_checkpoint(best, replace(saved, training={}))
+
+
+@contextmanager
+def _reading_training_state() -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise CnnzooError(
+            f"the training state in last.pt is none that cnnzoo wrote ({one_line(error)}). Train anew."
+        ) from error
 
 
 def _random_states(device: torch.device) -> dict[str, torch.Tensor]:

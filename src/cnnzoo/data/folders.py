@@ -244,7 +244,7 @@ def _open(file: Path) -> "ImageFile":
 
     try:
         image = Image.open(file, formats=FORMATS)
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _bomb(file) from error
     except Exception as error:
         raise _broken(file, error) from error
