@@ -244,8 +244,13 @@ def test_only_epochs_that_start_at_zero_are_moved(tmp_path: Path, epochs: str, n
     assert list(history.frame["epoch"]) == numbered
 
 
+def test_epochs_may_come_in_any_order(tmp_path: Path) -> None:
+    history = read(tmp_path / "a.csv", "epoch,loss\n3,0.5\n1,1.5\n2,1.0\n")
+    assert columns(history) == {"epoch": [1, 2, 3], "train_loss": [1.5, 1.0, 0.5]}
+
+
 def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path: Path) -> None:
-    history = read(tmp_path / "a.csv", b"\xef\xbb\xbfepoch,loss\r\n0,1.5\r\n\r\n1,0.5\r\n")
+    history = read(tmp_path / "a.csv", b"\xef\xbb\xbfloss,epoch\r\n1.5,0\r\n\r\n0.5,1\r\n")
     assert columns(history) == {"epoch": [1, 2], "train_loss": [1.5, 0.5]}
 
 

@@ -20,7 +20,7 @@ def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         if name is not None:
             run = out / name
-            if _is_folder(run) and any(run.iterdir()):
+            if _is_folder(run) and any(not _is_leftover(path) for path in run.iterdir()):
                 raise UsageError(
                     f"{run} holds a run already. Go on with it by `--resume {run}`, or choose another --name."
                 )
@@ -100,6 +100,11 @@ def _runs(out: Path) -> list[Path]:
         return [folder for folder in out.iterdir() if _is_folder(folder) and not folder.name.startswith(".")]
     except OSError as error:
         raise CnnzooError(f"cannot read {out}: {one_line(error)}. Name another folder of runs.") from error
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a run that was killed before its first save leaves such a file behind."""
+    return path.name in (".lock", "config.yaml") or (path.name.startswith(".") and path.suffix == ".tmp")
 
 
 def _is_folder(path: Path) -> bool:
