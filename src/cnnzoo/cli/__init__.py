@@ -4,6 +4,7 @@ Nothing here imports torch, pandas or matplotlib at its top, so that ``cnnzoo --
 """
 
 import os
+import shutil
 import sys
 from typing import Annotated, Any
 
@@ -24,7 +25,8 @@ class GroupedCommand(TyperCommand):
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             if record := parameter.get_help_record(ctx):
-                groups.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
+                kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                groups.setdefault(getattr(parameter, "rich_help_panel", None) or kind, []).append(record)
         for group, records in groups.items():
             with formatter.section(group):
                 formatter.write_dl(records)
@@ -97,7 +99,9 @@ def main() -> None:
     """Run the command line: faults of the user's side become one line on stderr and an exit code."""
     _register_commands()
     try:
-        code = app(standalone_mode=False)
+        # Typer's own help never gets narrower than 50 columns.
+        columns = min(shutil.get_terminal_size().columns, 80)
+        code = app(standalone_mode=False, terminal_width=columns - 2)
         sys.stdout.flush()
     except typer.TyperException as error:
         _fail(_usage_line(error), error.exit_code)
@@ -115,7 +119,8 @@ def main() -> None:
 def _usage_line(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "cnnzoo"
-    return f"{' '.join(error.format_message().split())} See `{command} --help`."
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return f"{message}. See `{command} --help`."
 
 
 def _fail(message: str, code: int) -> None:

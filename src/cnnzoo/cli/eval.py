@@ -39,7 +39,7 @@ def evaluate_command(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN | CHECKPOINT]", help="A run (its best.pt counts) or a .pt file [the newest run]."
+            metavar="RUN|CHECKPOINT", help="A run (its best.pt counts) or a .pt file [the newest run]."
         ),
     ] = None,
     dataset: Annotated[
@@ -62,7 +62,7 @@ def evaluate_command(
     out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     import_: ImportOption = None,
 ) -> None:
-    """Evaluate a trained network, and write eval.json beside its checkpoint."""
+    """Evaluate a trained network; eval.json keeps the figures."""
     from cnnzoo.console import QuietScreen, Screen, print_evaluation
     from cnnzoo.evaluation import evaluate
 

@@ -14,7 +14,7 @@ from cnnzoo.errors import CnnzooError, UsageError
 
 
 def _train(
-    model: Annotated[str | None, typer.Argument(help="Which network; `cnnzoo models` lists them.")] = None,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Which network; `cnnzoo models` lists them.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="A YAML file of settings; flags win over it.", rich_help_panel="Run")
     ] = None,
@@ -31,7 +31,7 @@ def _train(
     ] = False,
     **flags: Any,  # noqa: ANN401
 ) -> None:
-    """Train a network, and save its weights, history and curves in a run folder."""
+    """Train a network; a run folder keeps its weights and history."""
     from cnnzoo.console import QuietScreen, Screen, print_result
     from cnnzoo.runs import resolve_run
     from cnnzoo.trainer import InterruptedRunError, train
