@@ -469,6 +469,28 @@ def test_the_second_mirror_is_asked_where_the_first_fails(
         assert len(empty.asked) == len(mirror.asked) == 4
 
 
+def test_a_mirror_that_is_slow_but_steady_is_waited_for(
+    fashion: dict[str, bytes], mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "TIMEOUT", 0.4)
+    monkeypatch.setattr(sources, "MIN_BYTES", 1000)
+    content = mirror.offered[f"{IMAGES}.gz"]
+    assert isinstance(content, bytes)
+
+    def slow(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        for part in range(0, len(content), 1000):
+            handler.wfile.write(content[part : part + 1000])
+            time.sleep(0.05)
+
+    mirror.offered[f"{IMAGES}.gz"] = slow
+    started = time.monotonic()
+    assert load(tmp_path).images.tobytes() == fashion[IMAGES][16:]
+    assert time.monotonic() - started > 0.6  # longer than the time-out
+
+
 def trickle(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
     while not over.wait(0.02):
         handler.wfile.write(b"x")

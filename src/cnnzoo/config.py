@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from annotated_types import Ge, Gt, Lt
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
+from cnnzoo.files import replacing
 from cnnzoo.validation import check
 
 
@@ -71,6 +72,9 @@ class TrainConfig:
         tuple[Augmentation, ...],
         Setting("Random changes to training images: flip, crop, or flip,crop [none].", "Data"),
     ] = ()
+    skip_bad_images: Annotated[
+        bool, Setting("Leave out images of a folder that cannot be read, and say how many.", "Data")
+    ] = False
     limit_train: Annotated[
         Count | None, Setting("Train on so many images only, for a quick look [all].", "Data")
     ] = None
@@ -203,11 +207,16 @@ RECORDED = "recorded"
 
 
 def write_yaml(path: Path, config: TrainConfig, recorded: Mapping[str, Any]) -> None:
-    """Write a config that ``cnnzoo train --config`` can run again, with notes on what it ran on."""
+    """Write a config that ``cnnzoo train --config`` can run again, with notes on what it ran on.
+
+    Raises:
+        CnnzooError: It cannot be written.
+    """
     import yaml
 
     values = {**config.to_dict(), RECORDED: dict(recorded)}
-    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    with replacing(path) as file:
+        file.write(yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

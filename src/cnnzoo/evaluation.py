@@ -8,15 +8,14 @@ from typing import Any
 
 from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import load_dataset
 from cnnzoo.data.batches import Batches
-from cnnzoo.device import cpu_count, named_out_of_memory, pick_device, pick_precision
+from cnnzoo.device import named_out_of_memory, pick_device, pick_precision
 from cnnzoo.engine import evaluate as run_evaluation
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import replacing
 from cnnzoo.metrics import ClassMetrics, confusion_matrix, per_class, wilson_interval
 from cnnzoo.models.registry import import_models
-from cnnzoo.trainer import Reporter, Silent, evaluation_batch_size, load_training_data
+from cnnzoo.trainer import Reporter, Silent, evaluation_batch_size, load_split, load_training_data
 
 
 @dataclass(frozen=True)
@@ -103,14 +102,7 @@ def evaluate(
             raise UsageError("--split val is for the dataset of the training run. Leave --dataset out.")
         _, images, _, source = load_training_data(config, saved.image_size, reporter)
     else:
-        test = load_dataset(
-            config.dataset or saved.dataset,
-            "test",
-            image_size=saved.image_size,
-            data_dir=config.data_dir,
-            workers=cpu_count() if config.workers is None else config.workers,
-            progress=reporter.progress,
-        )
+        test = load_split(config, "test", saved.image_size, reporter)
         assert test is not None  # only validation images may be missing
         images, source = test, test.source
     if (images.classes, images.channels) != (saved.classes, saved.in_channels):

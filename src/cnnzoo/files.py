@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,6 +44,7 @@ def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
             errno.ENOENT: "Make that folder first, or choose",
             errno.ENOSPC: f"{room}, or choose",
             errno.EFBIG: f"{room}, or choose",
+            errno.EDQUOT: f"{room}, or choose",
         }
         raise CnnzooError(
             f"cannot write {path}: {one_line(error)}. {hint.get(error.errno or 0, 'Choose')} another place."
@@ -50,6 +52,12 @@ def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
     except BaseException:
         _forget(temporary)
         raise
+
+
+def as_typed(path: Path) -> str:
+    """Return a path as a person types it after a command: quoted, and never taken for an option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def _fault_point(name: str) -> None:

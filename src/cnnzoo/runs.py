@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
-from cnnzoo.files import replacing
+from cnnzoo.files import as_typed
 
 
 def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
@@ -14,23 +14,23 @@ def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
 
     Raises:
         UsageError: A run of that name exists already.
-        CnnzooError: The folder cannot be made or written to.
+        CnnzooError: The folder cannot be made.
     """
+    if name is not None and not name.strip("./\\ "):
+        raise UsageError(f"--name {name!r} names no folder of its own. Choose another.")
     try:
         out.mkdir(parents=True, exist_ok=True)
         if name is not None:
             run = out / name
             if _is_folder(run) and any(not _is_leftover(path) for path in run.iterdir()):
                 raise UsageError(
-                    f"{run} holds a run already. Go on with it by `--resume {run}`, or choose another --name."
+                    f"{run} holds a run already. Go on with it by `--resume {as_typed(run)}`, or choose another --name."
                 )
             run.mkdir(parents=True, exist_ok=True)
         else:
             taken = [int(n) for r in out.iterdir() if (n := r.name.removeprefix(f"{prefix}-")).isdecimal()]
             run = out / f"{prefix}-{max(taken, default=0) + 1}"
             run.mkdir()  # fails where another process was quicker, rather than share a folder
-        with replacing(run / "config.yaml"):
-            pass  # a run that cannot be saved should fail now and not after an epoch
     except OSError as error:
         raise CnnzooError(
             f"cannot write into {out}: {one_line(error)}. Choose another folder with --out."
@@ -43,17 +43,25 @@ def locked(run: Path) -> Iterator[None]:
     """Keep every other process from training in ``run``; the lock ends with this process, however it ends.
 
     Raises:
-        CnnzooError: Another process trains there.
+        CnnzooError: Another process trains there, or the folder cannot be written to.
     """
     from filelock import FileLock, Timeout
 
+    lock = FileLock(run / ".lock", timeout=0)
     try:
-        with FileLock(run / ".lock", timeout=0):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise CnnzooError(
             f"another process is training in {run}. Wait for it, or train into another folder."
         ) from error
+    except OSError as error:
+        raise CnnzooError(
+            f"cannot write into {run}: {one_line(error)}. Choose another folder with --out."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def newest(out: Path, file: str) -> Path | None:

@@ -352,20 +352,33 @@ def load_training_data(
                 "Results on the sample are not comparable with those on the full set."
             )
             return load_training_data(config.replace(dataset=SAMPLE), image_size, reporter)
-    workers = cpu_count() if config.workers is None else config.workers
-    settings: dict[str, Any] = {
-        "image_size": image_size,
-        "data_dir": config.data_dir,
-        "workers": workers,
-        "progress": reporter.progress,
-    }
-    dataset = load_dataset(config.dataset, "train", **settings)
+    dataset = load_split(config, "train", image_size, reporter)
     assert dataset is not None  # only validation images may be missing
-    if own_val := load_dataset(config.dataset, "val", **settings):
+    if own_val := load_split(config, "val", image_size, reporter):
         train_source, val_source = dataset.source, own_val.source
     else:
         train_source, val_source = split_validation(dataset.source, config.val_split, config.seed)
     return config, dataset, limit(train_source, config.limit_train), limit(val_source, config.limit_val)
+
+
+def load_split(config: TrainConfig, split: str, image_size: int, reporter: Reporter) -> Dataset | None:
+    """Load a split of the dataset that ``config`` names; None where it has no such images.
+
+    Raises:
+        CnnzooError: The dataset cannot be had, or has a fault.
+    """
+    dataset = load_dataset(
+        config.dataset or DEFAULT,
+        split,
+        image_size=image_size,
+        data_dir=config.data_dir,
+        workers=cpu_count() if config.workers is None else config.workers,
+        skip_bad_images=config.skip_bad_images,
+        progress=reporter.progress,
+    )
+    if dataset and dataset.num_skipped:
+        reporter.warn(f"{dataset.num_skipped} images in {dataset.location} cannot be read and are left out.")
+    return dataset
 
 
 def evaluation_batch_size(batch_size: int, image_size: int) -> int:

@@ -14,7 +14,9 @@ from cnnzoo.errors import CnnzooError, UsageError
 
 
 def _train(
-    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="Which network; `cnnzoo models` lists them.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Which network; `cnnzoo models` lists them.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A YAML file of settings; flags win over it.", rich_help_panel="Run")
     ] = None,
@@ -96,7 +98,7 @@ def _option(name: str, annotation: Any) -> inspect.Parameter:  # noqa: ANN401
     options: dict[str, Any] = {"help": setting.help, "rich_help_panel": setting.group}
     if bare is bool:
         kind: Any = bool | None
-        flags = (f"{flag}/--no-{name}",)
+        flags = (f"{flag}/--no-{flag[2:]}",) if default else (flag,)
     else:
         repeatable = get_origin(bare) is dict or bare == tuple[str, ...]
         kind = list[str] | None if repeatable else str | None
