@@ -147,8 +147,7 @@ def inspect(run: Path, log: Path, tally: Tally) -> None:
                 tally.unreadable += 1
     tally.lost_epochs += max(0, promised - committed)
     if (run / "history.csv").exists():
-        with (run / "history.csv").open(newline="") as file:
-            epochs = [row["epoch"] for row in csv.DictReader(file)]
+        epochs = [row["epoch"] for row in _rows(run)]
         tally.doubled_rows += len(epochs) - len(set(epochs))
         tally.unreadable += epochs != [str(number + 1) for number in range(len(epochs))]
 

@@ -15,7 +15,7 @@ from cnnzoo.errors import CnnzooError, UsageError
 
 def _train(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="Which network; `cnnzoo models` lists them.")
+        str | None, typer.Argument(metavar="MODEL", help="The network; `cnnzoo models` lists them.")
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A YAML file of settings; flags win over it.", rich_help_panel="Run")
@@ -96,6 +96,7 @@ def _option(name: str, annotation: Any) -> inspect.Parameter:  # noqa: ANN401
     default = TrainConfig.__dataclass_fields__[name].default
     flag = f"--{name.replace('_', '-')}"
     options: dict[str, Any] = {"help": setting.help, "rich_help_panel": setting.group}
+    flags: tuple[str, ...]
     if bare is bool:
         kind: Any = bool | None
         flags = (f"{flag}/--no-{flag[2:]}",) if default else (flag,)
