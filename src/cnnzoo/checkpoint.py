@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cnnzoo.data.batches import Preprocessing
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import replacing
-from cnnzoo.models.registry import create_model, get_spec
+from cnnzoo.models.registry import create_model, get_spec, list_models
 from cnnzoo.validation import check
 
 FORMAT = 1
@@ -71,12 +71,26 @@ class Checkpoint:
         """What makes images what this model was trained on."""
         return Preprocessing(self.image_size, self.mean, self.std)
 
+    def check_model_is_known(self) -> None:
+        """Refuse a model that nothing has registered.
+
+        Raises:
+            UsageError: The message names the modules that had registered it when the checkpoint was saved.
+        """
+        modules = self.config.get("imports")
+        if self.model not in list_models() and isinstance(modules, list) and modules:
+            flags = " ".join(f"--import={module}" for module in modules)
+            raise UsageError(f"the model {self.model!r} is one of your own. Add {flags}.")
+        get_spec(self.model)
+
     def build_model(self) -> nn.Module:
         """Return the model with its weights, on the CPU.
 
         Raises:
+            UsageError: No such model is registered.
             CnnzooError: The weights do not fit the model as cnnzoo builds it.
         """
+        self.check_model_is_known()
         structure = {
             "num_classes": self.num_classes,
             "in_channels": self.in_channels,

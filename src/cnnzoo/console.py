@@ -181,6 +181,8 @@ class Screen(QuietScreen):
 
 def print_result(result: "RunResult") -> None:
     """Print a run's best epoch, where its files lie, and what to type next."""
+    from cnnzoo.trainer import resume_command
+
     say = out().print
     run, best, epochs = shlex.quote(str(result.run)), result.best, len(result.history)
     if not result.epochs_trained:
@@ -191,8 +193,10 @@ def print_result(result: "RunResult") -> None:
     say(f"Files in {escape(str(result.run))}:")
     say("  " + ", ".join(sorted(path.name for path in result.run.iterdir() if not path.name.startswith("."))))
     say("Next:")
-    for command in ("eval {}", "plot {}", f"train --resume {{}} --epochs {2 * result.config.epochs}"):
-        say(f"  cnnzoo {escape(command.format(run))}")
+    imports = "".join(f" --import={module}" for module in result.config.imports)
+    more = f"{resume_command(result.run, result.config)} --epochs {2 * result.config.epochs}"
+    for command in (f"cnnzoo eval {run}{imports}", f"cnnzoo plot {run}", more):
+        say(f"  {escape(command)}")
 
 
 def print_evaluation(result: "EvaluationResult") -> None:

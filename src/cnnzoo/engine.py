@@ -19,6 +19,10 @@ OnStep = Callable[["Totals"], None]
 """Called after each step; what it raises ends the epoch at that step's boundary."""
 
 
+READ_EVERY = 100
+"""Steps after which sums are fetched from the device, so that a loss of NaN is noticed before the epoch ends."""
+
+
 class NonFiniteLossError(CnnzooError):
     """The loss of a step is NaN or infinite."""
 
@@ -45,6 +49,8 @@ class Totals:
         self._pending.append((loss.detach(), (predictions == labels).sum(), len(labels)))
         self.images += len(labels)
         self.steps += 1
+        if len(self._pending) == READ_EVERY:
+            self.read()
 
     def read(self) -> tuple[float, float]:
         """Return mean loss and accuracy so far, per image as the tutorial counts them.

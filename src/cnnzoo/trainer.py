@@ -25,7 +25,7 @@ from cnnzoo.data.batches import Batches, Preprocessing, Source, mean_and_std
 from cnnzoo.data.datasets import DEFAULT, SAMPLE
 from cnnzoo.data.sources import DatasetUnavailableError
 from cnnzoo.device import cpu_count, describe_device, named_out_of_memory, pick_device, pick_precision
-from cnnzoo.engine import NonFiniteLossError, Totals, evaluate, make_optimizer, train_one_epoch
+from cnnzoo.engine import NonFiniteLossError, OnStep, Totals, evaluate, make_optimizer, train_one_epoch
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.history import HistoryRow, write_history
 from cnnzoo.models.registry import create_model, get_spec, import_models
@@ -204,7 +204,9 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
         InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
     reporter = reporter or Silent()
-    training = Training(_with_model_checked(config), reporter)
+    import_models(config.imports)
+    config = config.replace(model_options=get_spec(config.model).check_options(config.model_options))
+    training = Training(config, reporter)
     run = create_run(config.out, _run_prefix(training.config), config.name)
     with locked(run):
         write_yaml(run / "config.yaml", training.config, _what_it_ran_on(training))
@@ -261,14 +263,6 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
                 break
             started = time.perf_counter() - training.seconds
 
-            def on_train_step(totals: Totals, epoch: int = epoch) -> None:
-                reporter.step(epoch, "train", len(training.train_batches), totals)
-                stop.raise_if_asked()
-
-            def on_val_step(totals: Totals, epoch: int = epoch) -> None:
-                reporter.step(epoch, "val", len(training.val_batches), totals)
-                stop.raise_if_asked()
-
             try:
                 train_one_epoch(
                     training.model,
@@ -281,7 +275,7 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
                     lr_at_step=training.lr_at_step(epoch),
                     label_smoothing=config.label_smoothing,
                     grad_clip=config.grad_clip,
-                    on_step=on_train_step,
+                    on_step=_after_step("train", epoch, len(training.train_batches), reporter, stop),
                 )
                 train_loss, train_acc = training.totals.read()
                 val = evaluate(
@@ -289,7 +283,7 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
                     training.val_batches.epoch(),
                     device=training.device,
                     precision=training.precision,
-                    on_step=on_val_step,
+                    on_step=_after_step("val", epoch, len(training.val_batches), reporter, stop),
                 )
             except NonFiniteLossError as error:
                 raise _diverged(epoch, error, training, run) from error
@@ -327,6 +321,16 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
     return RunResult(
         run, config, history, best_row(history, config.monitor), epochs_trained=len(history) + 1 - first
     )
+
+
+def _after_step(phase: str, epoch: int, steps: int, reporter: Reporter, stop: "_Stop") -> OnStep:
+    def after_step(totals: Totals) -> None:
+        reporter.step(epoch, phase, steps, totals)
+        if stop.number is not None:
+            totals.read()  # a loss that is NaN must not be saved as if it were a state to go on from
+            raise _StopRequested(stop.number)
+
+    return after_step
 
 
 # Data
@@ -416,18 +420,16 @@ def _is_stuck(row: HistoryRow, steps: int, num_classes: int) -> bool:
 # Resume
 
 
-def _with_model_checked(config: TrainConfig) -> TrainConfig:
-    """Return the config with the model's options as its builder takes them: text has become numbers."""
-    import_models(config.imports)
-    return config.replace(model_options=get_spec(config.model).check_options(config.model_options))
-
-
 def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) -> TrainConfig:
     """Return the saved settings with those changes that leave what an epoch computes as it is."""
     if not saved.training:
         raise CnnzooError(f"{run / 'last.pt'} holds no optimizer state. Train anew: cnnzoo train MODEL")
     before = TrainConfig.from_dict(saved.config, source=f"the settings in {run / 'last.pt'}")
-    after = _with_model_checked(TrainConfig.from_dict({**saved.config, **changes}))
+    import_models(tuple(changes.get("imports", ())))
+    saved.check_model_is_known()
+    # The modules that registered the model are noted, not imported: what is in a file must not run by itself.
+    after = TrainConfig.from_dict({**saved.config, **changes, "imports": before.imports})
+    after = after.replace(model_options=get_spec(after.model).check_options(after.model_options))
     now = after.to_dict()
     differ = [
         f"{name} (was {was!r}, now {now[name]!r})"
@@ -528,10 +530,6 @@ class _Stop:
     def __init__(self) -> None:
         self.number: int | None = None
 
-    def raise_if_asked(self) -> None:
-        if self.number is not None:
-            raise _StopRequested(self.number)
-
 
 @contextmanager
 def _stop_signals() -> Iterator[_Stop]:
@@ -556,10 +554,17 @@ def _stop_signals() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
+def resume_command(run: Path, config: TrainConfig) -> str:
+    """Return what a person types to go on with a run."""
+    return shlex.join(
+        ["cnnzoo", "train", "--resume", str(run), *(f"--import={module}" for module in config.imports)]
+    )
+
+
 def _interrupted(epoch: int, request: _StopRequested, training: Training, run: Path) -> InterruptedRunError:
     return InterruptedRunError(
         f"stopped in epoch {epoch} after step {training.totals.steps} of {len(training.train_batches)}, and saved. "
-        f"Go on with: cnnzoo train --resume {shlex.quote(str(run))}",
+        f"Go on with: {resume_command(run, training.config)}",
         run,
         128 + request.signal,
     )
