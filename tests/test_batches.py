@@ -62,7 +62,7 @@ def test_an_epoch_has_every_image_once_beside_its_own_label() -> None:
 
 
 @pytest.mark.parametrize("num", [1, 7, 9, 64, 65])
-def test_the_last_batch_may_be_smaller_even_one_image(num: int) -> None:  # fault 29
+def test_row_29_the_last_batch_may_be_smaller_even_one_image(num: int) -> None:
     batches = plain(noise(num), 8, seed=0)
     sizes = [len(images) for images, _ in batches.epoch()]
     assert sizes == [8] * (num // 8) + ([num % 8] if num % 8 else [])
@@ -95,7 +95,7 @@ def test_what_else_draws_random_numbers_has_no_part_in_the_order_nor_the_other_w
 
 
 @pytest.mark.parametrize("augment", [(), ("flip",), ("crop",), ("flip", "crop")])
-def test_batch_size_changes_neither_order_nor_augmentation(augment: tuple[str, ...]) -> None:  # fault 11
+def test_row_11_batch_size_changes_neither_order_nor_augmentation(augment: tuple[str, ...]) -> None:
     source = noise(33)
     images, labels = joined(plain(source, 33, seed=5, augment=augment), 3)
     for batch_size in (1, 4, 32, 100):
@@ -105,7 +105,7 @@ def test_batch_size_changes_neither_order_nor_augmentation(augment: tuple[str, .
 
 
 @pytest.mark.parametrize("start", [0, 1, 4, 6])
-def test_an_epoch_resumed_at_a_step_goes_on_as_if_never_stopped(start: int) -> None:  # fault 11
+def test_row_11_an_epoch_resumed_at_a_step_goes_on_as_if_never_stopped(start: int) -> None:
     batches = plain(noise(33), 5, seed=1, augment=("flip", "crop"))
     images, labels = joined(batches, 2)
     rest = joined(batches, 2, start=start)
@@ -337,9 +337,9 @@ def test_streamed_images_are_the_very_same_batches_as_images_in_memory(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_picture_that_breaks_while_it_is_streamed_is_named_in_the_same_one_line(
+def test_row_36_a_picture_that_breaks_while_it_is_streamed_is_named_in_the_same_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int
-) -> None:  # fault 36
+) -> None:
     source = load(folder, monkeypatch, workers)
     bad = folder / "train" / "bee" / "3.png"
     bad.write_bytes(bad.read_bytes()[:500])

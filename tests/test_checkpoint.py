@@ -47,7 +47,9 @@ def test_plain_torch_opens_it_safely(checkpoint: Checkpoint, tmp_path: Path) -> 
     assert torch.load(tmp_path / "a.pt", weights_only=True)["epoch"] == 3
 
 
-def test_row_5_a_full_disk_leaves_the_old_checkpoint_and_no_rubbish(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_row_5_a_full_disk_leaves_the_old_checkpoint_and_no_rubbish(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
     path = tmp_path / "a.pt"
     save_checkpoint(path, checkpoint)
     before = path.read_bytes()
@@ -72,7 +74,9 @@ def test_row_25_a_newer_format_names_both_versions(
         load_checkpoint(tmp_path / "a.pt")
 
 
-def test_row_23_weights_that_do_not_fit_the_model_are_one_line(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_row_23_weights_that_do_not_fit_the_model_are_one_line(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
     save_checkpoint(tmp_path / "a.pt", replace(checkpoint, num_classes=7))
     with pytest.raises(CnnzooError, match="do not fit lenet") as refused:
         load_checkpoint(tmp_path / "a.pt").build_model()

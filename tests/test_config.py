@@ -81,7 +81,9 @@ def test_any_text_as_config_is_a_config_or_one_line(text: str, tmp_path: Path) -
     assert "\n" not in str(refused.value)
 
 
-@given(name=st.sampled_from([n for n in field_types() if n != "model"]), value=st.none() | st.binary(max_size=3))
+@given(
+    name=st.sampled_from([n for n in field_types() if n != "model"]), value=st.none() | st.binary(max_size=3)
+)
 @settings(max_examples=60, deadline=None)
 def test_a_value_of_the_wrong_type_is_named(name: str, value: object) -> None:
     if value is None and TrainConfig.__dataclass_fields__[name].default is None:

@@ -140,7 +140,9 @@ def test_gradient_clipping_bounds_the_norm() -> None:
     norms: list[float] = []
 
     def norm_of(_: Totals) -> None:
-        norms.append(math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None)))
+        norms.append(
+            math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None))
+        )
 
     one_epoch(model, batches, grad_clip=0.01, on_step=norm_of)
     one_epoch(model, batches, on_step=norm_of)

@@ -82,7 +82,9 @@ def test_the_command_prints_a_table_or_json(cnnzoo: Cnnzoo, run: Path) -> None:
     assert json.loads(printed.stdout) == json.loads((run / "eval.json").read_text())
 
 
-def test_rows_19_to_21_foreign_and_damaged_checkpoints_are_one_line(cnnzoo: Cnnzoo, run: Path, tmp_path: Path) -> None:
+def test_rows_19_to_21_foreign_and_damaged_checkpoints_are_one_line(
+    cnnzoo: Cnnzoo, run: Path, tmp_path: Path
+) -> None:
     whole = (run / "best.pt").read_bytes()
     (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
     torch.save({"weight": torch.ones(2)}, tmp_path / "foreign.pt")

@@ -134,7 +134,7 @@ def test_the_seed_moves_the_validation_images_and_never_the_test_images(tmp_path
     assert not {int(image[0, 0, 0]) for image in test.images} & (pictures[0] | pictures[2])
 
 
-def test_the_smallest_class_that_can_be_split_has_two_images(tmp_path: Path) -> None:  # fault 42
+def test_row_42_the_smallest_class_that_can_be_split_has_two_images(tmp_path: Path) -> None:
     tree(tmp_path, 2)
     assert (len(names(tmp_path, "train")), len(names(tmp_path, "test"))) == (2, 2)
     (tmp_path / "dog" / "1.png").unlink()
@@ -143,13 +143,13 @@ def test_the_smallest_class_that_can_be_split_has_two_images(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("num", [1, 2])
-def test_too_few_images_to_split_validation_from_are_refused(num: int) -> None:  # fault 42
+def test_row_42_too_few_images_to_split_validation_from_are_refused(num: int) -> None:
     source = Resident(torch.zeros(num, 1, 8, 8, dtype=torch.uint8), torch.zeros(num, dtype=torch.int64))
     with pytest.raises(CnnzooError, match="too few"):
         split_validation(source, 0.2, 0)
 
 
-def test_a_tree_that_lacks_something_is_refused_in_one_line_that_names_it(tmp_path: Path) -> None:  # fault 38
+def test_row_38_a_tree_that_lacks_something_is_refused_in_one_line_that_names_it(tmp_path: Path) -> None:
     def refusal(root: Path) -> str:
         with pytest.raises(CnnzooError) as raised:
             open_folder(root, "train")
@@ -193,9 +193,9 @@ def test_hidden_files_and_files_that_are_no_images_are_passed_over(tmp_path: Pat
     assert names(tmp_path, "train") == before | {"train/cat/kittens/0.JPG"}
 
 
-def test_class_folders_may_be_links_and_names_may_have_spaces_and_any_script(
+def test_row_48_class_folders_may_be_links_and_names_may_have_spaces_and_any_script(
     tmp_path: Path,
-) -> None:  # fault 48
+) -> None:
     tree(tmp_path / "elsewhere", 4, ("x",))
     root = tree(tmp_path / "我的 图片", 4, ("小 猫", "-dog", "Übung"))
     (root / "linked").symlink_to(tmp_path / "elsewhere" / "x", target_is_directory=True)
@@ -238,7 +238,7 @@ def assert_color(pixels: NDArray[np.int_], color: tuple[int, int, int] | int, wi
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "webp", "tiff", "ppm"])
-def test_colour_is_read_in_the_channels_that_the_net_wants(tmp_path: Path, suffix: str) -> None:  # fault 41
+def test_row_41_colour_is_read_in_the_channels_that_the_net_wants(tmp_path: Path, suffix: str) -> None:
     picture = Image.new("RGB", (20, 20), (200, 100, 50))
     assert_color(decoded(picture, tmp_path / f"a.{suffix}"), (200, 100, 50), within=3)
     grey = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
@@ -251,7 +251,7 @@ def test_grey_is_the_same_in_every_channel(tmp_path: Path) -> None:
     assert decoded(Image.fromarray(pixels), tmp_path / "a.png", channels=1).tolist() == [pixels.tolist()]
 
 
-def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:  # fault 41
+def test_row_41_what_is_transparent_lies_on_white(tmp_path: Path) -> None:
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     assert_color(decoded(clear, tmp_path / "a.png"), WHITE)
     assert_color(decoded(clear, tmp_path / "a.png", channels=1), 255)
@@ -261,9 +261,9 @@ def test_what_is_transparent_lies_on_white(tmp_path: Path) -> None:  # fault 41
 
 
 @pytest.mark.parametrize("transparency", [0, b"\0\xff"])
-def test_a_palette_is_looked_up_and_its_transparent_colour_is_white(
+def test_row_41_a_palette_is_looked_up_and_its_transparent_colour_is_white(
     tmp_path: Path, transparency: int | bytes
-) -> None:  # fault 41
+) -> None:
     indices = np.zeros((8, 8), dtype=np.uint8)
     indices[:, 4:] = 1
     picture = Image.fromarray(indices)
@@ -281,7 +281,7 @@ def test_a_transparent_colour_of_a_picture_without_a_palette_is_white_too(tmp_pa
     assert_color(decoded(Image.new("L", (8, 8), 7), tmp_path / "b.png", channels=1, transparency=7), 255)
 
 
-def test_one_bit_is_black_and_white(tmp_path: Path) -> None:  # fault 41
+def test_row_41_one_bit_is_black_and_white(tmp_path: Path) -> None:
     bits = np.zeros((8, 8), dtype=bool)
     bits[:, 4:] = True
     pixels = decoded(Image.fromarray(bits), tmp_path / "a.png", channels=1)
@@ -289,9 +289,7 @@ def test_one_bit_is_black_and_white(tmp_path: Path) -> None:  # fault 41
 
 
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
-def test_sixteen_bits_keep_their_shades_instead_of_turning_white(
-    tmp_path: Path, suffix: str
-) -> None:  # fault 41
+def test_row_41_sixteen_bits_keep_their_shades_instead_of_turning_white(tmp_path: Path, suffix: str) -> None:
     values = (np.arange(64, dtype=np.uint16) * 1040).reshape(8, 8)
     pixels = decoded(Image.fromarray(values), tmp_path / f"a.{suffix}", channels=1)
     assert np.abs(pixels[0] - values / 257).max() <= 1
@@ -312,14 +310,14 @@ def test_floating_point_pixels_are_scaled_and_holes_are_black(tmp_path: Path) ->
     assert decoded(Image.fromarray(values), tmp_path / "b.tiff", channels=1)[0, 0, 0] == 0
 
 
-def test_cmyk_is_read_as_colour(tmp_path: Path) -> None:  # fault 41
+def test_row_41_cmyk_is_read_as_colour(tmp_path: Path) -> None:
     cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
     assert_color(decoded(cyan, tmp_path / "a.jpg"), (0, 255, 255), within=6)
     assert listed_channels(tmp_path, "jpg") == 3
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_a_photograph_is_turned_as_the_camera_says(tmp_path: Path, turn: int) -> None:  # fault 41
+def test_row_41_a_photograph_is_turned_as_the_camera_says(tmp_path: Path, turn: int) -> None:
     seen = Image.new("RGB", (16, 16), WHITE)
     seen.paste(RED, (0, 0, 8, 8))
     seen.paste(BLUE, (8, 0, 16, 8))
@@ -432,7 +430,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_picture_is_named_in_one_line(tmp_path: Path, name: str) -> None:  # fault 36
+def test_row_36_a_broken_picture_is_named_in_one_line(tmp_path: Path, name: str) -> None:
     tree(tmp_path / "train")
     tree(tmp_path / "test")
     bad = tmp_path / "train" / "cat" / name
@@ -464,9 +462,9 @@ def test_of_several_broken_pictures_one_is_named_and_the_others_are_counted(tmp_
 
 @pytest.mark.parametrize(("width", "height"), [(50_000, 50_000), (10_001, 10_000), (2**31 - 1, 2**31 - 1)])
 @pytest.mark.parametrize("reader", ["folder", "picture"])
-def test_a_decompression_bomb_is_refused_by_its_header(
+def test_row_37_a_decompression_bomb_is_refused_by_its_header(
     tmp_path: Path, width: int, height: int, reader: str
-) -> None:  # fault 37
+) -> None:
     tree(tmp_path / "train")
     tree(tmp_path / "test")
     bomb = tmp_path / "train" / "cat" / "a.png"
@@ -484,9 +482,9 @@ def test_a_picture_that_vanishes_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_bad_images_are_skipped_where_that_is_asked_for_and_counted(
+def test_row_36_bad_images_are_skipped_where_that_is_asked_for_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool
-) -> None:  # fault 36
+) -> None:
     if streamed:
         monkeypatch.setattr(cnnzoo.data, "MAX_RESIDENT_BYTES", 0)
     tree(tmp_path / "test", 2)

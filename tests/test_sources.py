@@ -242,9 +242,9 @@ def test_the_checksum_of_the_data_is_that_of_its_contents_wherever_they_lie(
     assert load(tmp_path / "a").sha256 == load(tmp_path / "b").sha256 == expected
 
 
-def test_a_label_that_is_no_class_is_refused_before_training(
+def test_row_39_a_label_that_is_no_class_is_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fault 39
+) -> None:
     files = family_member(3, num_classes=11)
     register(monkeypatch, "fashionmnist", files)
     put(tmp_path, files)
@@ -449,9 +449,9 @@ def test_files_that_are_here_and_whole_are_not_fetched_again(
     assert mirror.asked == [f"{NAMES[2]}.gz", f"{NAMES[3]}.gz"]
 
 
-def test_what_a_killed_download_left_is_replaced(
+def test_row_34_what_a_killed_download_left_is_replaced(
     fashion: dict[str, bytes], mirror: Mirror, tmp_path: Path
-) -> None:  # fault 34
+) -> None:
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     (raw / f"{IMAGES}.gz.part").write_bytes(bytes(10_000_000))
@@ -472,7 +472,7 @@ def test_the_second_mirror_is_asked_where_the_first_fails(
 def test_a_mirror_that_is_slow_but_steady_is_waited_for(
     fashion: dict[str, bytes], mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "TIMEOUT", 0.4)
+    monkeypatch.setattr(sources, "TIMEOUT", 1.0)
     monkeypatch.setattr(sources, "MIN_BYTES", 1000)
     content = mirror.offered[f"{IMAGES}.gz"]
     assert isinstance(content, bytes)
@@ -483,12 +483,12 @@ def test_a_mirror_that_is_slow_but_steady_is_waited_for(
         handler.end_headers()
         for part in range(0, len(content), 1000):
             handler.wfile.write(content[part : part + 1000])
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     mirror.offered[f"{IMAGES}.gz"] = slow
     started = time.monotonic()
     assert load(tmp_path).images.tobytes() == fashion[IMAGES][16:]
-    assert time.monotonic() - started > 0.6  # longer than the time-out
+    assert time.monotonic() - started > 1.2  # longer than the time-out
 
 
 def trickle(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
@@ -556,13 +556,13 @@ def redirects_for_ever(handler: BaseHTTPRequestHandler, over: threading.Event) -
         (redirects_for_ever, "redirect"),
     ],
 )
-def test_a_mirror_that_fails_ends_soon_in_one_line_with_three_ways_to_get_the_data(
+def test_row_32_a_mirror_that_fails_ends_soon_in_one_line_with_three_ways_to_get_the_data(
     mirror: Mirror,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     answer: int | Callable[[BaseHTTPRequestHandler, threading.Event], None],
     why: str,
-) -> None:  # fault 32
+) -> None:
     monkeypatch.setattr(sources, "TIMEOUT", 0.5)
     first = f"{IMAGES}.gz"
     mirror.offered[first] = (
@@ -594,7 +594,7 @@ def test_where_nobody_listens_every_mirror_is_named(
     assert f"{address}other/{IMAGES}.gz" in str(raised.value)
 
 
-def test_mirrors_that_all_hang_cost_less_than_half_a_minute() -> None:  # fault 32
+def test_row_32_mirrors_that_all_hang_cost_less_than_half_a_minute() -> None:
     num_mirrors = max(
         len(getattr(torchvision.datasets, spec.torchvision).mirrors)
         for spec in DATASETS.values()
@@ -603,8 +603,8 @@ def test_mirrors_that_all_hang_cost_less_than_half_a_minute() -> None:  # fault 
     assert num_mirrors * sources.TIMEOUT < 30
 
 
-def test_a_wrong_checksum_is_tried_once_more_and_then_an_error(mirror: Mirror, tmp_path: Path) -> None:
-    name = f"{NAMES[1]}.gz"  # fault 33
+def test_row_33_a_wrong_checksum_is_tried_once_more_and_then_an_error(mirror: Mirror, tmp_path: Path) -> None:
+    name = f"{NAMES[1]}.gz"
     mirror.offered[name] = gzip.compress(b"something else")
     with pytest.raises(DatasetUnavailableError, match="wrong checksum"):
         load(tmp_path)
@@ -740,9 +740,9 @@ def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
     ],
     ids=["dots", "dots inside", "absolute", "through a link", "hard link", "link out", "pipe"],
 )
-def test_an_archive_that_reaches_out_of_its_folder_is_refused_and_nothing_is_unpacked(
+def test_row_35_an_archive_that_reaches_out_of_its_folder_is_refused_and_nothing_is_unpacked(
     cifar10: Callable[[bytes], Mirror], tmp_path: Path, members: list[tarfile.TarInfo]
-) -> None:  # fault 35
+) -> None:
     (tmp_path / "kept").write_text("as it was")
     for member in members:
         member.name = member.name.replace("OUTSIDE", str(tmp_path))
@@ -798,9 +798,9 @@ def test_a_batch_that_was_changed_on_disk_is_never_unpickled(
     assert not marker.exists()
 
 
-def test_batches_that_a_killed_unpacking_left_are_written_again(
+def test_row_34_batches_that_a_killed_unpacking_left_are_written_again(
     cifar10: Callable[[bytes], Mirror], tmp_path: Path
-) -> None:  # fault 34
+) -> None:
     files = cifar10_files()
     archive = cifar10_archive(files)
     mirror = cifar10(archive)

@@ -6,6 +6,8 @@ in the zip's comment, at its very end.
 
 import hashlib
 import os
+import pickletools
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -15,6 +17,7 @@ from typing import Any, BinaryIO, cast, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from cnnzoo.config import TrainConfig
 from cnnzoo.data.batches import Preprocessing
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import replacing
@@ -26,6 +29,12 @@ FORMAT = 1
 
 _MAGIC = b"cnnzoo sha256 "
 _COMMENT_BYTES = len(_MAGIC) + 64
+
+_NEEDED = re.compile(r"torch \w+Storage|torch\._utils _rebuild_tensor_v2|collections OrderedDict")
+"""All that a checkpoint's pickle has to name. torch allows more, such as a bytearray of a terabyte."""
+
+_SMALL = 1 << 26
+"""Bytes that a tensor may take though the file has fewer: one number may stand for a whole tensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +100,26 @@ class Checkpoint:
             CnnzooError: The weights do not fit the model as cnnzoo builds it.
         """
         self.check_model_is_known()
+        try:
+            return self._build()
+        except UsageError as error:
+            raise CnnzooError(f"the checkpoint's model: {error} Use the cnnzoo that wrote it.") from error
+
+    def settings(self, path: Path) -> TrainConfig:
+        """Return the run's settings.
+
+        Args:
+            path: Where the checkpoint is from, for the error.
+
+        Raises:
+            CnnzooError: There are some that this cnnzoo does not know.
+        """
+        try:
+            return TrainConfig.from_dict(self.config)
+        except UsageError as error:
+            raise CnnzooError(f"the settings in {path}: {error} Use the cnnzoo that wrote it.") from error
+
+    def _build(self) -> nn.Module:
         structure = {
             "num_classes": self.num_classes,
             "in_channels": self.in_channels,
@@ -155,8 +184,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 def _tensors(value: object) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, Mapping):
-        for member in value.values():
+    elif isinstance(value, Mapping | list | tuple):
+        for member in value.values() if isinstance(value, Mapping) else value:
             yield from _tensors(member)
 
 
@@ -169,7 +198,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     path = Path(path)
     try:
         _verify(path)
-        _refuse_unpacking(path)
+        _refuse_bombs(path)
         values = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CnnzooError(
@@ -184,6 +213,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if values["format"] > FORMAT:
         raise CnnzooError(
             f"{path} has checkpoint format {values['format']}, this cnnzoo reads up to {FORMAT}. Upgrade cnnzoo."
+        )
+    if max((tensor.nbytes for tensor in _tensors(values)), default=0) > max(path.stat().st_size, _SMALL):
+        raise CnnzooError(
+            f"{path} claims a tensor larger than the file. Do not trust where it came from."
         )
     try:
         return Checkpoint(**{f.name: _checked(f.name, values[f.name]) for f in fields(Checkpoint)})
@@ -200,13 +233,27 @@ def _checked(name: str, value: object) -> Any:  # noqa: ANN401
     return check(name, annotation, value)
 
 
-def _refuse_unpacking(path: Path) -> None:
-    """Refuse a zip whose members are packed: torch packs none, and a small file could become terabytes."""
-    with zipfile.ZipFile(path) as archive:
-        if any(
-            m.compress_type != zipfile.ZIP_STORED or m.file_size > m.compress_size for m in archive.infolist()
-        ):
+def _refuse_bombs(path: Path) -> None:
+    """Refuse, before torch reads it, what would run code or take far more memory than the file is large.
+
+    torch packs no member of its zip, lets none overlap, and needs few names in the pickle.
+    """
+    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        file.seek(0)
+        if file.read(4) != b"PK\3\4":  # else torch would take it for one of its older formats
+            raise CnnzooError(f"{path} is not a checkpoint of cnnzoo: it does not begin as a zip file does.")
+        packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+        if packed or sum(member.file_size for member in members) > path.stat().st_size:
             raise CnnzooError(f"{path} is not a checkpoint of cnnzoo: it would unpack to more than its size.")
+        for member in members:
+            if member.filename.lower().endswith(".pkl"):
+                for opcode, name, _ in pickletools.genops(archive.read(member)):
+                    if ("GLOBAL" in opcode.name or opcode.name == "INST") and not _NEEDED.fullmatch(str(name)):
+                        raise CnnzooError(
+                            f"{path} asks for {'.'.join(str(name).split())}, as no checkpoint of cnnzoo does. "
+                            "Nothing in it was run; do not trust where it came from."
+                        )
 
 
 def _verify(path: Path) -> None:

@@ -3,7 +3,6 @@
 Beside tables.py and cli/ the only module that knows rich; it imports no torch.
 """
 
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,8 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from cnnzoo.files import as_typed
 
 if TYPE_CHECKING:
     from cnnzoo.data.datasets import DatasetSpec
@@ -184,7 +185,7 @@ def print_result(result: "RunResult") -> None:
     from cnnzoo.trainer import resume_command
 
     say = out().print
-    run, best, epochs = shlex.quote(str(result.run)), result.best, len(result.history)
+    run, best, epochs = as_typed(result.run), result.best, len(result.history)
     if not result.epochs_trained:
         say(f"This run is complete: {epochs} of {result.config.epochs} epochs. Nothing to do.")
     elif epochs < result.config.epochs:

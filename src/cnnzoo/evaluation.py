@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from cnnzoo.checkpoint import load_checkpoint
-from cnnzoo.config import TrainConfig
 from cnnzoo.data.batches import Batches
 from cnnzoo.device import named_out_of_memory, pick_device, pick_precision
 from cnnzoo.engine import evaluate as run_evaluation
@@ -92,7 +91,7 @@ def evaluate(
     reporter = reporter or Silent()
     import_models(imports)
     saved = load_checkpoint(checkpoint)
-    config = TrainConfig.from_dict(saved.config, source=str(checkpoint))
+    config = saved.settings(checkpoint)
     config = config.replace(data_dir=data_dir or config.data_dir, dataset=dataset or saved.dataset)
     place, number_format = pick_device(device), pick_precision(precision, pick_device(device))
     model = saved.build_model().to(place)

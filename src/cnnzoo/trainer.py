@@ -424,7 +424,7 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
     """Return the saved settings with those changes that leave what an epoch computes as it is."""
     if not saved.training:
         raise CnnzooError(f"{run / 'last.pt'} holds no optimizer state. Train anew: cnnzoo train MODEL")
-    before = TrainConfig.from_dict(saved.config, source=f"the settings in {run / 'last.pt'}")
+    before = saved.settings(run / "last.pt")
     import_models(tuple(changes.get("imports", ())))
     saved.check_model_is_known()
     # The modules that registered the model are noted, not imported: what is in a file must not run by itself.
@@ -452,7 +452,11 @@ def _mend(run: Path, saved: Checkpoint, history: Sequence[HistoryRow], config: T
     write_history(run / "history.csv", history)
     if best_row(history, config.monitor).epoch == saved.epoch and not saved.training["totals"]["steps"]:
         best = run / "best.pt"
-        if not best.exists() or load_checkpoint(best).epoch != saved.epoch:
+        try:
+            behind = load_checkpoint(best).epoch != saved.epoch
+        except CnnzooError:  # there is none, or it is damaged
+            behind = True
+        if behind:
             save_checkpoint(best, replace(saved, training={}))
 
 

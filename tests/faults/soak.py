@@ -43,7 +43,11 @@ TIMES = ("seconds", "images_per_second")
 def soaked(num_classes: int = 10, in_channels: int = 1) -> nn.Module:
     """A net with dropout, small enough for hundreds of runs: ``(N, C, 28, 28)`` to ``(N, num_classes)``."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, 8, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(1152, num_classes)
+        nn.Conv2d(in_channels, 8, 5, stride=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.Linear(1152, num_classes),
     )
 
 
@@ -163,7 +167,11 @@ def equal(one: Path, other: Path) -> bool:
 def _values(saved: Checkpoint) -> object:
     def plain(value: object) -> object:
         if isinstance(value, torch.Tensor):
-            return (str(value.dtype), tuple(value.shape), value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+            return (
+                str(value.dtype),
+                tuple(value.shape),
+                value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes(),
+            )
         if isinstance(value, dict):
             return {key: plain(member) for key, member in value.items() if key not in TIMES}
         return [plain(member) for member in value] if isinstance(value, list | tuple) else value
