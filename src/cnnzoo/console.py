@@ -138,16 +138,17 @@ class Screen(QuietScreen):
     def epoch(self, row: "HistoryRow", is_best: bool) -> None:
         """Print the epoch's line."""
         self.close()
-        best = "  [bold green]best[/]" if is_best else ""
-        width = len(str(self.epochs))
-        line = (
-            f"{row.epoch:>{width}}/{self.epochs}  loss {row.val_loss:.4f}  acc {row.val_acc:.2%}"
-            if self.narrow
-            else f"epoch {row.epoch:>{width}}/{self.epochs}  "
-            f"train loss {row.train_loss:.4f} acc {row.train_acc:.2%}  "
-            f"val loss {row.val_loss:.4f} acc {row.val_acc:.2%}  {row.seconds:.1f} s"
+        number = f"{row.epoch:>{len(str(self.epochs))}}/{self.epochs}"
+        val = f"loss {row.val_loss:.4f}  acc {row.val_acc:.2%}"
+        middle = (
+            f"epoch {number}  train loss {row.train_loss:.4f} acc {row.train_acc:.2%}  "
+            f"val loss {row.val_loss:.4f} acc {row.val_acc:.2%}"
         )
-        self.console.print(line + best)
+        full = f"{middle}  {row.seconds:.1f} s  {row.images_per_second:,.0f} images/s"
+        # The fullest line that the terminal has room for; where there is none, everything.
+        room = self.console.width - len("  best") if self.console.is_terminal else len(full)
+        line = next((line for line in (full, middle) if len(line) <= room), f"{number}  {val}")
+        self.console.print(line + ("  [bold green]best[/]" if is_best else ""))
 
     def _show(self, what: str, epoch: int, done: int, total: int, figures: str) -> None:
         if not self.console.is_terminal or (time.monotonic() < self.refresh_at and done != total):
