@@ -3,15 +3,17 @@
 Nothing here imports torch, pandas or matplotlib at its top, so that ``cnnzoo --help`` answers at once.
 """
 
+import io
 import os
 import shutil
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from cnnzoo.errors import CnnzooError
+from cnnzoo.errors import CnnzooError, one_line
 
 
 class GroupedCommand(TyperCommand):
@@ -97,8 +99,9 @@ def _register_commands() -> None:
 
 def main() -> None:
     """Run the command line: faults of the user's side become one line on stderr and an exit code."""
-    _register_commands()
+    _make_streams_safe()
     try:
+        _register_commands()
         # Typer's own help never gets narrower than 50 columns.
         columns = min(shutil.get_terminal_size().columns, 80)
         code = app(standalone_mode=False, terminal_width=columns - 2)
@@ -109,11 +112,34 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped.", 130)
-    except BrokenPipeError:
-        # The reader (`| head`) has gone; stdout is pointed elsewhere so that Python's exit stays quiet too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        _discard_output()  # typer and rich end with 1 where the reader (`| head`) has seen enough
         sys.exit(0)
+    except OSError as error:
+        if error.filename is not None:  # of a file, which cnnzoo should have named itself
+            raise
+        _discard_output()
+        if isinstance(error, BrokenPipeError):
+            sys.exit(0)
+        _fail(f"cannot write to standard output: {one_line(error)}. Send it elsewhere.", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _discard_output() -> None:
+    # Pointed elsewhere, so that Python's own last flush stays quiet.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _make_streams_safe() -> None:
+    """See to it that printing never fails for want of a stream or of a letter in its encoding."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who started this process
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _usage_line(error: typer.TyperException) -> str:
