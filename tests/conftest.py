@@ -9,6 +9,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
+# Nets of these sizes gain nothing from threads, and two processes with two threads each get in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture
 def cnnzoo(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:

@@ -149,15 +149,20 @@ def _shape(tensor: Tensor | None) -> str:
 
 
 class _HashingFile:
-    """What torch.save writes to: passes bytes on and keeps their checksum and number."""
+    """What torch.save writes to: passes bytes on, and keeps their checksum and what went wrong."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.sha256 = hashlib.sha256()
+        self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
         self.sha256.update(data)
-        return self.file.write(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
     def flush(self) -> None:
         self.file.flush()
@@ -170,15 +175,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         CnnzooError: The disk is full or not writable; ``path`` is as it was.
     """
     values = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}
-    try:
-        with replacing(path, sum(t.nbytes for t in _tensors(values))) as file:
-            hashing = _HashingFile(file)
+    with replacing(path, sum(t.nbytes for t in _tensors(values))) as file:
+        hashing = _HashingFile(file)
+        try:
             torch.save({"format": FORMAT, **values}, cast("BinaryIO", hashing))
-            comment = _MAGIC + hashing.sha256.hexdigest().encode()
-            file.seek(-2, os.SEEK_END)  # the last two bytes of a zip say how long its comment is
-            file.write(len(comment).to_bytes(2, "little") + comment)
-    except RuntimeError as error:  # torch's own writer, when a write of its failed
-        raise CnnzooError(f"cannot write {path}: {one_line(error)}. Make room there, then resume.") from error
+        except RuntimeError:  # of torch's own writer, which says nothing of the write that failed
+            if hashing.error is not None:
+                raise hashing.error from None
+            raise
+        comment = _MAGIC + hashing.sha256.hexdigest().encode()
+        file.seek(-2, os.SEEK_END)  # the last two bytes of a zip say how long its comment is
+        file.write(len(comment).to_bytes(2, "little") + comment)
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
@@ -215,9 +222,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             f"{path} has checkpoint format {values['format']}, this cnnzoo reads up to {FORMAT}. Upgrade cnnzoo."
         )
     if max((tensor.nbytes for tensor in _tensors(values)), default=0) > max(path.stat().st_size, _SMALL):
-        raise CnnzooError(
-            f"{path} claims a tensor larger than the file. Do not trust where it came from."
-        )
+        raise CnnzooError(f"{path} claims a tensor larger than the file. Do not trust where it came from.")
     try:
         return Checkpoint(**{f.name: _checked(f.name, values[f.name]) for f in fields(Checkpoint)})
     except (KeyError, UsageError) as error:
@@ -249,7 +254,9 @@ def _refuse_bombs(path: Path) -> None:
         for member in members:
             if member.filename.lower().endswith(".pkl"):
                 for opcode, name, _ in pickletools.genops(archive.read(member)):
-                    if ("GLOBAL" in opcode.name or opcode.name == "INST") and not _NEEDED.fullmatch(str(name)):
+                    if ("GLOBAL" in opcode.name or opcode.name == "INST") and not _NEEDED.fullmatch(
+                        str(name)
+                    ):
                         raise CnnzooError(
                             f"{path} asks for {'.'.join(str(name).split())}, as no checkpoint of cnnzoo does. "
                             "Nothing in it was run; do not trust where it came from."

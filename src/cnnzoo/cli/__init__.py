@@ -106,6 +106,8 @@ def main() -> None:
         columns = min(shutil.get_terminal_size().columns, 80)
         code = app(standalone_mode=False, terminal_width=columns - 2)
         sys.stdout.flush()
+        if code == 130:  # typer's answer to Ctrl-C
+            raise KeyboardInterrupt
     except typer.TyperException as error:
         _fail(_usage_line(error), error.exit_code)
     except CnnzooError as error:
