@@ -10,39 +10,11 @@ from torch import Tensor, nn
 
 import cnnzoo
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import load_dataset
-from cnnzoo.data.batches import Batches, Preprocessing
-from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.device import pick_precision
-from cnnzoo.engine import NonFiniteLossError, Totals, evaluate, make_optimizer, train_one_epoch
+from cnnzoo.engine import Totals, evaluate, make_optimizer
 from cnnzoo.metrics import confusion_matrix, per_class, wilson_interval
 from cnnzoo.schedule import lr_at
-
-CPU = torch.device("cpu")
-FP32 = pick_precision("fp32", CPU)
-
-
-def sample_batches(image_size: int, num: int, batch_size: int = 32) -> list[tuple[Tensor, Tensor]]:
-    dataset = load_dataset(SAMPLE, "train", image_size=image_size)
-    assert dataset is not None
-    source = dataset.source.subset(torch.arange(num))
-    return list(Batches(source, Preprocessing(image_size), batch_size, CPU, seed=3).epoch(1))
-
-
-def one_epoch(model: nn.Module, batches: list[tuple[Tensor, Tensor]], **changes: object) -> Totals:
-    totals = Totals()
-    settings: dict[str, object] = {
-        "device": CPU,
-        "precision": FP32,
-        "scaler": torch.amp.GradScaler("cpu", enabled=False),
-        "lr_at_step": lambda _: 1e-3,
-        "label_smoothing": 0.0,
-        "grad_clip": 0.0,
-        "on_step": lambda _: None,
-    }
-    optimizer = make_optimizer(model, "adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
-    train_one_epoch(model, batches, optimizer, totals, **{**settings, **changes})  # type: ignore[arg-type]
-    return totals
+from tests.helpers import CPU, FP32, one_epoch, sample_batches
 
 
 def tutorial_epoch(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
@@ -100,38 +72,6 @@ def test_losses_and_accuracies_are_what_the_tutorials_loop_prints(
     their_loss, their_accuracy = tutorial_validation(theirs, batches)
     assert outcome.loss == pytest.approx(their_loss, abs=1e-5)
     assert outcome.accuracy == pytest.approx(their_accuracy, abs=1.5 / num)
-
-
-def test_row_26_a_loss_that_is_not_finite_names_its_step() -> None:
-    batches = sample_batches(28, 160)
-    batches[3][0][0, 0, 0, 0] = math.nan
-    totals_seen: list[Totals] = []
-    with pytest.raises(NonFiniteLossError, match="step 4"):
-        one_epoch(cnnzoo.create_model("lenet"), batches, on_step=totals_seen.append).read()
-
-
-def test_row_29_a_last_batch_of_one_image_trains() -> None:
-    batches = sample_batches(28, 33)
-    assert len(batches[-1][0]) == 1
-    assert one_epoch(cnnzoo.create_model("lenet"), batches).images == 33
-
-
-def test_row_30_evaluating_twice_gives_the_same_bits_with_dropout() -> None:
-    model = cnnzoo.create_model("alexnet", num_classes=10, in_channels=1, image_size=67)
-    batches = sample_batches(67, 64)
-    first, second = (evaluate(model, batches, device=CPU, precision=FP32) for _ in range(2))
-    assert first.loss == second.loss
-    assert torch.equal(first.predictions, second.predictions)
-
-
-def test_row_31_no_gradients_are_recorded_in_evaluation() -> None:
-    class Spy(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            assert torch.is_inference_mode_enabled()
-            return images.flatten(1)[:, :10]
-
-    model = Spy()
-    evaluate(model, sample_batches(28, 64), device=CPU, precision=FP32)
 
 
 def test_gradient_clipping_bounds_the_norm() -> None:

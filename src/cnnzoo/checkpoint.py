@@ -103,7 +103,9 @@ class Checkpoint:
         try:
             return self._build()
         except UsageError as error:
-            raise CnnzooError(f"the checkpoint's model: {error} Use the cnnzoo that wrote it.") from error
+            raise CnnzooError(
+                f"the checkpoint's model cannot be built: {error} Use the cnnzoo that wrote it."
+            ) from error
 
     def settings(self, path: Path) -> TrainConfig:
         """Return the run's settings.
@@ -117,7 +119,9 @@ class Checkpoint:
         try:
             return TrainConfig.from_dict(self.config)
         except UsageError as error:
-            raise CnnzooError(f"the settings in {path}: {error} Use the cnnzoo that wrote it.") from error
+            raise CnnzooError(
+                f"{path} holds settings that this cnnzoo does not take: {error} Use the cnnzoo that wrote it."
+            ) from error
 
     def _build(self) -> nn.Module:
         structure = {
@@ -127,8 +131,12 @@ class Checkpoint:
         }
         options = get_spec(self.model).check_options(self.model_options)
         # First without memory: a file of a few bytes may claim a net of terabytes.
-        with torch.device("meta"):
-            expected = create_model(self.model, **structure, **options).state_dict()
+        try:
+            with torch.device("meta"):
+                model = create_model(self.model, **structure, **options)
+        except UsageError:  # a net of one's own may need real numbers to be built
+            model = create_model(self.model, **structure, **options)
+        expected = model.state_dict()
         differ = {
             f"{name} is {_shape(self.state_dict.get(name))} and should be {_shape(expected.get(name))}"
             for name in expected.keys() | self.state_dict.keys()
@@ -145,7 +153,7 @@ class Checkpoint:
 
 
 def _shape(tensor: Tensor | None) -> str:
-    return "missing" if tensor is None else "×".join(map(str, tensor.shape)) or "a number"
+    return "missing" if tensor is None else "x".join(map(str, tensor.shape)) or "a number"
 
 
 class _HashingFile:
@@ -189,11 +197,18 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for member in value.values() if isinstance(value, Mapping) else value:
-            yield from _tensors(member)
+    waiting, seen = [value], set()
+    while (
+        waiting
+    ):  # no recursion, and each object once: lists that hold themselves or each other cost nothing
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, Mapping | list | tuple):
+            waiting.extend(value.values() if isinstance(value, Mapping) else value)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -274,6 +289,4 @@ def _verify(path: Path) -> None:
         tail = file.read()
     digest.update(b"\0\0")  # the comment's length, as it was before there was a comment
     if tail != _COMMENT_BYTES.to_bytes(2, "little") + _MAGIC + digest.hexdigest().encode():
-        raise CnnzooError(
-            f"{path} is corrupt or not a checkpoint of cnnzoo. Use another, such as best.pt or last.pt."
-        )
+        raise CnnzooError(f"{path} is corrupt or not a checkpoint of cnnzoo. Use another, or train anew.")

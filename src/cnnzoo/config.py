@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Gt, Lt
 
-from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
+from cnnzoo.errors import CnnzooError, UsageError, one_line, shown, unknown
 from cnnzoo.files import replacing
 from cnnzoo.validation import check
 
@@ -153,7 +153,7 @@ class TrainConfig:
         known = field_types()
         for key in values:
             if key not in known:
-                raise unknown("setting", str(key), known)
+                raise unknown("setting", key if isinstance(key, str) else shown(key), known)
         if "model" not in values:
             raise UsageError(f"{source} name no model. Name one, as in `cnnzoo train lenet`.")
         return cls(**values)
@@ -191,16 +191,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     try:
         # PlainLoader is a SafeLoader: it builds plain values only.
-        values = yaml.load(path.read_text(encoding="utf-8"), PlainLoader)
+        with path.open("rb") as file:
+            content = file.read(MAX_YAML + 1)
+        if len(content) > MAX_YAML:
+            raise yaml.YAMLError(f"it has more than {MAX_YAML >> 10} KiB")
+        values = yaml.load(content.decode(), PlainLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise CnnzooError(f"{path} is not a YAML file of plain settings: {one_line(error)}.") from error
     if not isinstance(values, dict):
         raise CnnzooError(f"{path} holds no settings. Write lines such as `lr: 0.001` into it.")
     values.pop(RECORDED, None)
     return values
 
+
+MAX_YAML = 1 << 16
+"""Bytes of the largest file of settings that is read: a run's own has a thousand."""
 
 RECORDED = "recorded"
 """The key under which a run's config.yaml notes what it ran on; reading a config ignores it."""
@@ -215,8 +222,13 @@ def write_yaml(path: Path, config: TrainConfig, recorded: Mapping[str, Any]) -> 
     import yaml
 
     values = {**config.to_dict(), RECORDED: dict(recorded)}
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:  # a file name of bytes that are no UTF-8
+        content = yaml.safe_dump(values, sort_keys=False).encode()
     with replacing(path) as file:
-        file.write(yaml.safe_dump(values, sort_keys=False, allow_unicode=True).encode())
+        file.write(content)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

@@ -32,27 +32,33 @@ NARROW = 72
 
 def out() -> Console:
     """Return the console of stdout; where it is no terminal, lines are never folded."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 def err() -> Console:
     """Return the console of stderr."""
-    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=not sys.stderr.isatty())
 
 
 def print_error(message: str) -> None:
     """Print ``Error: message`` on stderr."""
-    err().print(f"[bold red]Error:[/] {escape(' '.join(message.split()))}")
+    console = err()
+    console.print(f"[bold red]Error:[/] {_one_line(console, message)}")
 
 
 def print_warning(message: str) -> None:
     """Print a warning on stderr, in a box where it is a terminal."""
     console = err()
-    text = escape(" ".join(message.split()))
+    text = _one_line(console, message)
     if console.is_terminal:
         console.print(Panel(text, title="Warning", border_style="bold yellow"))
     else:
         console.print(f"Warning: {text}")
+
+
+def _one_line(console: Console, message: str) -> str:
+    text = " ".join(message.splitlines())
+    return escape(text.replace("×", "x").replace("…", "...") if console.options.ascii_only else text)
 
 
 class QuietScreen:
@@ -187,16 +193,18 @@ def print_result(result: "RunResult") -> None:
 
     say = out().print
     run, best, epochs = as_typed(result.run), result.best, len(result.history)
+    patience = result.config.patience if epochs < result.config.epochs else None
+    if patience:
+        say(f"Stopped early, after {epochs} epochs: {patience} without a better one.")
     if not result.epochs_trained:
-        say(f"This run is complete: {epochs} of {result.config.epochs} epochs. Nothing to do.")
-    elif epochs < result.config.epochs:
-        say(f"Stopped early: {result.config.patience} epochs without a better one.")
+        say(f"This run is complete: {epochs} epochs. Nothing to do.")
     say(f"Best epoch {best.epoch}: val loss {best.val_loss:.4f}, val acc [bold]{best.val_acc:.2%}[/]")
     say(f"Files in {escape(str(result.run))}:")
     say("  " + ", ".join(sorted(path.name for path in result.run.iterdir() if not path.name.startswith("."))))
     say("Next:")
     imports = "".join(f" --import={module}" for module in result.config.imports)
-    more = f"{resume_command(result.run, result.config)} --epochs {2 * result.config.epochs}"
+    longer = f"--patience {2 * patience}" if patience else f"--epochs {2 * epochs}"
+    more = f"{resume_command(result.run, result.config)} {longer}"
     for command in (f"cnnzoo eval {run}{imports}", f"cnnzoo plot {run}", more):
         say(f"  {escape(command)}")
 

@@ -64,7 +64,10 @@ class Totals:
             if not values.isfinite().all():
                 step = self.steps - len(sizes) + int((~values.isfinite()).nonzero()[0]) + 1
                 raise NonFiniteLossError(f"{self.step_name} {step}")
-            self._loss += float((values * torch.tensor(sizes)).sum())
+            for value, size in zip(
+                values.tolist(), sizes, strict=True
+            ):  # one by one, as the tutorial adds them
+                self._loss += value * size
             self._correct += int(torch.stack(corrects).sum())
             self._pending.clear()
         return self._loss / max(self.images, 1), self._correct / max(self.images, 1)

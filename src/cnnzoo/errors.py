@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from reprlib import Repr
 
 
 class CnnzooError(Exception):
@@ -16,6 +17,19 @@ class UsageError(CnnzooError):
     exit_code = 2
 
 
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
+_SHORT.maxlevel = 2
+
+
+def shown(value: object) -> str:
+    """Return a value as Python writes it, cut short where it is long or deep."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+
+
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     """Build the error for a name that does not exist: the nearest match first, then all there are.
 
@@ -25,9 +39,9 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
         choices: What could have been typed.
     """
     known = sorted(choices)
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    near = get_close_matches(name[:60], known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
-    return UsageError(f"unknown {kind} {name!r}. {hint}There are: {', '.join(known) or 'none'}.")
+    return UsageError(f"unknown {kind} {shown(name)}. {hint}There are: {', '.join(known) or 'none'}.")
 
 
 def one_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.data.batches import Batches
 from cnnzoo.device import named_out_of_memory, pick_device, pick_precision
+from cnnzoo.engine import NonFiniteLossError
 from cnnzoo.engine import evaluate as run_evaluation
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import replacing
@@ -69,6 +70,7 @@ def evaluate(
     device: str = "auto",
     precision: str = "auto",
     data_dir: Path | None = None,
+    skip_bad_images: bool = False,
     imports: tuple[str, ...] = (),
     reporter: Reporter | None = None,
 ) -> EvaluationResult:
@@ -82,6 +84,7 @@ def evaluate(
         device: As for training.
         precision: As for training.
         data_dir: Where named datasets lie; by default where the run found them.
+        skip_bad_images: Leave out images of a folder that cannot be read.
         imports: Modules that register models.
         reporter: Told of progress.
 
@@ -92,14 +95,26 @@ def evaluate(
     import_models(imports)
     saved = load_checkpoint(checkpoint)
     config = saved.settings(checkpoint)
-    config = config.replace(data_dir=data_dir or config.data_dir, dataset=dataset or saved.dataset)
+    if config.data_dir and not config.data_dir.exists():  # the checkpoint has come from another machine
+        config = config.replace(data_dir=None)
+    config = config.replace(
+        data_dir=data_dir or config.data_dir,
+        dataset=dataset or saved.dataset,
+        skip_bad_images=skip_bad_images or config.skip_bad_images,
+    )
     place, number_format = pick_device(device), pick_precision(precision, pick_device(device))
-    model = saved.build_model().to(place)
+    with named_out_of_memory(1):
+        model = saved.build_model().to(place)
 
     if split == "val":
         if dataset not in (None, saved.dataset):
             raise UsageError("--split val is for the dataset of the training run. Leave --dataset out.")
         _, images, _, source = load_training_data(config, saved.image_size, reporter)
+        if images.sha256 != saved.data_sha256:
+            raise CnnzooError(
+                f"the images in {images.location} are not those that {checkpoint} was trained on. "
+                "Its validation images cannot be told from the others."
+            )
     else:
         test = load_split(config, "test", saved.image_size, reporter)
         assert test is not None  # only validation images may be missing
@@ -114,14 +129,19 @@ def evaluate(
         source, saved.preprocessing, batch_size or evaluation_batch_size(1, saved.image_size), place
     )
     started = time.perf_counter()
-    with named_out_of_memory(batches.batch_size):
-        outcome = run_evaluation(
-            model,
-            batches.epoch(),
-            device=place,
-            precision=number_format,
-            on_step=lambda totals: reporter.step(saved.epoch, split, len(batches), totals),
-        )
+    try:
+        with named_out_of_memory(batches.batch_size):
+            outcome = run_evaluation(
+                model,
+                batches.epoch(),
+                device=place,
+                precision=number_format,
+                on_step=lambda totals: reporter.step(saved.epoch, split, len(batches), totals),
+            )
+    except NonFiniteLossError as error:
+        raise CnnzooError(
+            f"{checkpoint} gives a loss that is NaN or infinite ({error}). Try --precision fp32 or another checkpoint."
+        ) from error
     seconds = time.perf_counter() - started
 
     num = len(outcome.labels)
@@ -145,6 +165,10 @@ def evaluate(
             confusion_matrix(outcome.predictions, outcome.labels, saved.num_classes), images.classes
         ),
     )
-    with replacing(checkpoint.with_name("eval.json")) as file:
-        file.write((json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    try:
+        with replacing(checkpoint.with_name("eval.json")) as file:
+            file.write(text.encode(errors="backslashreplace"))
+    except CnnzooError as error:  # the figures are worth more than the file
+        reporter.warn(str(error))
     return result

@@ -18,6 +18,7 @@ def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
     """
     if name is not None and not name.strip("./\\ "):
         raise UsageError(f"--name {name!r} names no folder of its own. Choose another.")
+    out = out.expanduser()
     try:
         out.mkdir(parents=True, exist_ok=True)
         if name is not None:
@@ -124,4 +125,4 @@ def _is_folder(path: Path) -> bool:
 
 def _natural(name: str) -> list[str | int]:
     # lenet-10 comes after lenet-9: text and numbers take turns, so that like is compared with like.
-    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
+    return [int(part) if part.isascii() and part.isdigit() else part for part in re.split(r"([0-9]+)", name)]

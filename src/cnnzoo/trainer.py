@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from cnnzoo import __version__
 from cnnzoo.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -129,6 +130,7 @@ class Training:
             image_size=image_size,
             **config.model_options,
         ).to(self.device)
+        _check_outputs(self.model, len(self.dataset.classes), self.dataset.channels, image_size, self.device)
         self.optimizer = make_optimizer(
             self.model,
             config.optimizer,
@@ -145,7 +147,8 @@ class Training:
         """Go back to the state of a ``last.pt``."""
         if saved.data_sha256 != self.dataset.sha256:
             raise CnnzooError(
-                f"the images in {self.dataset.location} are not those that the run was trained on."
+                f"the images in {self.dataset.location} are not those that the run was trained on. "
+                "Put those back, or train anew."
             )
         with _reading_training_state():
             self.model.load_state_dict(saved.state_dict)
@@ -176,6 +179,7 @@ class Training:
             training={
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                "precision": self.precision.name,
                 "random_states": _random_states(self.device),
                 "history": [asdict(row) for row in self.history],
                 "totals": self.totals.state(),
@@ -206,10 +210,11 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
     reporter = reporter or Silent()
     import_models(config.imports)
     config = config.replace(model_options=get_spec(config.model).check_options(config.model_options))
-    training = Training(config, reporter)
+    with named_out_of_memory(config.batch_size):
+        training = Training(config, reporter)
     run = create_run(config.out, _run_prefix(training.config), config.name)
     with locked(run):
-        write_yaml(run / "config.yaml", training.config, _what_it_ran_on(training))
+        write_yaml(run / "config.yaml", training.config.replace(name=None), _what_it_ran_on(training))
         return fit(training, run, reporter)
 
 
@@ -241,9 +246,12 @@ def resume(
         _mend(run, saved, history, config)
         if _is_complete(history, config):
             return RunResult(run, config, history, best_row(history, config.monitor), epochs_trained=0)
-        training = Training(config, reporter)
+        if config.precision == "auto":  # the one it began with, even where this device would take another
+            config = config.replace(precision=saved.training["precision"])
+        with named_out_of_memory(config.batch_size):
+            training = Training(config, reporter)
         training.restore(saved)
-        write_yaml(run / "config.yaml", training.config, _what_it_ran_on(training))
+        write_yaml(run / "config.yaml", training.config.replace(name=None), _what_it_ran_on(training))
         return fit(training, run, reporter)
 
 
@@ -323,6 +331,19 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
     )
 
 
+def _check_outputs(
+    model: nn.Module, num_classes: int, in_channels: int, image_size: int, device: torch.device
+) -> None:
+    """Refuse a net whose outputs are not one logit a class, before hours are spent on it."""
+    images = torch.zeros(2, in_channels, image_size, image_size, device=device)
+    with torch.inference_mode(), torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
+        shape = tuple(model.eval()(images).shape)
+    if shape != (2, num_classes):
+        raise CnnzooError(
+            f"the net makes {shape} of two images, and should make {(2, num_classes)}: a logit for each class."
+        )
+
+
 def _after_step(phase: str, epoch: int, steps: int, reporter: Reporter, stop: "_Stop") -> OnStep:
     def after_step(totals: Totals) -> None:
         reporter.step(epoch, phase, steps, totals)
@@ -362,7 +383,8 @@ def load_training_data(
         train_source, val_source = dataset.source, own_val.source
     else:
         train_source, val_source = split_validation(dataset.source, config.val_split, config.seed)
-    return config, dataset, limit(train_source, config.limit_train), limit(val_source, config.limit_val)
+    train_source = limit(train_source, config.limit_train, config.seed)
+    return config, dataset, train_source, limit(val_source, config.limit_val, config.seed)
 
 
 def load_split(config: TrainConfig, split: str, image_size: int, reporter: Reporter) -> Dataset | None:
@@ -429,18 +451,23 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
     saved.check_model_is_known()
     # The modules that registered the model are noted, not imported: what is in a file must not run by itself.
     after = TrainConfig.from_dict({**saved.config, **changes, "imports": before.imports})
-    after = after.replace(model_options=get_spec(after.model).check_options(after.model_options))
+    after = after.replace(model_options=get_spec(before.model).check_options(after.model_options))
     now = after.to_dict()
     differ = [
         f"{name} (was {was!r}, now {now[name]!r})"
         for name, was in before.to_dict().items()
-        if name not in CHANGEABLE and now[name] != was
+        if name not in CHANGEABLE and now[name] != was and not _is_moved_folder(name, was, now[name])
     ]
     if differ:
         raise UsageError(
             f"a resumed run keeps its settings; these differ: {', '.join(differ)}. Leave them out."
         )
     return after
+
+
+def _is_moved_folder(name: str, was: object, now: object) -> bool:
+    """Whether a setting names an image folder under another path: its checksum says if it is the same."""
+    return name == "dataset" and all(str(value).startswith(FOLDER) for value in (was, now))
 
 
 def _mend(run: Path, saved: Checkpoint, history: Sequence[HistoryRow], config: TrainConfig) -> None:
@@ -473,14 +500,14 @@ def _reading_training_state() -> Iterator[None]:
 def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
     states = {"cpu": torch.get_rng_state()}
     if device.type != "cpu":
-        states[device.type] = torch.get_device_module(device).get_rng_state()
+        states[device.type] = torch.get_device_module(device).get_rng_state(device)
     return states
 
 
 def _restore_random_states(states: dict[str, torch.Tensor], device: torch.device) -> None:
     torch.set_rng_state(states["cpu"])
     if device.type in states and device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[device.type])
+        torch.get_device_module(device).set_rng_state(states[device.type], device)
 
 
 # Run folders
@@ -578,5 +605,5 @@ def _diverged(epoch: int, error: NonFiniteLossError, training: Training, run: Pa
     saved = f" Epoch {len(training.history)} is saved in {run}." if training.history else ""
     return CnnzooError(
         f"the loss is NaN or infinite at epoch {epoch}, {error}, lr {training.optimizer.param_groups[0]['lr']:g}. "
-        f"Lower --lr, or try --grad-clip 1 or --warmup-epochs 1.{saved}"
+        f"Train anew: lower --lr, or try --grad-clip 1 or --warmup-epochs 1.{saved}"
     )

@@ -1,11 +1,13 @@
 """One value against one type annotation, with an error that a person can act on."""
 
 import math
+import os
 from functools import lru_cache
+from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
-from cnnzoo.errors import UsageError
+from cnnzoo.errors import UsageError, shown
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -23,14 +25,16 @@ def check(name: str, annotation: Any, value: object) -> Any:  # noqa: ANN401
         UsageError: The value does not fit; the message names the range or the choices.
     """
     if isinstance(value, str) and get_origin(_bare(annotation)) is tuple:
-        value = [part.strip() for part in value.split(",") if part.strip()]
+        value = [part.strip() for part in value.split(",") if part.strip() and part.strip() != "none"]
     try:
         checked = _adapter(annotation).validate_python(value)
         if isinstance(checked, float) and not math.isfinite(checked):
             raise ValueError(checked)
-    except ValueError as error:  # pydantic's ValidationError is one
-        shown = "an empty text" if value == "" else repr(value)
-        raise UsageError(f"{name} must be {describe(annotation)}, not {shown}.") from error
+        if isinstance(checked, str | Path) and b"\0" in os.fsencode(checked):
+            raise ValueError(checked)
+    except ValueError as error:  # pydantic's ValidationError is one, and a text that no path can have
+        given = "an empty text" if value == "" else shown(value)
+        raise UsageError(f"{name} must be {describe(annotation)}, not {given}.") from error
     return checked
 
 

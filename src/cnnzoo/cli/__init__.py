@@ -104,7 +104,7 @@ def main() -> None:
         _register_commands()
         # Typer's own help never gets narrower than 50 columns.
         columns = min(shutil.get_terminal_size().columns, 80)
-        code = app(standalone_mode=False, terminal_width=columns - 2)
+        code = app(standalone_mode=False, terminal_width=max(columns - 2, 20))
         sys.stdout.flush()
         if code == 130:  # typer's answer to Ctrl-C
             raise KeyboardInterrupt
@@ -120,13 +120,22 @@ def main() -> None:
         _discard_output()  # typer and rich end with 1 where the reader (`| head`) has seen enough
         sys.exit(0)
     except OSError as error:
-        if error.filename is not None:  # of a file, which cnnzoo should have named itself
+        if error.filename is not None or not _output_is_broken():  # cnnzoo should have answered it itself
             raise
         _discard_output()
         if isinstance(error, BrokenPipeError):
             sys.exit(0)
         _fail(f"cannot write to standard output: {one_line(error)}. Send it elsewhere.", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _output_is_broken() -> bool:
+    try:
+        sys.stdout.write("")
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _discard_output() -> None:
@@ -147,7 +156,7 @@ def _make_streams_safe() -> None:
 def _usage_line(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "cnnzoo"
-    message = " ".join(error.format_message().split()).rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
     return f"{message}. See `{command} --help`."
 
 

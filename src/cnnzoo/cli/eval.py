@@ -49,6 +49,9 @@ def evaluate_command(
     data_dir: Annotated[
         Path | None, typer.Option(help="Where datasets lie [where the run found them].")
     ] = None,
+    skip_bad_images: Annotated[
+        bool, typer.Option("--skip-bad-images", help="Leave out images of a folder that cannot be read.")
+    ] = False,
     split: Annotated[
         Split, typer.Option(help="The test images, or those that validated the run.")
     ] = Split.test,
@@ -77,6 +80,7 @@ def evaluate_command(
             device=device,
             precision=precision.value,
             data_dir=data_dir,
+            skip_bad_images=skip_bad_images,
             imports=tuple(import_ or ()),
             reporter=screen,
         )
@@ -89,6 +93,7 @@ def evaluate_command(
 
 
 def _checkpoint(target: str | None, out: Path) -> Path:
+    from cnnzoo.files import as_typed
     from cnnzoo.runs import newest, resolve_run
 
     if target is None:
@@ -101,6 +106,6 @@ def _checkpoint(target: str | None, out: Path) -> Path:
     run = resolve_run(target, out)
     if not (run / "best.pt").is_file():
         raise CnnzooError(
-            f"{run} has no best.pt: no epoch of it was finished. Go on with `cnnzoo train --resume {run}`."
+            f"{run} has no best.pt. Evaluate its last.pt, or go on with `cnnzoo train --resume {as_typed(run)}`."
         )
     return run / "best.pt"

@@ -95,4 +95,4 @@ def _say(line: str, *, err: bool = False) -> None:
         line = textwrap.fill(
             line, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False
         )
-    typer.echo(line, err=err)
+    print(line, file=sys.stderr if err else sys.stdout)

@@ -1,5 +1,6 @@
 """Images and labels: what datasets there are, where they lie, and how they become batches."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Dataset:
         channels: Of its images.
         source: The images and labels.
         location: The folder that they came from.
-        sha256: Of the images and labels, or of a folder's paths and sizes.
+        sha256: Of the images and labels; of the paths and sizes where images are streamed from files.
         num_skipped: Broken images that were left out.
     """
 
@@ -88,14 +89,15 @@ def load_dataset(
         return None
     if len(folder.files) * folder.channels * image_size**2 <= MAX_RESIDENT_BYTES:
         images, folder = decode_all(folder, image_size, progress, skip_bad_images=skip_bad_images)
-        source = Resident(torch.from_numpy(images), torch.tensor(folder.labels))
+        labels = torch.tensor(folder.labels)
+        source = Resident(torch.from_numpy(images), labels)
+        sha256 = hashlib.sha256(images.tobytes() + labels.numpy().tobytes()).hexdigest()
     else:
+        sha256 = folder.sha256
         if skip_bad_images:
             folder = without_bad_images(folder, image_size, progress)
         source = Streamed(folder.files, torch.tensor(folder.labels), folder.channels, image_size, workers)
-    return Dataset(
-        name, folder.classes, folder.channels, source, folder.root, folder.sha256, folder.num_skipped
-    )
+    return Dataset(name, folder.classes, folder.channels, source, folder.root, sha256, folder.num_skipped)
 
 
 def split_validation(source: Source, share: float, seed: int) -> tuple[Source, Source]:
@@ -114,6 +116,9 @@ def split_validation(source: Source, share: float, seed: int) -> tuple[Source, S
     return source.subset(order[:num_train]), source.subset(order[num_train:])
 
 
-def limit(source: Source, num_images: int | None) -> Source:
-    """Return the first ``num_images`` of a source; all of them for None."""
-    return source if num_images is None else source.subset(torch.arange(min(num_images, len(source.labels))))
+def limit(source: Source, num_images: int | None, seed: int) -> Source:
+    """Return ``num_images`` of a source, drawn at random; all of them for None."""
+    if num_images is None:
+        return source
+    order = torch.randperm(len(source.labels), generator=generator("limit", seed))
+    return source.subset(order[:num_images])

@@ -93,8 +93,8 @@ class Streamed:
                     images.to(device, non_blocking=True),
                     self.labels[chunk].to(device, non_blocking=True),
                 )
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError) as error:
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             raise CnnzooError(
                 f"a process that decodes images died ({one_line(error)}), perhaps of too little memory. "

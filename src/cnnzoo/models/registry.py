@@ -49,10 +49,18 @@ class ModelSpec:
         return "image_size" in inspect.signature(self.build).parameters
 
     @property
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        try:
+            return inspect.signature(self.build, eval_str=True).parameters
+        except NameError:  # an annotation that exists for type checkers only
+            plain = inspect.signature(self.build).parameters
+            return {name: p.replace(annotation=p.empty) for name, p in plain.items()}
+
+    @property
     def options(self) -> dict[str, inspect.Parameter]:
         """The builder's own keywords, by name; one without a type takes values like its default."""
         options = {}
-        for name, p in inspect.signature(self.build, eval_str=True).parameters.items():
+        for name, p in self._parameters.items():
             if name in _STRUCTURE or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                 continue
             guess = Any if p.default is p.empty or p.default is None else type(p.default)
@@ -189,7 +197,7 @@ def create_model(
         arguments[key] = getattr(spec, key) if value is None else check(key, Count, value)
     if not spec.takes_image_size and arguments.pop("image_size") != spec.image_size:
         raise UsageError(
-            f"{name} takes images of {spec.image_size}×{spec.image_size} only. Leave the size out."
+            f"{name} takes images of {spec.image_size}x{spec.image_size} only. Leave the size out."
         )
     try:
         return spec.build(**arguments)
@@ -201,7 +209,7 @@ def feature_size(features: nn.Sequential, image_size: int) -> int:
     """Return the pixels a side that ``features`` makes of images with ``image_size`` pixels a side.
 
     Raises:
-        ValueError: Nothing is left of such an image; the message names the smallest that works.
+        CnnzooError: Nothing is left of such an image; the message names the smallest that works.
     """
 
     def after(size: int) -> int:
@@ -225,7 +233,8 @@ def feature_size(features: nn.Sequential, image_size: int) -> int:
         smallest = image_size + 1
         while after(smallest) < 1:
             smallest += 1
-        raise ValueError(
-            f"images of {image_size}×{image_size} are too small, it needs at least {smallest}×{smallest}"
+        raise CnnzooError(
+            f"images of {image_size}x{image_size} are too small for this net, which needs at least "
+            f"{smallest}x{smallest}. Change --image-size."
         )
     return side

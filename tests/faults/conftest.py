@@ -1,0 +1,86 @@
+"""What the tests of faults share: the command line, in this process and in real ones."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from torch import Tensor, nn
+
+from cnnzoo.cli import main
+from cnnzoo.models import registry
+from tests.faults.processes import Ended, Processes
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run ``cnnzoo ARGS`` in this process and in ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")  # so that no path is folded
+
+    def run(*args: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["cnnzoo", *map(str, args)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return Ended(end.value.code, said.out, said.err)
+
+    return run
+
+
+class Dropping(nn.Module):
+    """A net with dropout: ``(N, C, 28, 28)`` to ``(N, num_classes)``."""
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(in_channels, 8, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(1152, num_classes)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.net(images)
+        return logits
+
+
+class Exploding(Dropping):
+    """A net whose logits are NaN from the thirteenth batch of training on."""
+
+    batches = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.batches += self.training
+        return super().forward(images) * (math.nan if self.batches >= 13 else 1.0)
+
+
+@pytest.fixture
+def own_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the models ``dropping`` and ``exploding`` for this test."""
+    registry.list_models()
+    monkeypatch.setattr(registry, "_specs", dict(registry._specs))
+    registry.register_model("dropping", paper="nobody", year=2000, image_size=28)(Dropping)
+    registry.register_model("exploding", paper="nobody", year=2000, image_size=28)(Exploding)
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Run ``cnnzoo ARGS`` in real processes."""
+    if sys.platform == "win32":
+        pytest.skip("needs fork")
+    started = Processes(tmp_path_factory.mktemp("streams"), {})
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def ascii_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """The same where everything printed has to be ASCII."""
+    if sys.platform == "win32":
+        pytest.skip("needs fork")
+    ascii_only = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "TERM": "dumb"}
+    started = Processes(tmp_path_factory.mktemp("streams"), ascii_only)
+    yield started
+    started.close()

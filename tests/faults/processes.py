@@ -1,0 +1,177 @@
+"""Real processes of ``python -m cnnzoo``, forked from one that has imported torch: each costs its work alone.
+
+Nothing is shared after the fork: a child has its own streams, folder, environment and limits, and is killed for
+real. POSIX only.
+"""
+
+import json
+import os
+import resource
+import runpy
+import subprocess
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: its exit code, negative for the signal that killed it, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Started:
+    """A process that was started and may run yet."""
+
+    def __init__(self, server: "Processes", pid: int, streams: tuple[Path, Path]) -> None:
+        self.server, self.pid, self.streams = server, pid, streams
+
+    def wait(self) -> Ended:
+        code = self.server.ask({"wait": self.pid})
+        out, err = (
+            stream.read_text(encoding="utf-8", errors="replace") if stream.is_file() else ""
+            for stream in self.streams
+        )
+        return Ended(code, out, err)
+
+
+class Processes:
+    """A process that starts others, with an environment of its own."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder, self.count = folder, 0
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        one_thread = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY / "src")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", __file__],
+            env={**inherited, **one_thread, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def start(
+        self,
+        *args: str | Path,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        limits: Mapping[str, int] | None = None,
+        tty: str | None = None,
+        stdout: Path | None = None,
+    ) -> Started:
+        """Start ``cnnzoo ARGS``.
+
+        Args:
+            args: Of the command.
+            cwd: Its folder.
+            env: Variables to add.
+            limits: Names of ``resource.RLIMIT_…`` with their values.
+            tty: A terminal for all three streams, in place of files.
+            stdout: A pipe for what is printed, in place of a file.
+        """
+        self.count += 1
+        streams = self.folder / f"{self.count}.out", self.folder / f"{self.count}.err"
+        job = {
+            "args": [str(arg) for arg in args],
+            "cwd": str(cwd),
+            "env": dict(env or {}),
+            "limits": dict(limits or {}),
+            "streams": [tty or os.devnull, tty or str(stdout or streams[0]), tty or str(streams[1])],
+        }
+        return Started(self, self.ask(job), streams)
+
+    def run(self, *args: str | Path, cwd: Path, **how: Any) -> Ended:
+        """Start ``cnnzoo ARGS`` as ``start`` does, and wait for its end."""
+        return self.start(*args, cwd=cwd, **how).wait()
+
+    def ask(self, job: Mapping[str, object]) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(timeout=30)
+
+
+def _serve() -> dict[str, Any] | None:
+    """Fork at each request; return in the child, with what it is to do, and in the parent at the end."""
+    for line in sys.stdin:
+        job = json.loads(line)
+        if "wait" in job:
+            answer = os.waitstatus_to_exitcode(os.waitpid(job["wait"], 0)[1])
+        else:
+            answer = os.fork()
+            if answer == 0:
+                return dict(job)
+        print(answer, flush=True)
+    return None
+
+
+def _become(job: Mapping[str, Any]) -> None:
+    os.setsid()  # of its own, so that a terminal becomes its terminal
+    for number, stream in enumerate(job["streams"]):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY, 0o644), number)
+    for number, name in ((1, "stdout"), (2, "stderr")):  # made anew, since a terminal is not what a file is
+        old = getattr(sys, name)
+        new = open(  # noqa: SIM115
+            number, "w", 1 if number == 2 or os.isatty(number) else -1, old.encoding, old.errors, closefd=False
+        )
+        setattr(sys, name, new)
+    os.chdir(job["cwd"])
+    os.environ.update(job["env"])
+    for name, value in job["limits"].items():
+        limit = getattr(resource, f"RLIMIT_{name}")
+        resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
+    sys.argv = ["cnnzoo", *job["args"]]
+    sys.path[0] = job["cwd"]
+    code: object = 1
+    try:
+        runpy.run_module("cnnzoo", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(
+        code if isinstance(code, int) else 1
+    )  # tidying up all that was imported would take longer than the run
+
+
+def _warm_up() -> None:
+    """Import what a run imports, some of it on first use only."""
+    import io
+
+    import pandas as pd
+    from torch import nn
+
+    from cnnzoo.config import TrainConfig
+    from cnnzoo.engine import make_optimizer
+    from cnnzoo.history import History
+    from cnnzoo.plots import plot_histories
+
+    TrainConfig(model="lenet")
+    make_optimizer(nn.Linear(1, 1), "adam", lr=1.0, momentum=0.0, weight_decay=0.0)
+    frame = pd.DataFrame({"epoch": [1], "train_loss": [1.0], "val_acc": [0.5]})
+    plot_histories([History(Path("history.csv"), frame)]).savefig(io.BytesIO())
+
+
+if __name__ == "__main__":
+    _warm_up()
+    if (job := _serve()) is not None:
+        _become(job)

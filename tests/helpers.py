@@ -1,0 +1,115 @@
+"""What tests of whole runs share."""
+
+import csv
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnzoo.checkpoint import load_checkpoint
+from cnnzoo.config import TrainConfig
+from cnnzoo.data import load_dataset
+from cnnzoo.data.batches import Batches, Preprocessing
+from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.device import pick_precision
+from cnnzoo.engine import Totals, make_optimizer, train_one_epoch
+from cnnzoo.trainer import Silent
+
+CPU = torch.device("cpu")
+FP32 = pick_precision("fp32", CPU)
+TIMES = ("seconds", "images_per_second")
+
+DROPOUT: dict[str, object] = {
+    "model": "alexnet",
+    "model_options": {"dropout": 0.5},
+    "image_size": 67,
+    "limit_train": 40,
+    "limit_val": 20,
+    "batch_size": 16,
+    "epochs": 2,
+}
+"""Settings of a small net with dropout, for ``quick``."""
+
+
+def quick(tmp_path: Path, **changes: object) -> TrainConfig:
+    """A run of a second: LeNet on 320 images of the sample, three epochs."""
+    settings: dict[str, object] = {
+        "model": "lenet",
+        "model_options": {"activation": "tanh"},
+        "dataset": SAMPLE,
+        "epochs": 3,
+        "limit_train": 320,
+        "limit_val": 100,
+        "out": tmp_path / "runs",
+    }
+    return TrainConfig.from_dict({**settings, **changes})
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """The rows of a run's history without what the clock has a part in."""
+    with (run / "history.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
+
+
+def same_state(one: Path, other: Path) -> bool:
+    """Whether two runs ended with the same weights, optimizer, random states, best epoch and history, bit by bit."""
+    return rows(one) == rows(other) and all(
+        _values(one / file) == _values(other / file) for file in ("last.pt", "best.pt")
+    )
+
+
+def _values(checkpoint: Path) -> object:
+    def plain(value: Any) -> object:
+        if isinstance(value, torch.Tensor):
+            bits = value.reshape(-1).view(torch.uint8)
+            return (str(value.dtype), tuple(value.shape), bits.numpy().tobytes())
+        if isinstance(value, dict):
+            return {name: plain(member) for name, member in value.items() if name not in TIMES}
+        return [plain(member) for member in value] if isinstance(value, list | tuple) else value
+
+    saved = load_checkpoint(checkpoint)
+    return plain([saved.epoch, saved.metrics, saved.state_dict, saved.training])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, whatever it is called."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class StopAfter(Silent):
+    """Send this process a signal after so many steps of training."""
+
+    def __init__(self, steps: int, phase: str = "train", number: int = signal.SIGINT) -> None:
+        self.left, self.phase, self.number = steps, phase, number
+
+    def step(self, epoch: int, phase: str, steps: int, totals: Totals) -> None:
+        if phase == self.phase:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), self.number)
+
+
+def sample_batches(image_size: int, num: int, batch_size: int = 32) -> list[tuple[Tensor, Tensor]]:
+    dataset = load_dataset(SAMPLE, "train", image_size=image_size)
+    assert dataset is not None
+    source = dataset.source.subset(torch.arange(num))
+    return list(Batches(source, Preprocessing(image_size), batch_size, CPU, seed=3).epoch(1))
+
+
+def one_epoch(model: nn.Module, batches: list[tuple[Tensor, Tensor]], **changes: object) -> Totals:
+    totals = Totals()
+    settings: dict[str, object] = {
+        "device": CPU,
+        "precision": FP32,
+        "scaler": torch.amp.GradScaler("cpu", enabled=False),
+        "lr_at_step": lambda _: 1e-3,
+        "label_smoothing": 0.0,
+        "grad_clip": 0.0,
+        "on_step": lambda _: None,
+    }
+    optimizer = make_optimizer(model, "adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
+    train_one_epoch(model, batches, optimizer, totals, **{**settings, **changes})  # type: ignore[arg-type]
+    return totals
