@@ -128,8 +128,16 @@ def test_the_validation_split_is_drawn_by_the_seed_and_loses_no_image() -> None:
 
 
 @pytest.mark.parametrize(("num", "expected"), [(None, 20), (5, 5), (20, 20), (100, 20)])
-def test_a_limit_takes_the_first_images(num: int | None, expected: int) -> None:
-    assert limit(noise(20), num).labels.tolist() == list(range(expected))
+def test_a_limit_draws_so_many_images_by_the_seed(num: int | None, expected: int) -> None:
+    labels = limit(noise(20), num, seed=0).labels.tolist()
+    assert len(labels) == len(set(labels)) == expected
+    assert labels == limit(noise(20), num, seed=0).labels.tolist()
+
+
+def test_a_limit_takes_images_of_every_class_though_they_lie_in_their_order() -> None:
+    images = noise(200)
+    in_order = Resident(images.images, torch.arange(200) // 100)
+    assert set(limit(in_order, 20, seed=0).labels.tolist()) == {0, 1}
 
 
 # Augmentation
@@ -315,7 +323,7 @@ def test_streamed_images_are_the_very_same_batches_as_images_in_memory(
     resident, streamed = load(folder, monkeypatch, None), load(folder, monkeypatch, workers)
     assert mean_and_std(streamed) == mean_and_std(resident)
     preprocessing = Preprocessing(24, *mean_and_std(resident))
-    parts = [limit(split_validation(source, 0.2, 3)[0], 13) for source in (resident, streamed)]
+    parts = [limit(split_validation(source, 0.2, 3)[0], 13, seed=3) for source in (resident, streamed)]
     torch.manual_seed(0)
     before = torch.get_rng_state()
     for epoch, start in ((1, 0), (2, 1)):

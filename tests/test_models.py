@@ -105,11 +105,11 @@ def test_state_dict_survives_a_save_and_load(name: str, model: nn.Module) -> Non
 def test_the_smallest_image_size_named_in_the_error_is_the_smallest(name: str) -> None:
     if not get_spec(name).takes_image_size:
         pytest.skip(f"{name} takes one size only")
-    with pytest.raises(UsageError, match="too small") as refusal:
+    with pytest.raises(CnnzooError, match="too small") as refusal:
         create_model(name, image_size=1)
-    smallest = int(re.findall(r"at least (\d+)×", str(refusal.value))[0])
+    smallest = int(re.findall(r"at least (\d+)x", str(refusal.value))[0])
 
-    with pytest.raises(UsageError, match=f"at least {smallest}×{smallest}"):
+    with pytest.raises(CnnzooError, match=f"at least {smallest}x{smallest}"):
         create_model(name, image_size=smallest - 1)
     model = create_model(name, num_classes=2, in_channels=1, image_size=smallest)
     with torch.no_grad():
@@ -300,7 +300,7 @@ def test_a_builder_says_by_its_signature_what_it_takes(registry: ModuleType) -> 
         create_model("tiny", width="wide", depth=1)
     with pytest.raises(UsageError, match=r"cannot build tiny.*depth"):
         create_model("tiny")
-    with pytest.raises(UsageError, match="8×8 only"):
+    with pytest.raises(UsageError, match="8x8 only"):
         create_model("tiny", depth=2, image_size=9)
 
 

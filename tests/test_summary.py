@@ -556,7 +556,7 @@ def test_summary_json_is_one_document(command: Command) -> None:
         (["lenet", "-o", "pool=max"], 2, "Did you mean 'pooling'"),
         (["lenet", "-o", "num_classes=5"], 2, "unknown option of lenet: 'num_classes'"),
         (["lenet", "-o", "pooling"], 2, "NAME=VALUE"),
-        (["lenet", "--image-size", "11"], 2, "at least 12×12"),
+        (["lenet", "--image-size", "11"], 1, "at least 12x12"),
         (["lenet", "-b", "0"], 2, "--batch-size"),
         (["lenet", "--format", "xml"], 2, "--format"),
         (["lenet", "--device", "toaster"], 2, "unknown device 'toaster'"),

@@ -195,9 +195,9 @@ def print_result(result: "RunResult") -> None:
     run, best, epochs = as_typed(result.run), result.best, len(result.history)
     patience = result.config.patience if epochs < result.config.epochs else None
     if patience:
-        say(f"Stopped early, after {epochs} epochs: {patience} without a better one.")
+        say(f"Stopped early, after {_epochs(epochs)}: {patience} without a better one.")
     if not result.epochs_trained:
-        say(f"This run is complete: {epochs} epochs. Nothing to do.")
+        say(f"This run is complete: {_epochs(epochs)}. Nothing to do.")
     say(f"Best epoch {best.epoch}: val loss {best.val_loss:.4f}, val acc [bold]{best.val_acc:.2%}[/]")
     say(f"Files in {escape(str(result.run))}:")
     say("  " + ", ".join(sorted(path.name for path in result.run.iterdir() if not path.name.startswith("."))))
@@ -207,6 +207,10 @@ def print_result(result: "RunResult") -> None:
     more = f"{resume_command(result.run, result.config)} {longer}"
     for command in (f"cnnzoo eval {run}{imports}", f"cnnzoo plot {run}", more):
         say(f"  {escape(command)}")
+
+
+def _epochs(num: int) -> str:
+    return f"{num} epoch{'' if num == 1 else 's'}"
 
 
 def print_evaluation(result: "EvaluationResult") -> None:

@@ -33,7 +33,7 @@ def test_row_26_a_run_that_diverges_names_epoch_step_and_lr_and_the_last_good_ep
 ) -> None:
     refused = command(*SMALL, *DIVERGING, "--lr", lr)
     run = tmp_path / "runs" / "r"
-    hint = "Lower --lr, or try --grad-clip 1 or --warmup-epochs 1. Epoch 1 is saved in runs/r."
+    hint = "Train anew: lower --lr, or try --grad-clip 1 or --warmup-epochs 1. Epoch 1 is saved in runs/r."
     assert_refused(refused, f"the loss is NaN or infinite {where} {hint}")
     assert load_checkpoint(run / "last.pt").epoch == load_checkpoint(run / "best.pt").epoch == 1
     assert len(rows(run)) == 1
@@ -43,7 +43,7 @@ def test_row_26_a_run_that_diverges_names_epoch_step_and_lr_and_the_last_good_ep
 
 def test_row_26_a_run_that_diverges_at_once_saves_nothing(command: Command, tmp_path: Path) -> None:
     refused = command(*SMALL, "--optimizer", "sgd", "--lr", "1e30")
-    assert_refused(refused, "the loss is NaN or infinite at epoch 1, step 2, lr 1e+30. Lower --lr")
+    assert_refused(refused, "the loss is NaN or infinite at epoch 1, step 2, lr 1e+30. Train anew: lower --lr")
     assert "is saved" not in refused.err
     assert left(tmp_path / "runs" / "r") == {"config.yaml"}
 
@@ -52,7 +52,7 @@ def test_row_26_a_run_that_diverges_at_once_saves_nothing(command: Command, tmp_
 def test_row_26_nan_is_never_saved_not_even_when_the_run_is_stopped_at_that_step(tmp_path: Path) -> None:
     config = quick(tmp_path, model="exploding", model_options={}, name="r")
     run = tmp_path / "runs" / "r"
-    with pytest.raises(CnnzooError, match=r"epoch 2, step 3, lr 0\.001\. Lower --lr"):
+    with pytest.raises(CnnzooError, match=r"epoch 2, step 3, lr 0\.001\. Train anew: lower --lr"):
         train(config, reporter=StopAfter(13))
     before = contents(run)
     assert load_checkpoint(run / "last.pt").epoch == load_checkpoint(run / "best.pt").epoch == len(rows(run)) == 1
@@ -69,7 +69,7 @@ def test_row_26_a_gradient_that_is_not_finite_ends_the_run_though_the_loss_is(tm
 
     with pytest.raises(CnnzooError, match="NaN or infinite at epoch 1, validation batch 1") as refused:
         train(quick(tmp_path, limit_train=96, name="r"), reporter=Spoil())
-    assert "Lower --lr" in str(refused.value)
+    assert "lower --lr" in str(refused.value)
     assert left(tmp_path / "runs" / "r") == {"config.yaml"}
 
 
@@ -114,7 +114,8 @@ def test_row_28_too_little_memory_names_the_batch_size(processes: Processes, tmp
     assert_refused(refused, "not enough memory for batches of 1000 images. Lower --batch-size.")
 
 
-@pytest.mark.parametrize("option", [{}, {"model": "alexnet", "model_options": {}, "image_size": 67}])
+@pytest.mark.usefixtures("own_models")
+@pytest.mark.parametrize("option", [{}, {"model": "dropping", "model_options": {}}])
 def test_row_29_a_last_batch_of_one_image_trains(tmp_path: Path, option: dict[str, object]) -> None:
     result = train(quick(tmp_path, limit_train=9, limit_val=1, batch_size=8, epochs=1, **option))
     assert len(result.history) == 1

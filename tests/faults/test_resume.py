@@ -94,7 +94,7 @@ def test_row_14_a_complete_run_says_so(command: Command, tmp_path: Path) -> None
     before = contents(tmp_path)
     complete = command("train", "--resume", "r")
     assert (complete.code, complete.err) == (0, "")
-    assert complete.out.startswith("This run is complete: 1 of 1 epochs. Nothing to do.\n")
+    assert complete.out.startswith("This run is complete: 1 epoch. Nothing to do.\n")
     assert "cnnzoo train --resume runs/r --epochs 2" in complete.out
     assert contents(tmp_path) == before
 

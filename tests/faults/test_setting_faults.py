@@ -266,8 +266,7 @@ LINES = [
     ["models"],
     ["data"],
     ["--help"],
-    ["train", "--help"],
-    ["eval", "--help"],
+    *([command, "--help"] for command in ("train", "eval", "plot", "summary", "models", "data")),
 ]
 
 
@@ -366,9 +365,9 @@ def test_row_49_on_forty_columns_no_word_is_broken_and_no_line_is_longer(
         # What a person copies, a path or a command, stays in one piece: the terminal folds it by itself.
         assert cell_len(text) <= 40 or "/" in text or text.startswith("  cnnzoo "), (text, lines)
     whole = " ".join(" ".join(lines).split())
-    if line[0] == "train":
+    if line == LINES[0]:
         assert re.search(r"1/1 loss \d\.\d{4} acc \d+\.\d\d% best", whole)
-    if line[0] == "eval":
+    if line == LINES[1]:
         assert re.search(r"accuracy \d+\.\d\d% \(95% interval \d+\.\d\d% to \d+\.\d\d%\)", whole)
 
 

@@ -17,7 +17,7 @@ from cnnzoo.errors import CnnzooError, one_line
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose ``--help`` lists its options by group, in plain text.
+    """A command whose ``--help`` lists its options by group, in plain text, and in 40 columns too.
 
     Typer's rich help looks much the same, but importing what it needs takes 0.14 s of a 0.25 s answer.
     """
@@ -31,7 +31,8 @@ class GroupedCommand(TyperCommand):
                 groups.setdefault(getattr(parameter, "rich_help_panel", None) or kind, []).append(record)
         for group, records in groups.items():
             with formatter.section(group):
-                formatter.write_dl(records)
+                # Beside its option where there is room for both, else below it.
+                formatter.write_dl(records, col_max=30 if formatter.width > 60 else 4)
 
 
 app = typer.Typer(

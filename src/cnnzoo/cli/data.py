@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cnnzoo.cli import app
+from cnnzoo.cli import GroupedCommand, app
 
 data = typer.Typer(
     help="List the datasets; fetch or verify one.", rich_markup_mode=None, invoke_without_command=True
@@ -32,7 +32,7 @@ def list_datasets(ctx: typer.Context, data_dir: DataDirOption = None) -> None:
         )
 
 
-@data.command("fetch")
+@data.command("fetch", cls=GroupedCommand)
 def fetch_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Download a dataset, unless it is here already, and verify it."""
     from cnnzoo.console import Screen
@@ -48,7 +48,7 @@ def fetch_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOptio
     typer.echo(f"{spec.name} is in {found[0].location}, verified.")
 
 
-@data.command("verify")
+@data.command("verify", cls=GroupedCommand)
 def verify_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Check every file of a dataset on this machine against its published checksums."""
     from cnnzoo.data.datasets import get_dataset_spec

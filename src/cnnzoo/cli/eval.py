@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cnnzoo.cli import ImportOption, app
+from cnnzoo.cli import GroupedCommand, ImportOption, app
 from cnnzoo.errors import CnnzooError
 
 
@@ -34,7 +34,7 @@ class PrecisionName(StrEnum):
     fp16 = "fp16"
 
 
-@app.command("eval")
+@app.command("eval", cls=GroupedCommand)
 def evaluate_command(
     target: Annotated[
         str | None,

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from cnnzoo.cli import ImportOption, app, import_option
+from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 
 
-@app.command("models")
+@app.command("models", cls=GroupedCommand)
 def models_command(
     format_: Annotated[
         Literal["table", "json"], typer.Option("--format", help="Tables, or one JSON document on stdout.")

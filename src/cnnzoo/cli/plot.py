@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from cnnzoo.cli import ImportOption, app, import_option
+from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs import newest, resolve_run
 
 HISTORY = "history.csv"
 
 
-@app.command("plot")
+@app.command("plot", cls=GroupedCommand)
 def plot(
     sources: Annotated[
         list[str] | None,

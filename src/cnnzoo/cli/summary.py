@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from cnnzoo.cli import ImportOption, app, import_option
+from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.cli.options import parse_options
 
 
-@app.command("summary")
+@app.command("summary", cls=GroupedCommand)
 def summary_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name that `cnnzoo models` lists.")],
     option: Annotated[
