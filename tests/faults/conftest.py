@@ -38,7 +38,11 @@ class Dropping(nn.Module):
     def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
         super().__init__()
         self.net = nn.Sequential(
-            nn.Conv2d(in_channels, 8, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(1152, num_classes)
+            nn.Conv2d(in_channels, 8, 5, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(),
+            nn.Linear(1152, num_classes),
         )
 
     def forward(self, images: Tensor) -> Tensor:

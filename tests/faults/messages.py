@@ -76,7 +76,9 @@ def main() -> None:
     listener = Listener()
     with pytest.MonkeyPatch.context() as patch:
         listener.listen(patch)
-        code = pytest.main(["-q", "-n", "0", "--no-header", "-k", "row_ or rows_", str(TESTS)], plugins=[listener])
+        code = pytest.main(
+            ["-q", "-n", "0", "--no-header", "-k", "row_ or rows_", str(TESTS)], plugins=[listener]
+        )
     for row in sorted(listener.messages):
         said = list(listener.messages[row])
         more = [f"… and {len(said) - MOST} more"] if len(said) > MOST else []

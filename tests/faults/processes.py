@@ -103,9 +103,10 @@ class Processes:
     def close(self) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
+        self.process.kill()
+        self.process.wait()
         self.process.stdin.close()
         self.process.stdout.close()
-        self.process.wait(timeout=30)
 
 
 def _serve() -> dict[str, Any] | None:
@@ -129,7 +130,12 @@ def _become(job: Mapping[str, Any]) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):  # made anew, since a terminal is not what a file is
         old = getattr(sys, name)
         new = open(  # noqa: SIM115
-            number, "w", 1 if number == 2 or os.isatty(number) else -1, old.encoding, old.errors, closefd=False
+            number,
+            "w",
+            1 if number == 2 or os.isatty(number) else -1,
+            old.encoding,
+            old.errors,
+            closefd=False,
         )
         setattr(sys, name, new)
     os.chdir(job["cwd"])

@@ -77,12 +77,16 @@ def seal(path: Path) -> Path:
     return path
 
 
-def forge(path: Path, content: object, *, record: bytes = bytes(4), members: Mapping[str, bytes] | None = None) -> Path:
+def forge(
+    path: Path, content: object, *, record: bytes = bytes(4), members: Mapping[str, bytes] | None = None
+) -> Path:
     """Write a sealed checkpoint with any pickle in it; ``Stored`` in ``content`` refers to ``record``."""
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, value: object) -> object:
-            return ("storage", torch.FloatStorage, "0", "cpu", value.num) if isinstance(value, Stored) else None
+            return (
+                ("storage", torch.FloatStorage, "0", "cpu", value.num) if isinstance(value, Stored) else None
+            )
 
     pickled = io.BytesIO()
     Pickler(pickled, protocol=2).dump(content)

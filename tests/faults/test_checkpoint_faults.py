@@ -66,11 +66,17 @@ def test_row_19_a_damaged_or_foreign_checkpoint_is_one_line_wherever_it_is_named
         for path in (tmp_path / "bad.pt", run / "best.pt", run / "last.pt"):
             path.write_bytes(content)
         refused = command(*command_line)
-        assert_refused(refused, ".pt is corrupt or not a checkpoint of cnnzoo.", "Use another, or train anew.")
-        assert [path.read_bytes() for path in tmp_path.rglob("*.pt")].count(content) == 3 + (what == "of torch")
+        assert_refused(
+            refused, ".pt is corrupt or not a checkpoint of cnnzoo.", "Use another, or train anew."
+        )
+        assert [path.read_bytes() for path in tmp_path.rglob("*.pt")].count(content) == 3 + (
+            what == "of torch"
+        )
 
 
-def test_row_19_a_checkpoint_that_is_missing_or_a_folder_is_one_line(command: Command, tmp_path: Path) -> None:
+def test_row_19_a_checkpoint_that_is_missing_or_a_folder_is_one_line(
+    command: Command, tmp_path: Path
+) -> None:
     (tmp_path / "folder.pt").mkdir()
     (tmp_path / "folder.pt" / "best.pt").mkdir()
     for name in ("missing.pt", "folder.pt", "folder.pt/best.pt"):
@@ -118,7 +124,9 @@ def test_row_20_the_checksum_is_verified_before_anything_is_read(
 # Hostile
 
 
-def test_row_21_a_plain_pickle_that_runs_code_is_refused_and_nothing_runs(tmp_path: Path, command: Command) -> None:
+def test_row_21_a_plain_pickle_that_runs_code_is_refused_and_nothing_runs(
+    tmp_path: Path, command: Command
+) -> None:
     evil = pickle.dumps({"format": 1, "weights": Calls(os.system, ("touch hacked",))})
     (tmp_path / "evil.pt").write_bytes(evil)
     assert_refused(command("eval", "evil.pt"), "evil.pt is corrupt or not a checkpoint of cnnzoo.")
@@ -131,7 +139,9 @@ def test_row_21_code_behind_a_right_checksum_is_refused_and_nothing_runs(
 ) -> None:
     evil = pickle.dumps({"format": 1, "weights": Calls(os.system, ("touch hacked",))}, protocol=2)
     forge(tmp_path / "evil.pt", {"format": 1}, members={member: evil})
-    assert_refused(command("eval", "evil.pt"), "evil.pt asks for ", ".system, as no ", "Nothing in it was run")
+    assert_refused(
+        command("eval", "evil.pt"), "evil.pt asks for ", ".system, as no ", "Nothing in it was run"
+    )
     assert not (tmp_path / "hacked").exists()
 
 
@@ -206,7 +216,9 @@ def sized(name: str) -> Callable[[Path], Path]:
         pytest.param(sized("a storage that is not there"), "read safely", id="storage"),
         pytest.param(sized("a tensor beyond its storage"), "read safely", id="size"),
         pytest.param(sized("one number many times"), "larger than the file", id="stride 0"),
-        pytest.param(sized("one number many times, in a list"), "larger than the file", id="stride 0 in a list"),
+        pytest.param(
+            sized("one number many times, in a list"), "larger than the file", id="stride 0 in a list"
+        ),
     ],
 )
 def test_row_22_a_checkpoint_that_claims_more_than_it_holds_is_refused_before_memory_is_taken(
@@ -226,7 +238,11 @@ def test_row_22_a_net_of_terabytes_is_refused_before_it_is_built(tmp_path: Path)
     state = make_checkpoint().state_dict
     for num_classes in (10**9, 10**12):
         # A shape that fits the net, of a single number: a file of nothing for a net of 336 GB.
-        fits = {**state, "classifier.5.weight": weight(1, num_classes, 84), "classifier.5.bias": weight(1, num_classes)}
+        fits = {
+            **state,
+            "classifier.5.weight": weight(1, num_classes, 84),
+            "classifier.5.bias": weight(1, num_classes),
+        }
         claims = make_checkpoint(num_classes=num_classes, state_dict=fits)
         save_checkpoint(tmp_path / "a.pt", claims)
         assert "larger than the file" in refusal(tmp_path / "a.pt")
@@ -241,7 +257,9 @@ def test_row_22_a_checkpoint_of_a_net_with_a_repeated_number_is_no_bomb(tmp_path
     assert torch.equal(load_checkpoint(tmp_path / "a.pt").state_dict["weight"], state["weight"])
 
 
-@pytest.mark.parametrize("field", ["config", "model_options", "training", "metrics", "classes", "state_dict", "more"])
+@pytest.mark.parametrize(
+    "field", ["config", "model_options", "training", "metrics", "classes", "state_dict", "more"]
+)
 def test_row_22_lists_that_hold_each_other_cost_neither_time_nor_memory(tmp_path: Path, field: str) -> None:
     laughs: list[object] = ["ha"]
     for _ in range(60):  # written out, a million million million times "ha"
@@ -266,7 +284,9 @@ def test_row_22_lists_that_hold_each_other_cost_neither_time_nor_memory(tmp_path
 
 def test_row_23_weights_that_do_not_fit_the_model_are_one_line(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", make_checkpoint(num_classes=7))
-    with pytest.raises(CnnzooError, match=r"do not fit lenet for 7 classes.* is 10 and should be 7") as refused:
+    with pytest.raises(
+        CnnzooError, match=r"do not fit lenet for 7 classes.* is 10 and should be 7"
+    ) as refused:
         load_checkpoint(tmp_path / "a.pt").build_model()
     assert "\n" not in str(refused.value)
 
@@ -300,7 +320,9 @@ def test_row_23_a_checkpoint_that_does_not_belong_to_its_model_is_one_line(
 @pytest.mark.parametrize("name", [field.name for field in fields(Checkpoint)])
 def test_row_23_a_checkpoint_with_something_else_in_a_field_is_one_line(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.pt"
-    save_checkpoint(path, make_checkpoint(**{name: {1: torch.ones(1)} if name != "state_dict" else {"weight": 1}}))
+    save_checkpoint(
+        path, make_checkpoint(**{name: {1: torch.ones(1)} if name != "state_dict" else {"weight": 1}})
+    )
     if name in ("model_options", "config", "training"):  # any mapping of names
         assert "not a checkpoint as cnnzoo writes it" in refusal(path)
     else:
@@ -314,10 +336,14 @@ def test_row_23_a_dataset_with_other_classes_states_both_sides(command: Command,
         for number in range(5):
             Image.new("L", (28, 28), 50 * number).save(tmp_path / "pets" / label / f"{number}.png")
     refused = command("eval", "a.pt", "--dataset", "folder:pets")
-    assert_refused(refused, "folder:pets has 1 channel(s) and the classes cat, dog; a.pt was trained for 1 and 0, 1, 2")
+    assert_refused(
+        refused, "folder:pets has 1 channel(s) and the classes cat, dog; a.pt was trained for 1 and 0, 1, 2"
+    )
 
 
-def test_row_23_other_images_than_those_of_the_run_are_refused_on_resume(command: Command, tmp_path: Path) -> None:
+def test_row_23_other_images_than_those_of_the_run_are_refused_on_resume(
+    command: Command, tmp_path: Path
+) -> None:
     for label in ("cat", "dog"):
         (tmp_path / "pets" / label).mkdir(parents=True)
         for number in range(10):

@@ -300,7 +300,9 @@ def test_row_6_a_disk_that_is_read_only_is_refused_before_training(
     assert "epoch" not in resumed.out
     evaluated = command("eval", folder / "r")
     assert evaluated.code == 0
-    assert evaluated.err.startswith(f"Warning: cannot write {folder / 'r' / 'eval.json'}: Read-only file system.")
+    assert evaluated.err.startswith(
+        f"Warning: cannot write {folder / 'r' / 'eval.json'}: Read-only file system."
+    )
     assert "95% interval" in evaluated.out
     assert contents(folder) == before
 

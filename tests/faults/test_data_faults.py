@@ -47,7 +47,9 @@ def pets(tmp_path: Path) -> Path:
 TRAIN_PETS = ("train", "lenet", "--dataset", "folder:pets", "--epochs", "1", "--name", "r")
 
 
-def refuse(command: Command, tmp_path: Path, *parts: str, args: tuple[str, ...] = TRAIN_PETS, code: int = 1) -> None:
+def refuse(
+    command: Command, tmp_path: Path, *parts: str, args: tuple[str, ...] = TRAIN_PETS, code: int = 1
+) -> None:
     """The command is refused in one line with ``parts``, and the folder stays as it is, without a run."""
     before = contents(tmp_path)
     refused = command(*args)
@@ -130,11 +132,16 @@ def png(width: int, height: int, pixels: bytes) -> bytes:
     """A PNG whose header says what one likes."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(pixels))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -158,7 +165,13 @@ def test_row_36_a_broken_image_is_named_and_can_be_left_out(
                 picture(tmp_path / "split" / tree / label / f"{number}.png", 30 * number)
     (tmp_path / "split" / "train" / "cat" / name).write_bytes(BROKEN[name])
     split = ("train", "lenet", "--dataset", "folder:split", "--epochs", "1", "--name", "r")
-    refuse(command, tmp_path, f"split/train/cat/{name} cannot be read as an image", "--skip-bad-images", args=split)
+    refuse(
+        command,
+        tmp_path,
+        f"split/train/cat/{name} cannot be read as an image",
+        "--skip-bad-images",
+        args=split,
+    )
 
     done = command(*split, "--skip-bad-images")
     assert done.code == 0
@@ -166,10 +179,18 @@ def test_row_36_a_broken_image_is_named_and_can_be_left_out(
     assert len(rows(tmp_path / "runs" / "r")) == 1
 
 
-def test_row_37_a_decompression_bomb_is_named_and_not_unpacked(command: Command, tmp_path: Path, pets: Path) -> None:
+def test_row_37_a_decompression_bomb_is_named_and_not_unpacked(
+    command: Command, tmp_path: Path, pets: Path
+) -> None:
     for picture_file in (pets / "cat").iterdir():  # whichever are kept for the test
         picture_file.write_bytes(png(60_000, 60_000, bytes(1000)))
-    refuse(command, tmp_path, "pets/cat/", ".png would unpack to more than 100 million pixels.", "--skip-bad-images")
+    refuse(
+        command,
+        tmp_path,
+        "pets/cat/",
+        ".png would unpack to more than 100 million pixels.",
+        "--skip-bad-images",
+    )
 
 
 def test_row_38_an_empty_class_is_named(command: Command, tmp_path: Path, pets: Path) -> None:

@@ -61,7 +61,9 @@ VALUES = st.recursive(
 @given(changes=st.dictionaries(st.sampled_from([*vars(make_checkpoint()), "format"]), VALUES, max_size=3))
 @example(changes={"config": {"model": "lenet", "epochs": []}})
 @fuzz(150)
-def test_fuzz_a_sealed_checkpoint_with_anything_in_its_fields(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_fuzz_a_sealed_checkpoint_with_anything_in_its_fields(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
     whole = {"format": 1, **vars(make_checkpoint(state_dict={})), "state_dict": {}}
 
     def use() -> None:
@@ -106,7 +108,11 @@ def test_fuzz_any_text_as_config(tmp_path: Path, text: str) -> None:
     assert not reads_or_refuses(lambda: TrainConfig.from_dict(read_yaml(path)))  # none of them names a model
 
 
-@given(values=st.dictionaries(st.sampled_from(list(field_types())), VALUES | st.sampled_from(["1e-3", "lenet", "3"])))
+@given(
+    values=st.dictionaries(
+        st.sampled_from(list(field_types())), VALUES | st.sampled_from(["1e-3", "lenet", "3"])
+    )
+)
 @fuzz(200)
 def test_fuzz_any_value_of_any_setting(tmp_path: Path, values: dict[str, object]) -> None:
     path = tmp_path / "recipe.yaml"
@@ -123,7 +129,9 @@ def test_fuzz_any_value_of_any_setting(tmp_path: Path, values: dict[str, object]
 # Histories
 
 NAMES = ("epoch", "train_loss", "val_loss", "val_acc", "loss", "accuracy", "eval_top1", "step", "x", "")
-CELLS = st.sampled_from(["", "NA", "0", "1", "2", "0.5", "99", "-1", "nan", "inf", "1e308", "-1e308", '"', "x", "1,2"])
+CELLS = st.sampled_from(
+    ["", "NA", "0", "1", "2", "0.5", "99", "-1", "nan", "inf", "1e308", "-1e308", '"', "x", "1,2"]
+)
 TABLES = st.builds(
     lambda header, rows: "\n".join(map(",".join, [header, *rows])),
     st.lists(st.sampled_from(NAMES), min_size=1, max_size=4),

@@ -43,7 +43,9 @@ def test_row_26_a_run_that_diverges_names_epoch_step_and_lr_and_the_last_good_ep
 
 def test_row_26_a_run_that_diverges_at_once_saves_nothing(command: Command, tmp_path: Path) -> None:
     refused = command(*SMALL, "--optimizer", "sgd", "--lr", "1e30")
-    assert_refused(refused, "the loss is NaN or infinite at epoch 1, step 2, lr 1e+30. Train anew: lower --lr")
+    assert_refused(
+        refused, "the loss is NaN or infinite at epoch 1, step 2, lr 1e+30. Train anew: lower --lr"
+    )
     assert "is saved" not in refused.err
     assert left(tmp_path / "runs" / "r") == {"config.yaml"}
 
@@ -55,7 +57,12 @@ def test_row_26_nan_is_never_saved_not_even_when_the_run_is_stopped_at_that_step
     with pytest.raises(CnnzooError, match=r"epoch 2, step 3, lr 0\.001\. Train anew: lower --lr"):
         train(config, reporter=StopAfter(13))
     before = contents(run)
-    assert load_checkpoint(run / "last.pt").epoch == load_checkpoint(run / "best.pt").epoch == len(rows(run)) == 1
+    assert (
+        load_checkpoint(run / "last.pt").epoch
+        == load_checkpoint(run / "best.pt").epoch
+        == len(rows(run))
+        == 1
+    )
     with pytest.raises(CnnzooError, match=r"epoch 2, step 3"):
         train(config.replace(name="other"))
     assert contents(run) == before
@@ -87,7 +94,9 @@ def test_row_27_a_loss_that_stays_at_guessing_is_warned_of_and_training_goes_on(
     done = command("train", "lenet", "-d", SAMPLE, "--limit-val", "32", "--name", "r", *stuck)
     assert done.code == 0
     assert done.err.count("\n") == 1
-    assert done.err.startswith("Warning: the loss is still that of guessing among 10 classes. Training goes on;")
+    assert done.err.startswith(
+        "Warning: the loss is still that of guessing among 10 classes. Training goes on;"
+    )
     assert "--lr" in done.err
     assert len(rows(tmp_path / "runs" / "r")) == 2
 

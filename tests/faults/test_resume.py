@@ -48,7 +48,9 @@ def test_row_10_the_learning_rate_goes_on_along_its_schedule(tmp_path: Path) -> 
         train(config, reporter=StopAfter(7))  # the first of three steps of the third epoch
     result = resume(stopped.value.run)
     # Of an epoch's last step, whose middle counts.
-    assert [row.lr for row in result.history] == [lr_at(config, epoch - 1 + 2.5 / 3) for epoch in (1, 2, 3, 4)]
+    assert [row.lr for row in result.history] == [
+        lr_at(config, epoch - 1 + 2.5 / 3) for epoch in (1, 2, 3, 4)
+    ]
 
 
 def test_row_12_epochs_is_the_total_however_often_a_run_goes_on(tmp_path: Path) -> None:
@@ -104,7 +106,10 @@ def test_row_14_a_complete_run_says_so(command: Command, tmp_path: Path) -> None
     [
         (["--batch-size", "64"], "batch_size (was 32, now 64)"),
         (["--lr", "1", "--epochs", "9"], "lr (was 0.001, now 1.0)"),
-        (["--scheduler", "cosine", "--seed", "4"], "scheduler (was 'none', now 'cosine'), seed (was 0, now 4)"),
+        (
+            ["--scheduler", "cosine", "--seed", "4"],
+            "scheduler (was 'none', now 'cosine'), seed (was 0, now 4)",
+        ),
         (["-o", "activation=relu"], "model_options (was {'activation': 'tanh'}, now {'activation': 'relu'})"),
         (["--dataset", "mnist"], "dataset (was 'fashionmnist-sample', now 'mnist')"),
         (["alexnet"], "model (was 'lenet', now 'alexnet')"),
@@ -163,7 +168,9 @@ def test_row_18_a_second_run_into_one_folder_is_refused_until_the_first_has_ende
     first = processes.start(*SMALL, "--epochs", "10000", cwd=tmp_path)
     wait_for(run / "history.csv")
     second = processes.run("train", "--resume", "r", cwd=tmp_path)
-    assert_refused(second, "another process is training in runs/r. Wait for it, or train into another folder.")
+    assert_refused(
+        second, "another process is training in runs/r. Wait for it, or train into another folder."
+    )
     assert_refused(processes.run(*SMALL, cwd=tmp_path), "runs/r holds a run already", code=2)
 
     os.kill(first.pid, signal.SIGKILL)

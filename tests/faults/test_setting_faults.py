@@ -48,15 +48,24 @@ def test_row_43_numbers_that_yaml_takes_for_text_are_numbers(command: Command, t
     [
         (["train", "lenett"], "unknown model 'lenett'. Did you mean 'lenet'? There are: alexnet, lenet"),
         (["summary", "alexnett"], "Did you mean 'alexnet'?"),
-        (["train", "lenet", "-d", "fashion-mnist"], "unknown dataset 'fashion-mnist'. Did you mean 'fashionmnist'?"),
+        (
+            ["train", "lenet", "-d", "fashion-mnist"],
+            "unknown dataset 'fashion-mnist'. Did you mean 'fashionmnist'?",
+        ),
         (["train", "lenet", "-d", "fashion-mnist"], "Or folder:PATH for a tree of class folders."),
         (["data", "fetch", "cifar"], "Did you mean 'cifar10'?"),
-        (["train", "lenet", "-o", "poling=max"], "unknown option of lenet: 'poling'. Did you mean 'pooling'?"),
+        (
+            ["train", "lenet", "-o", "poling=max"],
+            "unknown option of lenet: 'poling'. Did you mean 'pooling'?",
+        ),
         (["train", "lenet", "-o", "num_classes=5"], "unknown option of lenet: 'num_classes'"),
         (["train", "lenet", "-o", "activation"], "option 'activation' is not NAME=VALUE"),
         (["train", "--config", "bad.yaml"], "unknown setting 'epoch'. Did you mean 'epochs'?"),
         (["train", "lenet", "--epoch", "3"], "--epochs"),
-        (["train", "lenet", "--device", "gpu"], "unknown device 'gpu'. Give auto, cpu, cuda, cuda:1, mps or xpu."),
+        (
+            ["train", "lenet", "--device", "gpu"],
+            "unknown device 'gpu'. Give auto, cpu, cuda, cuda:1, mps or xpu.",
+        ),
         (["trian", "lenet"], "trian"),
         (["train", "--resume", "lenet-l"], "unknown run 'lenet-l'. Did you mean 'lenet-1'?"),
         (["eval", "lenet-l"], "Did you mean 'lenet-1'?"),
@@ -138,13 +147,18 @@ def test_row_46_yaml_that_is_no_plain_mapping_is_refused_and_nothing_runs(
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
 def test_row_46_a_file_without_an_end_is_refused(command: Command) -> None:
-    assert_refused(command("train", "--config", "/dev/zero"), "/dev/zero is not a YAML file of plain settings")
+    assert_refused(
+        command("train", "--config", "/dev/zero"), "/dev/zero is not a YAML file of plain settings"
+    )
 
 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (f"seed: 0x{'f' * 9999}", "seed must be a whole number of at least 0 and below 9.22337e+18, not a number of "),
+        (
+            f"seed: 0x{'f' * 9999}",
+            "seed must be a whole number of at least 0 and below 9.22337e+18, not a number of ",
+        ),
         (f"? 0x{'f' * 9999}\n: 1", "unknown setting 'a number of thousands of digits'."),
         (f"lr: {'x' * 9999}", "lr must be a number above 0, not 'xxx"),
         (f"? {'x' * 9999}\n: 1", "unknown setting 'xxx"),
@@ -171,7 +185,10 @@ def test_row_46_a_value_that_could_not_even_be_printed_is_one_short_line(
         (b"", "a.csv is empty. Name the CSV file of a history."),
         (b"epoch,train_loss,val_loss\n", "a.csv holds no epoch yet. Plot it once the first epoch is over."),
         (b"epoch,loss\n1,0.5\n2\n", "a.csv, line 3: it has 1 of the header's 2 fields. Mend that line."),
-        (b"epoch,loss\n1,0.5\n2,half\n", "a.csv, line 3, column 'loss': 'half' is no number. Mend that line."),
+        (
+            b"epoch,loss\n1,0.5\n2,half\n",
+            "a.csv, line 3, column 'loss': 'half' is no number. Mend that line.",
+        ),
         (b"time,price\n1,2\n", "a.csv is no history: it has the columns 'time', 'price'. Understood are"),
         (b"\x89PNG\r\n\x1a\n\0\0", "a.csv is no text file. Name the CSV file of a history."),
         (b"epoch,loss\n1,\xe9\n", "a.csv is no UTF-8 text file. Name the CSV file of a history."),
@@ -193,7 +210,9 @@ def test_row_47_a_history_that_cannot_be_drawn_names_the_line(
     ],
     ids=["short", "foreign, with gaps"],
 )
-def test_row_47_a_history_whose_columns_are_known_is_drawn(command: Command, tmp_path: Path, content: str) -> None:
+def test_row_47_a_history_whose_columns_are_known_is_drawn(
+    command: Command, tmp_path: Path, content: str
+) -> None:
     (tmp_path / "a.csv").write_text(content)
     done = command("plot", "a.csv")
     assert (done.code, done.err) == (0, "")
@@ -315,7 +334,10 @@ def test_row_49_without_a_terminal_lines_are_plain_and_whole(
     assert not escape_codes(done.out)
     assert "\r" not in done.out
     if line[0] == "train":
-        assert len(re.findall(r"^epoch 1/1  train loss .* val loss .* images/s  best$", done.out, re.MULTILINE)) == 1
+        assert (
+            len(re.findall(r"^epoch 1/1  train loss .* val loss .* images/s  best$", done.out, re.MULTILINE))
+            == 1
+        )
     if line[0] in ("eval", "plot"):
         assert "runs/café 猫/" in done.out
 
