@@ -37,6 +37,9 @@ _SMALL = 1 << 26
 """Bytes that a tensor may take though the file has fewer: one number may stand for a whole tensor."""
 
 
+_USE_OURS = "Use one that cnnzoo wrote."
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """A model with all that evaluation needs, and, in ``last.pt``, all that training needs to go on.
@@ -229,9 +232,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     except CnnzooError:
         raise
     except Exception as error:
-        raise CnnzooError(f"{path} is not a checkpoint that cnnzoo can read safely.") from error
+        raise CnnzooError(f"{path} is not a checkpoint that can be read safely. {_USE_OURS}") from error
     if not isinstance(values, Mapping) or not isinstance(values.get("format"), int):
-        raise CnnzooError(f"{path} is not a checkpoint of cnnzoo.")
+        raise CnnzooError(f"{path} is not a checkpoint of cnnzoo. {_USE_OURS}")
     if values["format"] > FORMAT:
         raise CnnzooError(
             f"{path} has checkpoint format {values['format']}, this cnnzoo reads up to {FORMAT}. Upgrade cnnzoo."
@@ -239,9 +242,13 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if max((tensor.nbytes for tensor in _tensors(values)), default=0) > max(path.stat().st_size, _SMALL):
         raise CnnzooError(f"{path} claims a tensor larger than the file. Do not trust where it came from.")
     try:
+        if missing := [f.name for f in fields(Checkpoint) if f.name not in values]:
+            raise UsageError(f"it lacks {', '.join(missing)}")
         return Checkpoint(**{f.name: _checked(f.name, values[f.name]) for f in fields(Checkpoint)})
-    except (KeyError, UsageError) as error:
-        raise CnnzooError(f"{path} is not a checkpoint as cnnzoo writes it: {one_line(error)}.") from error
+    except UsageError as error:
+        raise CnnzooError(
+            f"{path} is not a checkpoint as cnnzoo writes it: {one_line(error)}. {_USE_OURS}"
+        ) from error
 
 
 def _checked(name: str, value: object) -> Any:  # noqa: ANN401
@@ -262,18 +269,23 @@ def _refuse_bombs(path: Path) -> None:
         members = archive.infolist()
         file.seek(0)
         if file.read(4) != b"PK\3\4":  # else torch would take it for one of its older formats
-            raise CnnzooError(f"{path} is not a checkpoint of cnnzoo: it does not begin as a zip file does.")
+            raise CnnzooError(
+                f"{path} is not a checkpoint of cnnzoo: it does not begin as a zip file does. {_USE_OURS}"
+            )
         packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
         if packed or sum(member.file_size for member in members) > path.stat().st_size:
-            raise CnnzooError(f"{path} is not a checkpoint of cnnzoo: it would unpack to more than its size.")
+            raise CnnzooError(
+                f"{path} is not a checkpoint of cnnzoo: it would unpack to more than its size. {_USE_OURS}"
+            )
         for member in members:
             if member.filename.lower().endswith(".pkl"):
                 for opcode, name, _ in pickletools.genops(archive.read(member)):
                     if ("GLOBAL" in opcode.name or opcode.name == "INST") and not _NEEDED.fullmatch(
                         str(name)
                     ):
+                        asked = ".".join(str(name).split()) if name else "a function"
                         raise CnnzooError(
-                            f"{path} asks for {'.'.join(str(name).split())}, as no checkpoint of cnnzoo does. "
+                            f"{path} asks for {asked}, as no checkpoint of cnnzoo does. "
                             "Nothing in it was run; do not trust where it came from."
                         )
 

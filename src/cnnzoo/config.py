@@ -186,7 +186,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
         def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401
             if self.check_event(yaml.events.AliasEvent):
-                raise yaml.YAMLError("aliases (*name) are not read")
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=mark)
             return super().compose_node(parent, index)
 
     try:
@@ -199,7 +200,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        raise CnnzooError(f"{path} is not a YAML file of plain settings: {one_line(error)}.") from error
+        mark = getattr(error, "problem_mark", None)
+        why = f"line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else one_line(error)
+        if isinstance(error, RecursionError):
+            why = "it is nested too deep"
+        raise CnnzooError(f"{path} is not a YAML file of plain settings ({why}). Mend it.") from error
     if not isinstance(values, dict):
         raise CnnzooError(f"{path} holds no settings. Write lines such as `lr: 0.001` into it.")
     values.pop(RECORDED, None)

@@ -30,12 +30,19 @@ def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
             run.mkdir(parents=True, exist_ok=True)
         else:
             taken = [int(n) for r in out.iterdir() if (n := r.name.removeprefix(f"{prefix}-")).isdecimal()]
-            run = out / f"{prefix}-{max(taken, default=0) + 1}"
-            run.mkdir()  # fails where another process was quicker, rather than share a folder
+            run = _make_next(out, prefix, max(taken, default=0) + 1)
     except OSError as error:
-        raise CnnzooError(
-            f"cannot write into {out}: {one_line(error)}. Choose another folder with --out."
-        ) from error
+        why = "it is no folder" if isinstance(error, FileExistsError) else one_line(error)
+        raise CnnzooError(f"cannot write into {out}: {why}. Choose another folder with --out.") from error
+    return run
+
+
+def _make_next(out: Path, prefix: str, number: int) -> Path:
+    run = out / f"{prefix}-{number}"
+    try:
+        run.mkdir()
+    except FileExistsError:  # another process was quicker
+        return _make_next(out, prefix, number + 1)
     return run
 
 

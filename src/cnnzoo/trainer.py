@@ -403,7 +403,9 @@ def load_split(config: TrainConfig, split: str, image_size: int, reporter: Repor
         progress=reporter.progress,
     )
     if dataset and dataset.num_skipped:
-        reporter.warn(f"{dataset.num_skipped} images in {dataset.location} cannot be read and are left out.")
+        num = dataset.num_skipped
+        images = f"{num} images that cannot be read are" if num > 1 else "1 image that cannot be read is"
+        reporter.warn(f"{images} left out of {dataset.location}.")
     return dataset
 
 

@@ -80,7 +80,12 @@ def main() -> None:
             ["-q", "-n", "0", "--no-header", "-k", "row_ or rows_", str(TESTS)], plugins=[listener]
         )
     for row in sorted(listener.messages):
-        said = list(listener.messages[row])
+        # What is part of a longer message was never printed by itself.
+        said = [
+            one
+            for one in listener.messages[row]
+            if not any(one != other and one[7:].rstrip(".") in other for other in listener.messages[row])
+        ]
         more = [f"… and {len(said) - MOST} more"] if len(said) > MOST else []
         sys.stdout.write("".join(f"{row:>3}  {line}\n" for line in [*said[:MOST], *more]))
     sys.exit(code)

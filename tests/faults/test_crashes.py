@@ -277,7 +277,8 @@ def test_row_6_an_output_folder_below_a_file_is_refused_before_training(
     (tmp_path / "runs").write_text("a file where a folder should be")
     for out in ("runs", "runs/below"):
         refused = command(*SMALL, "--epochs", "1", "--out", out)
-        assert_refused(refused, f"cannot write into {out}: ", "Choose another folder with --out.")
+        why = "it is no folder" if out == "runs" else "Not a directory"
+        assert_refused(refused, f"cannot write into {out}: {why}. Choose another folder with --out.")
         assert refused.out == ""
 
 
