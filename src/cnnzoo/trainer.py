@@ -243,7 +243,7 @@ def resume(
         config = _resumed_config(saved, changes or {}, run)
         with _reading_training_state():
             history = [HistoryRow(**row) for row in saved.training["history"]]
-        _mend(run, saved, history, config)
+        _mend(run, saved, history, config, reporter)
         if _is_complete(history, config):
             return RunResult(run, config, history, best_row(history, config.monitor), epochs_trained=0)
         if config.precision == "auto":  # the one it began with, even where this device would take another
@@ -472,21 +472,29 @@ def _is_moved_folder(name: str, was: object, now: object) -> bool:
     return name == "dataset" and all(str(value).startswith(FOLDER) for value in (was, now))
 
 
-def _mend(run: Path, saved: Checkpoint, history: Sequence[HistoryRow], config: TrainConfig) -> None:
+def _mend(
+    run: Path, saved: Checkpoint, history: Sequence[HistoryRow], config: TrainConfig, reporter: Reporter
+) -> None:
     """Bring what derives from ``last.pt`` up to it, where a crash came between the two."""
     for stale in run.glob(".*.tmp"):
         stale.unlink(missing_ok=True)
     if not history:
         return
     write_history(run / "history.csv", history)
-    if best_row(history, config.monitor).epoch == saved.epoch and not saved.training["totals"]["steps"]:
-        best = run / "best.pt"
-        try:
-            behind = load_checkpoint(best).epoch != saved.epoch
-        except CnnzooError:  # there is none, or it is damaged
-            behind = True
-        if behind:
-            save_checkpoint(best, replace(saved, training={}))
+    best, epoch = run / "best.pt", best_row(history, config.monitor).epoch
+    try:
+        is_whole = load_checkpoint(best).epoch == epoch
+    except CnnzooError:  # there is none, or it is damaged
+        is_whole = False
+    if is_whole:
+        return
+    if epoch == saved.epoch and not saved.training["totals"]["steps"]:
+        save_checkpoint(best, replace(saved, training={}))
+    else:
+        reporter.warn(
+            f"{best} is gone or damaged, and the weights of epoch {epoch} cannot be made again from last.pt. "
+            "The next better epoch will be saved there."
+        )
 
 
 @contextmanager

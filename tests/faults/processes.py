@@ -8,8 +8,10 @@ import json
 import os
 import resource
 import runpy
+import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +37,11 @@ class Started:
         self.server, self.pid, self.streams = server, pid, streams
 
     def wait(self) -> Ended:
+        # One that does not end by itself, as it should, is killed: its test then fails instead of hanging.
+        killer = threading.Timer(120, os.kill, (self.pid, signal.SIGKILL))
+        killer.start()
         code = self.server.ask({"wait": self.pid})
+        killer.cancel()
         out, err = (
             stream.read_text(encoding="utf-8", errors="replace") if stream.is_file() else ""
             for stream in self.streams

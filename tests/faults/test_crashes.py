@@ -126,6 +126,21 @@ def test_row_2_the_best_checkpoint_is_made_again_from_the_last(
         assert same_state(run, runs[1])
 
 
+def test_row_2_a_best_checkpoint_that_cannot_be_made_again_is_warned_of(
+    processes: Processes, runs: Mapping[int, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "r"
+    shutil.copytree(runs[3], run)
+    saved = load_checkpoint(run / "last.pt")
+    saved.training["history"][0]["val_acc"] = 1.0  # so that the best epoch is not the last
+    save_checkpoint(run / "last.pt", saved)
+    (run / "best.pt").unlink()
+    ended = processes.run("train", "--resume", "r", cwd=tmp_path)
+    assert ended.code == 0
+    warning = "Warning: runs/r/best.pt is gone or damaged, and the weights of epoch 1 cannot be made again"
+    assert ended.err.startswith(warning)
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_row_3_killed_while_the_history_is_written_it_is_rebuilt(
     processes: Processes, runs: Mapping[int, Path], tmp_path: Path, point: str

@@ -206,7 +206,7 @@ def test_row_38_train_and_test_with_different_classes_are_named(
     for label in ("cat", "dgo"):
         picture(tmp_path / "split" / "test" / label / "0.png")
     args = ("train", "lenet", "--dataset", "folder:split")
-    refuse(command, tmp_path, "split/train and split/test have different classes: dgo, dog.", args=args)
+    refuse(command, tmp_path, "split/train and split/test have different classes: dgo, dog. Give both the same", args=args)
 
 
 def test_row_39_a_label_that_is_no_class_is_refused_before_training(
@@ -216,7 +216,7 @@ def test_row_39_a_label_that_is_no_class_is_refused_before_training(
     wrong = {**fashion, name: fashion[name][:-1] + b"\x0a"}
     put(tmp_path / "data", register(monkeypatch, "fashionmnist", wrong))
     args = ("train", "lenet", "--dataset", "fashionmnist", "--data-dir", "data")
-    refuse(command, tmp_path, "data has no labels, or some outside 0 to 9.", args=args)
+    refuse(command, tmp_path, "data has no labels, or some outside 0 to 9. Put the files of fashionmnist back there: ", args=args)
 
 
 @pytest.mark.parametrize(("model", "size", "least"), [("lenet", 11, 12), ("alexnet", 66, 67)])
@@ -261,10 +261,10 @@ def test_row_42_too_few_images_for_a_test_set_are_refused(command: Command, tmp_
 def test_row_42_too_few_images_for_the_validation_split_are_refused(
     command: Command, tmp_path: Path, pets: Path, share: str
 ) -> None:
-    says = f"16 images are too few for a validation share of {share}. Change --val-split."
+    says = f"a validation share of {share} cannot be kept of 16 images. Change --val-split"
     refuse(command, tmp_path, says, args=(*TRAIN_PETS, "--val-split", share))
 
 
 def test_row_42_the_sample_is_too_small_for_a_millionth(command: Command, tmp_path: Path) -> None:
     args = ("train", "lenet", "--dataset", SAMPLE, "--val-split", "1e-6")
-    refuse(command, tmp_path, "6000 images are too few for a validation share of 1e-06", args=args)
+    refuse(command, tmp_path, "a validation share of 1e-06 cannot be kept of 6000 images", args=args)

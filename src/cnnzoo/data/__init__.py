@@ -76,7 +76,8 @@ def load_dataset(
         labels = torch.from_numpy(arrays.labels)
         if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= len(spec.classes):
             raise CnnzooError(
-                f"{arrays.location} has no labels, or some outside 0 to {len(spec.classes) - 1}."
+                f"{arrays.location} has no labels, or some outside 0 to {len(spec.classes) - 1}. "
+                f"Put the files of {name} back there: cnnzoo data fetch {name}."
             )
         source: Source = Resident(torch.from_numpy(arrays.images), labels)
         return Dataset(name, spec.classes, spec.channels, source, arrays.location, arrays.sha256)
@@ -110,7 +111,8 @@ def split_validation(source: Source, share: float, seed: int) -> tuple[Source, S
     num_train = round((1 - share) * num)
     if not 1 <= num_train < num:
         raise CnnzooError(
-            f"{num} images are too few for a validation share of {share:g}. Change --val-split."
+            f"a validation share of {share:g} cannot be kept of {num} image{'' if num == 1 else 's'}. "
+            "Change --val-split, or add images."
         )
     order = torch.randperm(num, generator=generator("split", seed))
     return source.subset(order[:num_train]), source.subset(order[num_train:])

@@ -144,7 +144,10 @@ def _list(root: Path, split: str) -> tuple[tuple[str, ...], dict[str, list[_Samp
     classes = _classes(parts["train"])
     for path in parts.values():
         if differ := sorted(set(classes) ^ set(_classes(path))):
-            raise CnnzooError(f"{parts['train']} and {path} have different classes: {', '.join(differ)}.")
+            raise CnnzooError(
+                f"{parts['train']} and {path} have different classes: {', '.join(differ)}. "
+                "Give both the same class folders."
+            )
     if split not in parts:
         return None
     return classes, {part: _images(parts[part], classes) for part in {"train", split}}
