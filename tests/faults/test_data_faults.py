@@ -206,7 +206,12 @@ def test_row_38_train_and_test_with_different_classes_are_named(
     for label in ("cat", "dgo"):
         picture(tmp_path / "split" / "test" / label / "0.png")
     args = ("train", "lenet", "--dataset", "folder:split")
-    refuse(command, tmp_path, "split/train and split/test have different classes: dgo, dog. Give both the same", args=args)
+    refuse(
+        command,
+        tmp_path,
+        "split/train and split/test have different classes: dgo, dog. Give both the same",
+        args=args,
+    )
 
 
 def test_row_39_a_label_that_is_no_class_is_refused_before_training(
@@ -216,7 +221,12 @@ def test_row_39_a_label_that_is_no_class_is_refused_before_training(
     wrong = {**fashion, name: fashion[name][:-1] + b"\x0a"}
     put(tmp_path / "data", register(monkeypatch, "fashionmnist", wrong))
     args = ("train", "lenet", "--dataset", "fashionmnist", "--data-dir", "data")
-    refuse(command, tmp_path, "data has no labels, or some outside 0 to 9. Put the files of fashionmnist back there: ", args=args)
+    refuse(
+        command,
+        tmp_path,
+        "data has no labels, or some outside 0 to 9. Put the files of fashionmnist back there: ",
+        args=args,
+    )
 
 
 @pytest.mark.parametrize(("model", "size", "least"), [("lenet", 11, 12), ("alexnet", 66, 67)])
