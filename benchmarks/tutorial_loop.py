@@ -21,8 +21,9 @@ from cnnzoo.data import load_dataset, split_validation
 from cnnzoo.data.batches import Batches, Preprocessing, Resident, Source
 from cnnzoo.data.datasets import DATASETS, DEFAULT, SAMPLE
 from cnnzoo.data.sources import locate
-from cnnzoo.device import describe_device, pick_precision
-from cnnzoo.engine import Totals, evaluate, make_optimizer, train_one_epoch
+from cnnzoo.device import Precision, describe_device, placed
+from cnnzoo.engine import Totals, evaluate, train_one_epoch
+from cnnzoo.optimizers import Optimizer
 from cnnzoo.trainer import evaluation_batch_size
 
 CPU = torch.device("cpu")
@@ -70,15 +71,15 @@ def tutorial(train_source: Source, val_source: Source) -> None:
 def ours(train_source: Source, val_source: Source) -> None:
     """One epoch through cnnzoo's engine."""
     model, precision, preprocessing = (
-        cnnzoo.create_model("lenet"),
-        pick_precision("fp32", CPU),
+        placed(cnnzoo.create_model("lenet"), CPU),
+        Precision("fp32", ""),
         Preprocessing(28),
     )
     totals = Totals()
     train_one_epoch(
         model,
         Batches(train_source, preprocessing, 32, CPU, seed=0).epoch(1),
-        make_optimizer(model, "adam", lr=0.001, momentum=0.9, weight_decay=0.0),
+        Optimizer(model.parameters(), "adam", lr=0.001, momentum=0.9, weight_decay=0.0),
         totals,
         device=CPU,
         precision=precision,

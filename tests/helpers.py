@@ -14,12 +14,13 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data import load_dataset
 from cnnzoo.data.batches import Batches, Preprocessing
 from cnnzoo.data.datasets import SAMPLE
-from cnnzoo.device import pick_precision
-from cnnzoo.engine import Totals, make_optimizer, train_one_epoch
+from cnnzoo.device import Precision
+from cnnzoo.engine import Totals, train_one_epoch
+from cnnzoo.optimizers import Optimizer
 from cnnzoo.trainer import Silent
 
 CPU = torch.device("cpu")
-FP32 = pick_precision("fp32", CPU)
+FP32 = Precision("fp32", "")
 TIMES = ("seconds", "images_per_second")
 
 DROPOUT: dict[str, object] = {
@@ -110,6 +111,6 @@ def one_epoch(model: nn.Module, batches: list[tuple[Tensor, Tensor]], **changes:
         "grad_clip": 0.0,
         "on_step": lambda _: None,
     }
-    optimizer = make_optimizer(model, "adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
+    optimizer = Optimizer(model.parameters(), "adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
     train_one_epoch(model, batches, optimizer, totals, **{**settings, **changes})  # type: ignore[arg-type]
     return totals

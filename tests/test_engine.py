@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 import cnnzoo
 from cnnzoo.config import TrainConfig
-from cnnzoo.device import pick_precision
-from cnnzoo.engine import Totals, evaluate, make_optimizer
+from cnnzoo.device import Precision
+from cnnzoo.engine import Totals, evaluate
 from cnnzoo.metrics import confusion_matrix, per_class, wilson_interval
+from cnnzoo.optimizers import Optimizer
 from cnnzoo.schedule import lr_at
 from tests.helpers import CPU, FP32, one_epoch, sample_batches
 
@@ -105,28 +106,56 @@ def test_half_precision_trains_and_comes_close_to_fp32(name: str) -> None:
     half = copy.deepcopy(model)
     scaler = torch.amp.GradScaler("cpu", enabled=name == "fp16")
     loss = one_epoch(model, batches).read()[0]
-    half_loss = one_epoch(half, batches, precision=pick_precision(name, CPU), scaler=scaler).read()[0]
+    half_loss = one_epoch(half, batches, precision=Precision(name, ""), scaler=scaler).read()[0]
     assert half_loss == pytest.approx(loss, rel=0.05)
     assert half_loss != loss
     assert all(p.dtype == torch.float32 for p in half.parameters())
 
 
+def torchs(name: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    if name == "sgd":
+        return torch.optim.SGD(parameters, lr=0.1, momentum=0.5, weight_decay=0.01, fused=True)
+    adam = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+    return adam(parameters, lr=0.1, weight_decay=0.01, fused=True)
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_each_optimizer_takes_the_step_of_its_formula(name: str) -> None:
-    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
-    model = nn.ParameterList([weight])
-    optimizer = make_optimizer(model, name, lr=0.1, momentum=0.5, weight_decay=0.01)
-    gradient = torch.tensor([0.3, 0.4])
-    before = weight.detach().clone()
-    weight.grad = gradient.clone()
+def test_each_optimizer_does_to_the_last_bit_what_torchs_does(name: str) -> None:
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.randn(shape)) for shape in ((3,), (8, 4, 3, 3), (500, 70), ())]
+    theirs = copy.deepcopy(ours)
+    optimizer = Optimizer(ours, name, lr=1.0, momentum=0.5, weight_decay=0.01)
+    optimizer.lr = 0.1  # as a schedule sets it
+    reference = torchs(name, theirs)
+    for step in range(5):
+        optimizer.zero_grad()
+        assert all(parameter.grad is None for parameter in ours)
+        for parameter, other in zip(ours, theirs, strict=True):
+            parameter.grad = torch.randn_like(parameter) * 10**-step
+            other.grad = parameter.grad.clone()
+        if step == 2:  # another optimizer goes on from the state of the first
+            saved, optimizer = (
+                optimizer.state_dict(),
+                Optimizer(ours, name, lr=0.1, momentum=0.5, weight_decay=0.01),
+            )
+            optimizer.load_state_dict(copy.deepcopy(saved))
+        optimizer.step()
+        reference.step()
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_a_parameter_without_a_gradient_stays_as_it_is() -> None:
+    used, unused = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    optimizer = Optimizer([used, unused], "adam", lr=0.1, momentum=0.0, weight_decay=0.1)
+    used.grad = torch.ones(3)
     optimizer.step()
-    decayed = gradient + 0.01 * before
-    expected = {
-        "adam": before - 0.1 * decayed / (decayed.abs() + 1e-8),
-        "adamw": before * (1 - 0.1 * 0.01) - 0.1 * gradient / (gradient.abs() + 1e-8),
-        "sgd": before - 0.1 * decayed,
-    }[name]
-    assert torch.allclose(weight, expected, atol=1e-6)
+    assert used.tolist() != [1, 1, 1]
+    assert unused.tolist() == [1, 1, 1]
+
+
+def test_a_net_without_parameters_cannot_be_trained() -> None:
+    with pytest.raises(cnnzoo.CnnzooError, match="no parameters to train"):
+        Optimizer([], "adam", lr=0.1, momentum=0.0, weight_decay=0.0)
 
 
 def test_totals_go_on_from_their_state() -> None:

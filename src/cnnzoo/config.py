@@ -129,6 +129,12 @@ class TrainConfig:
         Literal["auto", "fp32", "bf16", "fp16"],
         Setting("Number format of the forward and backward pass.", "Machine"),
     ] = "auto"
+    deterministic: Annotated[
+        bool, Setting("On CUDA: the same numbers each time, at the cost of speed.", "Machine")
+    ] = False
+    compile: Annotated[
+        bool, Setting("Have torch.compile make the net faster, after a minute or so.", "Machine")
+    ] = False
 
     out: Annotated[Path, Setting("Folder that holds the runs.", "Output")] = Path("runs")
     name: Annotated[

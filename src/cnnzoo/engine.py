@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from cnnzoo.device import Precision
 from cnnzoo.errors import CnnzooError
+from cnnzoo.optimizers import Optimizer
 
 Batch = tuple[Tensor, Tensor]
 """Images float32 ``(N, C, H, W)`` and labels int64 ``(N,)``, on the device."""
@@ -19,8 +20,8 @@ OnStep = Callable[["Totals"], None]
 """Called after each step; what it raises ends the epoch at that step's boundary."""
 
 
-READ_EVERY = 100
-"""Steps after which sums are fetched from the device, so that a loss of NaN is noticed before the epoch ends."""
+READ_SECONDS = 10
+"""How long sums may wait on the device; they are fetched so that a loss of NaN ends an epoch of hours soon."""
 
 
 class NonFiniteLossError(CnnzooError):
@@ -30,7 +31,8 @@ class NonFiniteLossError(CnnzooError):
 class Totals:
     """Sums over the images seen so far in an epoch.
 
-    What a step yields stays on the device, so that no step waits for a number; ``read`` fetches them.
+    What a step yields stays on the device, so that no step waits for a number or counts what can be counted for
+    many steps at once; ``read`` fetches it.
     """
 
     def __init__(self, state: dict[str, float] | None = None, *, step_name: str = "step") -> None:
@@ -40,16 +42,16 @@ class Totals:
         self.images = int(state.get("images", 0))
         self._loss = state.get("loss", 0.0)
         self._correct = int(state.get("correct", 0))
-        self._pending: list[tuple[Tensor, Tensor, int]] = []
-        self._started = time.perf_counter()
+        self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._started = self._read = time.perf_counter()
         self._images_before = self.images
 
     def add(self, loss: Tensor, predictions: Tensor, labels: Tensor) -> None:
         """Count a step: its mean loss ``()``, its predicted and its true classes ``(N,)``."""
-        self._pending.append((loss.detach(), (predictions == labels).sum(), len(labels)))
+        self._pending.append((loss.detach(), predictions, labels))
         self.images += len(labels)
         self.steps += 1
-        if len(self._pending) == READ_EVERY:
+        if time.perf_counter() - self._read > READ_SECONDS:
             self.read()
 
     def read(self) -> tuple[float, float]:
@@ -59,17 +61,17 @@ class Totals:
             NonFiniteLossError: A step's loss is NaN or infinite; the message names the step.
         """
         if self._pending:
-            losses, corrects, sizes = zip(*self._pending, strict=True)
+            losses, predictions, labels = zip(*self._pending, strict=True)
             values = torch.stack(losses).cpu().double()
             if not values.isfinite().all():
-                step = self.steps - len(sizes) + int((~values.isfinite()).nonzero()[0]) + 1
+                step = self.steps - len(values) + int((~values.isfinite()).nonzero()[0]) + 1
                 raise NonFiniteLossError(f"{self.step_name} {step}")
-            for value, size in zip(
-                values.tolist(), sizes, strict=True
-            ):  # one by one, as the tutorial adds them
-                self._loss += value * size
-            self._correct += int(torch.stack(corrects).sum())
+            # One by one, as the tutorial adds them.
+            for value, truths in zip(values.tolist(), labels, strict=True):
+                self._loss += value * len(truths)
+            self._correct += int((torch.cat(predictions) == torch.cat(labels)).sum())
             self._pending.clear()
+            self._read = time.perf_counter()
         return self._loss / max(self.images, 1), self._correct / max(self.images, 1)
 
     @property
@@ -86,7 +88,7 @@ class Totals:
 def train_one_epoch(
     model: nn.Module,
     batches: Iterable[Batch],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     totals: Totals,
     *,
     device: torch.device,
@@ -113,20 +115,20 @@ def train_one_epoch(
         on_step: Called after each step.
     """
     model.train()
+    steps = cast("torch.optim.Optimizer", optimizer)  # as far as the scaler cares
     for images, labels in batches:
-        for group in optimizer.param_groups:
-            group["lr"] = lr_at_step(totals.steps + 1)
+        optimizer.lr = lr_at_step(totals.steps + 1)
 
         with precision.autocast(device):
             logits = model(images)
             loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         scaler.scale(loss).backward()
         if grad_clip:
-            scaler.unscale_(optimizer)
+            scaler.unscale_(steps)
             nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
-        scaler.step(optimizer)
+        scaler.step(steps)
         scaler.update()
 
         totals.add(loss, logits.argmax(1), labels)
@@ -179,12 +181,40 @@ def evaluate(
     return Evaluation(loss_mean, accuracy, torch.cat(predictions).cpu(), torch.cat(truths).cpu())
 
 
-def make_optimizer(
-    model: nn.Module, name: str, *, lr: float, momentum: float, weight_decay: float
-) -> torch.optim.Optimizer:
-    """Return the optimizer of that name over all the model's parameters, its update fused into one pass."""
-    settings: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay, "fused": True}
-    if name == "sgd":
-        return torch.optim.SGD(model.parameters(), momentum=momentum, **settings)
-    adam = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
-    return adam(model.parameters(), **settings)
+def dry_run(model: nn.Module, num_classes: int, image: tuple[int, int, int], device: torch.device) -> int:
+    """Run the model on two black images, and count what it does.
+
+    Args:
+        model: On ``device``.
+        num_classes: How many logits an image should have.
+        image: Shape ``(C, H, W)``.
+        device: Where.
+
+    Returns:
+        Multiply-adds of an image in convolutions and matrix products, the biases left out.
+
+    Raises:
+        CnnzooError: The outputs are not one logit a class.
+    """
+    mult_adds = 0
+
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal mult_adds
+        weight = module.get_parameter("weight")
+        mult_adds += weight.numel() * output.numel() // weight.shape[0]  # each weight once an output position
+
+    hooks = [
+        module.register_forward_hook(count)
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    ]
+    images = torch.zeros(2, *image, device=device)
+    with torch.inference_mode(), torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
+        shape = tuple(model.eval()(images).shape)
+    for hook in hooks:
+        hook.remove()
+    if shape != (2, num_classes):
+        raise CnnzooError(
+            f"the net makes {shape} of two images, and should make {(2, num_classes)}: a logit for each class."
+        )
+    return mult_adds // 2

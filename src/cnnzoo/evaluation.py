@@ -8,8 +8,14 @@ from typing import Any
 
 from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.data.batches import Batches
-from cnnzoo.device import named_out_of_memory, pick_device, pick_precision
-from cnnzoo.engine import NonFiniteLossError
+from cnnzoo.device import (
+    keep_freed_memory,
+    named_out_of_memory,
+    pick_device,
+    pick_precision,
+    placed,
+)
+from cnnzoo.engine import NonFiniteLossError, dry_run
 from cnnzoo.engine import evaluate as run_evaluation
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import replacing
@@ -102,9 +108,12 @@ def evaluate(
         dataset=dataset or saved.dataset,
         skip_bad_images=skip_bad_images or config.skip_bad_images,
     )
-    place, number_format = pick_device(device), pick_precision(precision, pick_device(device))
+    place = pick_device(device)
+    keep_freed_memory(place)
     with named_out_of_memory(1):
-        model = saved.build_model().to(place)
+        model = placed(saved.build_model(), place)
+        image = saved.in_channels, saved.image_size, saved.image_size
+        number_format = pick_precision(precision, place, dry_run(model, saved.num_classes, image, place))
 
     if split == "val":
         if dataset not in (None, saved.dataset):

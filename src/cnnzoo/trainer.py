@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -25,11 +25,21 @@ from cnnzoo.data import FOLDER, Dataset, limit, load_dataset, split_validation
 from cnnzoo.data.batches import Batches, Preprocessing, Source, mean_and_std
 from cnnzoo.data.datasets import DEFAULT, SAMPLE
 from cnnzoo.data.sources import DatasetUnavailableError
-from cnnzoo.device import cpu_count, describe_device, named_out_of_memory, pick_device, pick_precision
-from cnnzoo.engine import NonFiniteLossError, OnStep, Totals, evaluate, make_optimizer, train_one_epoch
+from cnnzoo.device import (
+    cpu_count,
+    describe_device,
+    deterministic,
+    keep_freed_memory,
+    named_out_of_memory,
+    pick_device,
+    pick_precision,
+    placed,
+)
+from cnnzoo.engine import NonFiniteLossError, OnStep, Totals, dry_run, evaluate, train_one_epoch
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.history import HistoryRow, write_history
 from cnnzoo.models.registry import create_model, get_spec, import_models
+from cnnzoo.optimizers import Optimizer
 from cnnzoo.runs import create_run, locked
 from cnnzoo.schedule import lr_at
 
@@ -96,6 +106,7 @@ class Training:
         train_batches: What it learns from.
         val_batches: What it is judged by.
         model: On ``device``.
+        network: What is called: the model, or its compiled form.
         optimizer: Of the model's parameters.
         scaler: Of fp16 gradients.
         history: A row for each finished epoch.
@@ -106,7 +117,7 @@ class Training:
     def __init__(self, config: TrainConfig, reporter: Reporter) -> None:
         image_size = config.image_size or get_spec(config.model).image_size
         self.device = pick_device(config.device)
-        self.precision = pick_precision(config.precision, self.device)
+        keep_freed_memory(self.device)
         self.config, self.dataset, train_source, val_source = load_training_data(config, image_size, reporter)
         self.preprocessing = Preprocessing(
             image_size, *(mean_and_std(self.dataset.source) if config.normalize else ())
@@ -123,16 +134,20 @@ class Training:
             val_source, self.preprocessing, evaluation_batch_size(config.batch_size, image_size), self.device
         )
         torch.manual_seed(config.seed)
-        self.model = create_model(
+        model = create_model(
             config.model,
             num_classes=len(self.dataset.classes),
             in_channels=self.dataset.channels,
             image_size=image_size,
             **config.model_options,
-        ).to(self.device)
-        _check_outputs(self.model, len(self.dataset.classes), self.dataset.channels, image_size, self.device)
-        self.optimizer = make_optimizer(
-            self.model,
+        )
+        self.model = placed(model, self.device)
+        image = self.dataset.channels, image_size, image_size
+        mult_adds = dry_run(self.model, len(self.dataset.classes), image, self.device)
+        self.precision = pick_precision(config.precision, self.device, mult_adds)
+        self.network = self._compiled(reporter) if config.compile else self.model
+        self.optimizer = Optimizer(
+            self.model.parameters(),
             config.optimizer,
             lr=config.lr,
             momentum=config.momentum,
@@ -142,6 +157,18 @@ class Training:
         self.history: list[HistoryRow] = []
         self.totals = Totals()
         self.seconds = 0.0
+
+    def _compiled(self, reporter: Reporter) -> nn.Module:
+        """Return the model compiled, or as it is, with a warning, where that cannot be."""
+        network = cast("nn.Module", torch.compile(self.model))
+        images = next(iter(self.val_batches.epoch()))[0]
+        try:
+            with torch.inference_mode(), self.precision.autocast(self.device):
+                network.eval()(images)
+        except Exception as error:  # whatever a compiler may find wrong
+            reporter.warn(f"Training without --compile, which fails here: {one_line(error)}")
+            return self.model
+        return network
 
     def restore(self, saved: Checkpoint) -> None:
         """Go back to the state of a ``last.pt``."""
@@ -265,7 +292,11 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
     config, history = training.config, training.history
     first = len(history) + 1
     reporter.start(run, training)
-    with _stop_signals() as stop, named_out_of_memory(config.batch_size):
+    with (
+        _stop_signals() as stop,
+        named_out_of_memory(config.batch_size),
+        deterministic(config.deterministic),
+    ):
         for epoch in range(first, config.epochs + 1):
             if _is_complete(history, config):
                 break
@@ -273,7 +304,7 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
 
             try:
                 train_one_epoch(
-                    training.model,
+                    training.network,
                     training.train_batches.epoch(epoch, start=training.totals.steps),
                     training.optimizer,
                     training.totals,
@@ -287,7 +318,7 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
                 )
                 train_loss, train_acc = training.totals.read()
                 val = evaluate(
-                    training.model,
+                    training.network,
                     training.val_batches.epoch(),
                     device=training.device,
                     precision=training.precision,
@@ -308,7 +339,7 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
                     train_acc=train_acc,
                     val_loss=val.loss,
                     val_acc=val.accuracy,
-                    lr=training.optimizer.param_groups[0]["lr"],
+                    lr=training.optimizer.lr,
                     seconds=seconds,
                     images_per_second=(training.train_batches.num_images + len(val.labels)) / seconds,
                 )
@@ -329,19 +360,6 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
     return RunResult(
         run, config, history, best_row(history, config.monitor), epochs_trained=len(history) + 1 - first
     )
-
-
-def _check_outputs(
-    model: nn.Module, num_classes: int, in_channels: int, image_size: int, device: torch.device
-) -> None:
-    """Refuse a net whose outputs are not one logit a class, before hours are spent on it."""
-    images = torch.zeros(2, in_channels, image_size, image_size, device=device)
-    with torch.inference_mode(), torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
-        shape = tuple(model.eval()(images).shape)
-    if shape != (2, num_classes):
-        raise CnnzooError(
-            f"the net makes {shape} of two images, and should make {(2, num_classes)}: a logit for each class."
-        )
 
 
 def _after_step(phase: str, epoch: int, steps: int, reporter: Reporter, stop: "_Stop") -> OnStep:
@@ -614,6 +632,6 @@ def _interrupted(epoch: int, request: _StopRequested, training: Training, run: P
 def _diverged(epoch: int, error: NonFiniteLossError, training: Training, run: Path) -> CnnzooError:
     saved = f" Epoch {len(training.history)} is saved in {run}." if training.history else ""
     return CnnzooError(
-        f"the loss is NaN or infinite at epoch {epoch}, {error}, lr {training.optimizer.param_groups[0]['lr']:g}. "
+        f"the loss is NaN or infinite at epoch {epoch}, {error}, lr {training.optimizer.lr:g}. "
         f"Train anew: lower --lr, or try --grad-clip 1 or --warmup-epochs 1.{saved}"
     )

@@ -167,18 +167,18 @@ def _become(job: Mapping[str, Any]) -> None:
 
 def _warm_up() -> None:
     """Import what a run imports, some of it on first use only."""
+    import importlib
     import io
 
     import pandas as pd
-    from torch import nn
 
     from cnnzoo.config import TrainConfig
-    from cnnzoo.engine import make_optimizer
     from cnnzoo.history import History
     from cnnzoo.plots import plot_histories
 
+    for module in ("trainer", "evaluation"):
+        importlib.import_module(f"cnnzoo.{module}")
     TrainConfig(model="lenet")
-    make_optimizer(nn.Linear(1, 1), "adam", lr=1.0, momentum=0.0, weight_decay=0.0)
     frame = pd.DataFrame({"epoch": [1], "train_loss": [1.0], "val_acc": [0.5]})
     plot_histories([History(Path("history.csv"), frame)]).savefig(io.BytesIO())
 

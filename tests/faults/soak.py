@@ -188,8 +188,6 @@ def soak(kills: int, seed: int, out: Path) -> Tally:
     """Kill runs until there were ``kills`` kills, let each run end, and compare."""
     chance = random.Random(seed)
     tally = Tally()
-    # The first optimizer of a process makes torch import its compiler, for seconds; here, once for all attempts.
-    torch.optim.Adam([nn.Parameter(torch.zeros(1))])
     started = time.monotonic()
     os.waitpid(attempt(out, "whole", out / "whole.log", None), 0)
     whole = time.monotonic() - started
