@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def sample_batches(image_size: int, num: int, batch_size: int = 32) -> list[tupl
     return list(Batches(source, Preprocessing(image_size), batch_size, CPU, seed=3).epoch(1))
 
 
-def one_epoch(model: nn.Module, batches: list[tuple[Tensor, Tensor]], **changes: object) -> Totals:
+def one_epoch(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], **changes: object) -> Totals:
     totals = Totals()
     settings: dict[str, object] = {
         "device": CPU,

@@ -104,8 +104,12 @@ def test_row_11_batch_size_changes_neither_order_nor_augmentation(augment: tuple
         assert torch.equal(others[1], labels)
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3, 100])
 @pytest.mark.parametrize("start", [0, 1, 4, 6])
-def test_row_11_an_epoch_resumed_at_a_step_goes_on_as_if_never_stopped(start: int) -> None:
+def test_row_11_an_epoch_resumed_at_a_step_goes_on_as_if_never_stopped(
+    monkeypatch: pytest.MonkeyPatch, start: int, at_once: int
+) -> None:
+    monkeypatch.setattr("cnnzoo.data.batches.PREPARED", at_once * 5 * 16**2)
     batches = plain(noise(33), 5, seed=1, augment=("flip", "crop"))
     images, labels = joined(batches, 2)
     rest = joined(batches, 2, start=start)

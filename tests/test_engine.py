@@ -3,15 +3,20 @@
 import copy
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import cnnzoo
 from cnnzoo.config import TrainConfig
-from cnnzoo.device import Precision
-from cnnzoo.engine import Totals, evaluate
+from cnnzoo.data import load_dataset
+from cnnzoo.data.batches import Batches, Preprocessing
+from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.device import Precision, placed
+from cnnzoo.engine import NonFiniteLossError, Totals, dry_run, evaluate
 from cnnzoo.metrics import confusion_matrix, per_class, wilson_interval
 from cnnzoo.optimizers import Optimizer
 from cnnzoo.schedule import lr_at
@@ -173,6 +178,81 @@ def test_totals_go_on_from_their_state() -> None:
         second.add(*step)
     assert second.read() == whole.read() == pytest.approx(((0.5 + 2 + 4.5 + 8) / 10, 4 / 10))
     assert second.state() == whole.state()
+
+
+class Fetches(TorchDispatchMode):
+    """Counts what makes the host wait for the device: a number that Python asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("augment", [(), ("flip", "crop")])
+def test_an_epoch_waits_for_no_number(monkeypatch: pytest.MonkeyPatch, augment: tuple[str, ...]) -> None:
+    copies = []
+    for name in ("cpu", "numpy", "tolist"):
+        monkeypatch.setattr(torch.Tensor, name, lambda tensor, name=name: copies.append(name))
+    dataset = load_dataset(SAMPLE, "train", image_size=28)
+    assert dataset is not None
+    source = dataset.source.subset(torch.arange(320))
+    model = placed(cnnzoo.create_model("alexnet", in_channels=1, image_size=67), CPU)
+    batches = Batches(source, Preprocessing(67, (0.3,), (0.3,)), 64, CPU, seed=0, augment=augment)
+    with Fetches() as fetches:
+        totals = one_epoch(model, batches.epoch(1), label_smoothing=0.1)
+    assert (fetches.count, copies) == (0, [])
+    assert totals.steps == 5
+    with Fetches() as fetches:
+        torch.ones(1).item()
+    assert fetches.count == 1  # it does count
+
+
+def test_a_loss_of_nan_ends_a_long_epoch_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnnzoo.engine.READ_SECONDS", 0)
+    model = cnnzoo.create_model("lenet")
+    nn.init.constant_(next(model.parameters()), math.nan)
+    with pytest.raises(NonFiniteLossError, match=r"^step 1$"):
+        one_epoch(model, sample_batches(28, 64))
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "mult_adds"),
+    [
+        # Weights times the positions at which they are used.
+        ("lenet", (1, 28, 28), 25 * 6 * 784 + 150 * 16 * 100 + 400 * 120 + 120 * 84 + 84 * 10),
+        (
+            "alexnet",
+            (3, 227, 227),
+            363 * 96 * 55**2
+            + 2400 * 256 * 27**2
+            + (2304 * 384 + 3456 * 384 + 3456 * 256) * 13**2
+            + 9216 * 4096
+            + 4096 * 4096
+            + 4096 * 10,
+        ),
+    ],
+)
+def test_a_dry_run_counts_the_multiply_adds(name: str, image: tuple[int, int, int], mult_adds: int) -> None:
+    model = cnnzoo.create_model(name, num_classes=10, in_channels=image[0])
+    assert dry_run(model, 10, image, CPU) == mult_adds
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_the_fast_path_gives_the_losses_of_the_plain_one() -> None:
+    batches = sample_batches(67, 70)
+    plain = cnnzoo.create_model("alexnet", in_channels=1, image_size=67, dropout=0.0)
+    fast = placed(copy.deepcopy(plain), CPU)
+    assert fast.get_parameter("features.3.weight").is_contiguous(memory_format=torch.channels_last)
+    plain_batches = [(images.contiguous(), labels) for images, labels in batches]
+    assert one_epoch(fast, batches).read()[0] == pytest.approx(
+        tutorial_epoch(plain, plain_batches)[0], abs=1e-5
+    )
 
 
 # Schedules

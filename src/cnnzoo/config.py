@@ -132,9 +132,7 @@ class TrainConfig:
     deterministic: Annotated[
         bool, Setting("On CUDA: the same numbers each time, at the cost of speed.", "Machine")
     ] = False
-    compile: Annotated[
-        bool, Setting("Have torch.compile make the net faster, after a minute or so.", "Machine")
-    ] = False
+    compile: Annotated[bool, Setting("Have torch.compile translate the net first.", "Machine")] = False
 
     out: Annotated[Path, Setting("Folder that holds the runs.", "Output")] = Path("runs")
     name: Annotated[

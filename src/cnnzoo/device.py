@@ -74,7 +74,7 @@ def cpu_count() -> int:
 def placed(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a model to a device, its weights channels last where convolutions gain from it.
 
-    That takes a sixth off LeNet's step on the CPU, and a twentieth off AlexNet's (docs/performance.md).
+    ``benchmarks/levers.py`` says what that takes off a step.
     """
     model.to(device)
     return model.to(memory_format=torch.channels_last) if device.type in ("cpu", "cuda") else model
@@ -83,9 +83,9 @@ def placed(model: nn.Module, device: torch.device) -> nn.Module:
 def keep_freed_memory(device: torch.device) -> None:
     """Let this process keep the memory that a step frees for the next step, where it trains on the CPU.
 
-    glibc gives every freed buffer above 32 MB back to the system and takes it again page by page: 100,000 page
-    faults a step of AlexNet, a twelfth of its time in fp32 and a third of it in bf16. Other C libraries have no
-    ``mallopt``, or none that does anything; there all stays as it is.
+    glibc gives every freed buffer above 32 MB back to the system and takes it again page by page, which costs
+    AlexNet 100,000 page faults a step. Other C libraries have no ``mallopt``, or none that does anything; there all
+    stays as it is.
     """
     if device.type == "cpu" and sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
@@ -157,12 +157,17 @@ class Precision:
         """Return the context in which the forward pass runs."""
         if self.name == "fp32":
             return nullcontext()
-        return torch.autocast(device.type, dtype=torch.bfloat16 if self.name == "bf16" else torch.float16)
+        return torch.autocast(device.type, dtype=self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What convolutions and matrix products compute in."""
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.name]
 
 
 LARGE = 10_000_000
 """Multiply-adds an image from which bf16 gains. LeNet has 0.4 million and is slower in bf16, since turning numbers
-into another format takes longer than to multiply them; AlexNet has 1,100 million and is more than twice as fast."""
+into another format takes longer than to multiply them; AlexNet has 1,100 million."""
 
 
 def pick_precision(name: str, device: torch.device, mult_adds: int) -> Precision:

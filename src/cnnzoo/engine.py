@@ -169,14 +169,14 @@ def evaluate(
     model.eval()
     totals = Totals(step_name="validation batch")
     predictions, truths = [], []
-    for images, labels in batches:
-        with precision.autocast(device):
+    with precision.autocast(device):  # around all batches, since it casts each weight once
+        for images, labels in batches:
             logits = model(images)
             loss = F.cross_entropy(logits, labels)
-        predictions.append(logits.argmax(1))
-        truths.append(labels)
-        totals.add(loss, predictions[-1], labels)
-        on_step(totals)
+            predictions.append(logits.argmax(1))
+            truths.append(labels)
+            totals.add(loss, predictions[-1], labels)
+            on_step(totals)
     loss_mean, accuracy = totals.read()
     return Evaluation(loss_mean, accuracy, torch.cat(predictions).cpu(), torch.cat(truths).cpu())
 

@@ -1,8 +1,7 @@
 """Adam, AdamW and SGD: torch's fused kernels, and nothing around them.
 
 torch.optim's classes call the same kernels. Around each call they check and group, which for LeNet takes longer
-than the update (160 µs a step against 45; AMD EPYC, 2026-11-23), and their first use imports torch's compiler,
-which takes as long as torch itself.
+than the update, and their first use imports torch's compiler, which takes as long as torch itself.
 """
 
 from collections.abc import Iterable, Mapping

@@ -7,6 +7,7 @@ Where stdout cannot write ×, · and −, it gets x, * and -.
 import os
 from collections.abc import Iterator, Sequence
 from inspect import Parameter
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.filesize import decimal
@@ -17,6 +18,9 @@ from rich.text import Text
 from cnnzoo.console import out
 from cnnzoo.summary import LayerSummary, ModelEntry, ModelSummary, Sizes
 from cnnzoo.validation import describe
+
+if TYPE_CHECKING:
+    from cnnzoo.benchmark import BenchResult
 
 UNBOUNDED = 120
 """Columns where nobody says how many there are, such as in a file."""
@@ -119,6 +123,42 @@ def _teaching_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
             for name, kind, r, j, *arithmetic in full
         ],
     )
+
+
+def print_bench(results: "Sequence[BenchResult]") -> None:
+    """Print timings, a column for each precision and batch size; one below the other where they do not fit."""
+    page = _Page()
+    first = results[0]
+    page.line(f"{first.model} on {first.device}", "bold")
+    cells = [_bench_cells(result) for result in results]
+    titles = [f"{result.precision}, {result.batch_size:,}" for result in results]
+    beside = [(key, *(column[key] for column in cells)) for key in cells[0]]
+    below = [
+        row
+        for title, column in zip(titles, cells, strict=True)
+        for row in (("precision, batch", title), *column.items())
+    ]
+    page.table((["Precision, batch", *(f">{title}" for title in titles)], beside), (["", ">"], below))
+
+
+def _bench_cells(result: "BenchResult") -> dict[str, str]:
+    return {
+        "Training, images/s": _rate(result.train_images_per_second),
+        "Evaluation, images/s": _rate(result.eval_images_per_second),
+        "Step, ms": f"{result.step_ms:.4g}",
+        **{f"  {phase}": f"{ms:.3g}" for phase, ms in result.phases_ms.items()},
+        "Arithmetic, GFLOP": f"{result.flop / 1e9:.4g}",
+        "Memory traffic, MB": f"{result.bytes / 1e6:,.4g}",
+        "Intensity, FLOP/byte": f"{result.intensity:.3g}",
+        "Peak, GFLOP/s": f"{result.peak_flops / 1e9:,.4g}",
+        "Peak, GB/s": f"{result.peak_bandwidth / 1e9:,.3g}",
+        "Share of peak": f"{result.share_of_peak:.1%}",
+        "Limit of a step, ms": f"{result.limit_ms:.3g}",
+    }
+
+
+def _rate(images_per_second: float) -> str:
+    return f"{images_per_second:,.0f}" if images_per_second >= 100 else f"{images_per_second:.1f}"
 
 
 def print_models(entries: Sequence[ModelEntry]) -> None:

@@ -1,0 +1,94 @@
+"""What each lever of the trainer buys: a run with all of them, and runs with one taken out, in turns.
+
+``python benchmarks/levers.py [--models lenet,alexnet] [--rounds 3]``: trains on Fashion-MNIST (the sample, where it
+is not on this machine), each time in a process of its own, and prints milliseconds a training step: the fastest
+of the rounds, since whatever else a machine does only makes it slower, and how much longer it takes without each.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+from torch import nn
+
+from cnnzoo.config import TrainConfig
+from cnnzoo.data.datasets import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.sources import locate
+from cnnzoo.device import describe_device
+from cnnzoo.trainer import train
+
+BATCH_SIZE = 32
+SETTINGS = {"lenet": {"limit_train": 6400, "epochs": 4}, "alexnet": {"limit_train": 320, "epochs": 2}}
+
+
+class TorchAdam(torch.optim.Adam):
+    """torch's own fused Adam, behind the face of cnnzoo's."""
+
+    fused = True
+
+    def __init__(
+        self, parameters: list[nn.Parameter], name: str, *, lr: float, momentum: float, weight_decay: float
+    ) -> None:
+        super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=self.fused)
+        self.lr = lr
+
+
+class PlainAdam(TorchAdam):
+    """Adam as torch takes it without being asked for anything."""
+
+    fused = False
+
+
+LEVERS = {
+    "channels last": ("cnnzoo.trainer.placed", lambda model, device: model.to(device)),
+    "many batches prepared at once": ("cnnzoo.data.batches.PREPARED", 1),
+    "the kernel alone (torch.optim.Adam, fused)": ("cnnzoo.trainer.Optimizer", TorchAdam),
+    "the fused kernel (torch.optim.Adam)": ("cnnzoo.trainer.Optimizer", PlainAdam),
+    "freed memory kept": ("cnnzoo.trainer.keep_freed_memory", lambda device: None),
+}
+
+
+def step_ms(model: str) -> float:
+    """Train for real, and return the milliseconds of a step of the fastest epoch."""
+    dataset = DEFAULT if locate(DATASETS[DEFAULT], None) else SAMPLE
+    with tempfile.TemporaryDirectory() as out:
+        settings = {"model": model, "dataset": dataset, "out": out, "limit_val": 1, **SETTINGS[model]}
+        history = train(TrainConfig.from_dict(settings)).history
+    return 1e3 * BATCH_SIZE / max(row.images_per_second for row in history)
+
+
+def main() -> None:
+    """Time every lever in turns, and print the fastest of each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", default="lenet,alexnet")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one is not None:
+        if arguments.one in LEVERS:
+            with patch(*LEVERS[arguments.one]):
+                print(step_ms(arguments.models))
+        else:
+            print(step_ms(arguments.models))
+        return
+    print(f"torch {torch.__version__}, {describe_device(torch.device('cpu'))}, {arguments.rounds} rounds")
+    for model in arguments.models.split(","):
+        times: dict[str, list[float]] = {name: [] for name in ("", *LEVERS)}
+        for _ in range(arguments.rounds):
+            for name, measured in times.items():
+                command = [sys.executable, str(Path(__file__)), "--models", model, "--one", name]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                measured.append(float(done.stdout))
+        whole = min(times[""])
+        print(f"{model}: {whole:.4g} ms a step")
+        for name in LEVERS:
+            without = min(times[name])
+            print(f"  without {name:<46}{without:>8.4g} ms {without / whole - 1:>+8.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,307 @@
+"""How fast a net is here, what a step's time goes into, and how far that is from the machine's limit."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnnzoo.data.batches import Batches, Preprocessing, Resident
+from cnnzoo.device import (
+    Precision,
+    keep_freed_memory,
+    named_out_of_memory,
+    pick_device,
+    pick_precision,
+    placed,
+)
+from cnnzoo.engine import Batch, OnStep, Totals, dry_run, evaluate, train_one_epoch
+from cnnzoo.models.registry import create_model, get_spec
+from cnnzoo.optimizers import Optimizer
+
+PHASES = ("data", "forward", "backward", "optimizer")
+
+WARM_UP, LEAST_STEPS = 2, 4
+"""Steps before the clock is started, and steps that are timed however long they take."""
+
+UPDATE_BYTES = 28
+"""Bytes that Adam's update of a parameter moves at least: parameter, gradient and two averages read, and all but
+the gradient written, four bytes each (Kingma and Ba 2015, Algorithm 1)."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What the machine can do, timed on the spot.
+
+    Attributes:
+        flops: Floating-point operations a second of a large matrix product.
+        bandwidth: Bytes a second of a large copy, read and written.
+    """
+
+    flops: float
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """One batch size in one precision.
+
+    Attributes:
+        model: Its registered name.
+        device: Where.
+        precision: Number format.
+        batch_size: Images a step.
+        train_images_per_second: Of whole training steps, data included.
+        eval_images_per_second: Of evaluation with as many images at once, data included.
+        step_ms: A training step, in milliseconds.
+        phases_ms: Its parts: data, forward with the loss, and optimizer, each timed by itself; backward is the rest.
+        flop: Operations of a step: two a multiply-add, three passes (forward, and backward to weights and inputs).
+        bytes: What a step moves at least: the update's reads and writes, each output written and read in both passes.
+        intensity: Operations a byte.
+        peak_flops: Operations a second of a matrix product here, in this precision.
+        peak_bandwidth: Bytes a second of a copy here.
+        share_of_peak: Operations a second of the step, as a share of ``peak_flops``.
+        limit_ms: The step if its operations ran at ``peak_flops`` and then its update at ``peak_bandwidth``.
+    """
+
+    model: str
+    device: str
+    precision: str
+    batch_size: int
+    train_images_per_second: float
+    eval_images_per_second: float
+    step_ms: float
+    phases_ms: Mapping[str, float]
+    flop: int
+    bytes: int
+    intensity: float
+    peak_flops: float
+    peak_bandwidth: float
+    share_of_peak: float
+    limit_ms: float
+
+
+def bench(
+    name: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    image_size: int | None = None,
+    batch_sizes: tuple[int, ...] = (32,),
+    precisions: tuple[str, ...] = ("auto",),
+    device: str = "auto",
+    seconds: float = 2.0,
+) -> Iterator[BenchResult]:
+    """Time a model, on random images that are in memory as a dataset is.
+
+    Args:
+        name: Its registered name.
+        options: What to build it with.
+        num_classes: Outputs; by default the model's own.
+        in_channels: Channels of the images; likewise.
+        image_size: Pixels a side; likewise.
+        batch_sizes: Images a step.
+        precisions: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        device: As for training.
+        seconds: For how long each of training, its parts, and evaluation is timed, at least three steps.
+
+    Yields:
+        A result for each precision and batch size.
+
+    Raises:
+        UsageError: The model, an option or the device is unknown.
+        CnnzooError: It cannot be built, or memory is short.
+    """
+    spec, place = get_spec(name), pick_device(device)
+    keep_freed_memory(place)
+    classes, channels = num_classes or spec.num_classes, in_channels or spec.in_channels
+    side = image_size or spec.image_size
+    torch.manual_seed(0)
+    model = create_model(
+        name,
+        num_classes=classes,
+        in_channels=channels,
+        image_size=side,
+        **spec.check_options(dict(options or {})),
+    )
+    model = placed(model, place)
+    mult_adds = dry_run(model, classes, (channels, side, side), place)
+    num_outputs = _count_outputs(model, torch.zeros(1, channels, side, side, device=place))
+    num_parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    for precision in (pick_precision(asked, place, mult_adds) for asked in precisions):
+        peak = measure_peak(place, precision)
+        for batch_size in batch_sizes:
+            num_images = batch_size * max(LEAST_STEPS, min(64, 2**26 // (batch_size * channels * side**2)))
+            images = torch.randint(256, (num_images, channels, side, side), dtype=torch.uint8)
+            source = Resident(images, torch.randint(classes, (num_images,)))
+            batches = Batches(source, Preprocessing(side), batch_size, place, seed=0)
+            timed = _Timed(model, batches, place, precision, seconds)
+            with named_out_of_memory(batch_size):
+                step, data, evaluation = timed.step(), timed.data(), timed.evaluation()
+                forward, update = timed.forward() - data, timed.update() - data
+            phases = {"data": data, "forward": forward, "optimizer": update}
+            phases["backward"] = step - sum(phases.values())
+            flop = 3 * 2 * mult_adds * batch_size
+            # Outputs and their gradients, each written and read.
+            moved = UPDATE_BYTES * num_parameters + 4 * num_outputs * batch_size * precision.dtype.itemsize
+            yield BenchResult(
+                model=name,
+                device=str(place),
+                precision=precision.name,
+                batch_size=batch_size,
+                train_images_per_second=batch_size / step,
+                eval_images_per_second=batch_size / evaluation,
+                step_ms=1e3 * step,
+                phases_ms={phase: 1e3 * phases[phase] for phase in PHASES},
+                flop=flop,
+                bytes=moved,
+                intensity=flop / moved,
+                peak_flops=peak.flops,
+                peak_bandwidth=peak.bandwidth,
+                share_of_peak=flop / step / peak.flops,
+                limit_ms=1e3 * (flop / peak.flops + UPDATE_BYTES * num_parameters / peak.bandwidth),
+            )
+
+
+def measure_peak(device: torch.device, precision: Precision) -> Peak:
+    """Time products of ever larger matrices, until one takes a while, and a copy; the fastest counts."""
+    flops, side, seconds = 0.0, 256, 0.0
+    while seconds < 0.02:  # nothing that a processor has to emulate keeps us waiting
+        left, right = torch.randn(2, side, side, device=device, dtype=precision.dtype).unbind()
+        seconds = min(_seconds(lambda: left @ right, device) for _ in range(5))  # noqa: B023  (called at once)
+        flops, side = max(flops, 2 * side**3 / seconds), 2 * side
+    source = torch.zeros(2**26, device=device)
+    target = torch.ones_like(source)
+    copied = min(_seconds(lambda: target.copy_(source), device) for _ in range(5))
+    return Peak(flops, 2 * source.nbytes / copied)
+
+
+class _Timed:
+    """A model and images, of which each method times another part."""
+
+    def __init__(
+        self, model: nn.Module, batches: Batches, device: torch.device, precision: Precision, seconds: float
+    ) -> None:
+        self.model, self.batches, self.device, self.precision = model, batches, device, precision
+        self.seconds = seconds
+        self.optimizer = Optimizer(model.parameters(), "adam", lr=1e-6, momentum=0.0, weight_decay=0.0)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
+
+    def step(self) -> float:
+        """Return the seconds of a training step, as the trainer makes it."""
+
+        def train(on_step: OnStep) -> None:
+            train_one_epoch(
+                self.model,
+                self._endless(),
+                self.optimizer,
+                Totals(),
+                device=self.device,
+                precision=self.precision,
+                scaler=self.scaler,
+                lr_at_step=lambda _: 1e-6,
+                label_smoothing=0.0,
+                grad_clip=0.0,
+                on_step=on_step,
+            )
+
+        return self._time(train)
+
+    def evaluation(self) -> float:
+        """Return the seconds of a batch of evaluation."""
+
+        def run(on_step: OnStep) -> None:
+            evaluate(
+                self.model, self._endless(), device=self.device, precision=self.precision, on_step=on_step
+            )
+
+        return self._time(run)
+
+    def data(self) -> float:
+        """Return the seconds until a batch is ready."""
+        return self._time_each(lambda images, labels: None)
+
+    def forward(self) -> float:
+        """Return the seconds of data, forward pass and loss."""
+        self.model.train()
+
+        def forward(images: Tensor, labels: Tensor) -> None:
+            with self.precision.autocast(self.device):
+                F.cross_entropy(self.model(images), labels)
+
+        return self._time_each(forward)
+
+    def update(self) -> float:
+        """Return the seconds of data and update, with the gradients that the last step has left."""
+        return self._time_each(lambda images, labels: self.optimizer.step())
+
+    def _time_each(self, do: Callable[[Tensor, Tensor], None]) -> float:
+        totals = Totals()
+
+        def run(on_step: OnStep) -> None:
+            for images, labels in self._endless():
+                do(images, labels)
+                on_step(totals)
+
+        return self._time(run)
+
+    def _time(self, run: Callable[[OnStep], None]) -> float:
+        """Return the seconds of a step of ``run``, which is stopped when it has run for long enough."""
+        started, steps = 0.0, -WARM_UP
+
+        def on_step(_: Totals) -> None:
+            nonlocal started, steps
+            steps += 1
+            if steps == 0:
+                _wait(self.device)
+                started = time.perf_counter()
+            elif steps >= LEAST_STEPS and time.perf_counter() - started > self.seconds:
+                raise _EnoughError
+
+        with suppress(_EnoughError):
+            run(on_step)
+        _wait(self.device)
+        return (time.perf_counter() - started) / steps
+
+    def _endless(self) -> Iterator[Batch]:
+        for epoch in count(1):
+            yield from self.batches.epoch(epoch)
+
+
+class _EnoughError(Exception):
+    """A part has been timed for long enough."""
+
+
+def _seconds(do: Callable[[], object], device: torch.device) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    do()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":  # a call returns before its work is done
+        torch.accelerator.synchronize(device)
+
+
+def _count_outputs(model: nn.Module, images: Tensor) -> int:
+    """Count the numbers that the innermost modules put out for ``images``."""
+    counted = 0
+
+    def add(_: nn.Module, __: object, output: Tensor) -> None:
+        nonlocal counted
+        counted += output.numel()
+
+    hooks = [module.register_forward_hook(add) for module in model.modules() if not list(module.children())]
+    with torch.inference_mode():
+        model.eval()(images)
+    for hook in hooks:
+        hook.remove()
+    return counted

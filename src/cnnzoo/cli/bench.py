@@ -1,0 +1,93 @@
+"""``cnnzoo bench``: how fast a network is here."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
+from cnnzoo.cli.options import parse_options
+from cnnzoo.errors import UsageError
+
+
+@app.command("bench", cls=GroupedCommand)
+def bench_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name that `cnnzoo models` lists.")],
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-o",
+            "--option",
+            metavar="NAME=VALUE",
+            help="An option of the model, such as dropout=0.3. May be repeated.",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        str, typer.Option("-b", "--batch-size", metavar="N,N", help="Images at once, one figure or several.")
+    ] = "32",
+    precision: Annotated[
+        str,
+        typer.Option(metavar="NAME,NAME", help="auto, fp32, bf16 or fp16, one or several."),
+    ] = "auto",
+    num_classes: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Outputs of the net [the model's own].")
+    ] = None,
+    in_channels: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Channels of its images [the model's own].")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Pixels a side of its images [the model's own].")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps or xpu.")
+    ] = "auto",
+    seconds: Annotated[
+        float, typer.Option(min=0, metavar="S", help="How long each part is timed, in seconds.")
+    ] = 2.0,
+    format_: Annotated[
+        Literal["table", "json"], typer.Option("--format", help="A table, or JSON on stdout.")
+    ] = "table",
+    import_: ImportOption = None,
+) -> None:
+    """Time training and evaluation, the parts of a step, and its share of what the machine can do.
+
+    Images are random and in memory, of the size that the net takes. The peak is a matrix product and a copy,
+    timed on the spot. The limit is a step whose arithmetic runs at that peak, and then its update at the speed
+    of that copy.
+    """
+    import_option(import_)
+    sizes = tuple(_whole_number(text) for text in batch_size.split(","))
+    names = tuple(name.strip() for name in precision.split(","))
+    for name in names:
+        if name not in ("auto", "fp32", "bf16", "fp16"):
+            raise UsageError(f"unknown precision {name!r}. There are: auto, fp32, bf16, fp16.")
+    from cnnzoo.benchmark import bench
+    from cnnzoo.tables import print_bench
+
+    results = list(
+        bench(
+            model,
+            options=parse_options(option or ()),
+            num_classes=num_classes,
+            in_channels=in_channels,
+            image_size=image_size,
+            batch_sizes=sizes,
+            precisions=names,
+            device=device,
+            seconds=seconds,
+        )
+    )
+    if format_ == "json":
+        import dataclasses
+        import json
+
+        typer.echo(json.dumps([dataclasses.asdict(result) for result in results], indent=2))
+    else:
+        print_bench(results)
+
+
+def _whole_number(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise UsageError(
+            f"--batch-size takes whole numbers of at least 1, such as 32 or 32,128, not {text!r}."
+        )
+    return int(text)

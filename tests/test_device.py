@@ -1,0 +1,108 @@
+"""Precision, memory, compilation and determinism: what the trainer picks by itself, and what it may be asked for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import cnnzoo
+from cnnzoo import device
+from cnnzoo.device import deterministic, pick_precision
+from cnnzoo.errors import CnnzooError
+from cnnzoo.trainer import Silent
+from tests.helpers import CPU, quick
+
+FAULTS = """
+import resource, torch
+from cnnzoo.device import keep_freed_memory
+
+def faults() -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.ones(2**25)  # 128 MB, freed at once
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+without = faults()
+keep_freed_memory(torch.device("cpu"))
+faults()
+print(without, faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_memory_that_a_step_frees_is_there_for_the_next() -> None:
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    without, kept = map(int, done.stdout.split())
+    assert kept < 100
+    assert without == 0 or without > 100 * max(kept, 1)  # pages may be huge ones
+
+
+@pytest.mark.parametrize(
+    ("flags", "mult_adds", "name", "reason"),
+    [
+        ("fpu avx2", 1_100_000_000, "fp32", "no native bf16"),
+        ("fpu avx512_bf16", 400_000, "fp32", "too small"),
+        ("fpu avx512_bf16", 1_100_000_000, "bf16", "large enough"),
+        ("fpu amx_bf16 amx_tile", 1_100_000_000, "bf16", "large enough"),
+    ],
+)
+def test_auto_takes_bf16_where_it_is_native_and_the_net_is_large(
+    monkeypatch: pytest.MonkeyPatch, flags: str, mult_adds: int, name: str, reason: str
+) -> None:
+    # What a processor can do cannot be had here otherwise.
+    monkeypatch.setattr(device, "_cpu_info", lambda key: flags if key == "flags" else "")
+    picked = pick_precision("auto", CPU, mult_adds)
+    assert picked.name == name
+    assert reason in picked.reason
+    assert pick_precision("fp32", CPU, mult_adds).reason == "as asked"
+
+
+class Warnings(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.said.append(message)
+
+
+def test_without_a_compiler_training_goes_on_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    heard = Warnings()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", _failing_compile)
+        result = cnnzoo.trainer.train(quick(tmp_path, epochs=1, compile=True), reporter=heard)
+    assert len(result.history) == 1
+    assert [said for said in heard.said if said.startswith("Training without --compile, which fails here: ")]
+
+
+def _failing_compile(model: nn.Module) -> nn.Module:
+    return nn.Sequential(model, _Fails())
+
+
+class _Fails(nn.Module):
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no C++ compiler")
+
+
+class _Puts(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.clone().put_(torch.tensor([0]), torch.tensor([1.0]))
+
+
+def test_deterministic_names_the_operation_that_cannot_be_and_leaves_torch_as_it_was() -> None:
+    says = r"cannot be deterministic \(put_ .*Leave --deterministic out"
+    with pytest.raises(CnnzooError, match=says), deterministic(True):
+        _Puts()(torch.zeros(1, 2))
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_deterministic_run_gives_what_any_run_on_the_cpu_gives(tmp_path: Path) -> None:
+    one, other = (cnnzoo.train(quick(tmp_path, epochs=1, deterministic=asked)) for asked in (True, False))
+    assert one.history[0].val_loss == other.history[0].val_loss
