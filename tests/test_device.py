@@ -25,11 +25,10 @@ def faults() -> int:
         torch.ones(2**25)  # 128 MB, freed at once
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-faults()
-without = faults()
+without = min(faults() for _ in range(5))
 keep_freed_memory(torch.device("cpu"))
-faults()
-print(without, faults())
+# The least of several: where the heap finds something in its way, it begins anew elsewhere, once.
+print(without, min(faults() for _ in range(5)))
 """
 
 
