@@ -109,7 +109,7 @@ def bench(
         batch_sizes: Images a step.
         precisions: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         device: As for training.
-        seconds: For how long each of training, its parts, and evaluation is timed, at least three steps.
+        seconds: For how long each of training, its parts, and evaluation is timed, at least four steps.
 
     Yields:
         A result for each precision and batch size.

@@ -5,22 +5,21 @@ from typing import Annotated, Literal
 import typer
 
 from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
-from cnnzoo.cli.options import parse_options
+from cnnzoo.cli.options import (
+    ImageSizeOption,
+    InChannelsOption,
+    ModelArgument,
+    ModelOption,
+    NumClassesOption,
+    parse_options,
+)
 from cnnzoo.errors import UsageError
 
 
 @app.command("bench", cls=GroupedCommand)
 def bench_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name that `cnnzoo models` lists.")],
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            "--option",
-            metavar="NAME=VALUE",
-            help="An option of the model, such as dropout=0.3. May be repeated.",
-        ),
-    ] = None,
+    model: ModelArgument,
+    option: ModelOption = None,
     batch_size: Annotated[
         str, typer.Option("-b", "--batch-size", metavar="N,N", help="Images at once, one figure or several.")
     ] = "32",
@@ -28,15 +27,9 @@ def bench_command(
         str,
         typer.Option(metavar="NAME,NAME", help="auto, fp32, bf16 or fp16, one or several."),
     ] = "auto",
-    num_classes: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Outputs of the net [the model's own].")
-    ] = None,
-    in_channels: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Channels of its images [the model's own].")
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Pixels a side of its images [the model's own].")
-    ] = None,
+    num_classes: NumClassesOption = None,
+    in_channels: InChannelsOption = None,
+    image_size: ImageSizeOption = None,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps or xpu.")
     ] = "auto",

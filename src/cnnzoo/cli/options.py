@@ -1,8 +1,31 @@
-"""Parsing that several commands share."""
+"""Options of a network and their parsing, which several commands share."""
 
 from collections.abc import Iterable
+from typing import Annotated
+
+import typer
 
 from cnnzoo.errors import UsageError
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name that `cnnzoo models` lists.")]
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--option",
+        metavar="NAME=VALUE",
+        help="An option of the model, such as dropout=0.3. May be repeated.",
+    ),
+]
+NumClassesOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Outputs of the net [the model's own].")
+]
+InChannelsOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Channels of its images [the model's own].")
+]
+ImageSizeOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Pixels a side of its images [the model's own].")
+]
 
 
 def parse_options(texts: Iterable[str]) -> dict[str, str]:

@@ -5,30 +5,23 @@ from typing import Annotated, Literal
 import typer
 
 from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
-from cnnzoo.cli.options import parse_options
+from cnnzoo.cli.options import (
+    ImageSizeOption,
+    InChannelsOption,
+    ModelArgument,
+    ModelOption,
+    NumClassesOption,
+    parse_options,
+)
 
 
 @app.command("summary", cls=GroupedCommand)
 def summary_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name that `cnnzoo models` lists.")],
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            "--option",
-            metavar="NAME=VALUE",
-            help="An option of the model, such as dropout=0.3. May be repeated.",
-        ),
-    ] = None,
-    num_classes: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Outputs of the net [the model's own].")
-    ] = None,
-    in_channels: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Channels of its images [the model's own].")
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Pixels a side of its images [the model's own].")
-    ] = None,
+    model: ModelArgument,
+    option: ModelOption = None,
+    num_classes: NumClassesOption = None,
+    in_channels: InChannelsOption = None,
+    image_size: ImageSizeOption = None,
     batch_size: Annotated[
         int, typer.Option("-b", "--batch-size", min=1, metavar="N", help="Images at once.")
     ] = 1,
