@@ -55,7 +55,7 @@ def test_lenet_layer_by_layer() -> None:
     assert summary.parameters == summary.trainable == 61_706
     assert summary.mult_adds == sum(work for *_, work in expected)
     c1, s2, f5 = summary.layers[0], summary.layers[2], summary.layers[7]
-    assert (c1.name, c1.kernel_size, c1.stride, c1.padding) == ("features.0", (5, 5), (1, 1), (2, 2))
+    assert (c1.name, c1.kernel_size, c1.stride, c1.padding) == ("features.C1", (5, 5), (1, 1), (2, 2))
     assert (s2.kernel_size, s2.stride, s2.padding) == ((2, 2), (2, 2), (0, 0))
     assert (f5.kernel_size, f5.stride, f5.padding, f5.jump) == (None, None, None, None)
     assert (f5.input_size, f5.output_size) == ((1, 400), (1, 120))
@@ -477,10 +477,10 @@ def test_summary_shows_layers_totals_and_arithmetic(command: Command) -> None:
     code, text, err = command("summary", "alexnet", "--teach")
     assert (code, err) == (0, "")
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "features.0 Conv2d 11×11 4 0 96×55×55 34,944 105,705,600" in lines
+    assert "features.conv1 Conv2d 11×11 4 0 96×55×55 34,944 105,705,600" in lines
     assert "Parameters 62,378,344" in lines
-    assert "features.0 Conv2d 11 4 (227 − 11)/4 + 1 = 55 (11·11·3 + 1)·96 = 34,944" in lines
-    assert "classifier.1 Linear 355 – (9,216 + 1)·4,096 = 37,752,832" in lines
+    assert "features.conv1 Conv2d 11 4 (227 − 11)/4 + 1 = 55 (11·11·3 + 1)·96 = 34,944" in lines
+    assert "classifier.fc6 Linear 355 – (9,216 + 1)·4,096 = 37,752,832" in lines
     assert "\x1b" not in text
     assert "…" not in text
 
@@ -498,7 +498,7 @@ def test_tables_fit_the_screen_and_break_no_word(command: Command, columns: int)
         for layer in net.modules():
             count = sum(p.numel() for p in layer.parameters(recurse=False))
             assert f" {count:,}" in text or not count
-        assert "classifier.1" in text
+        assert "classifier." in text
         assert "…" not in text
     code, text, _ = command("models", columns=columns)
     assert max(map(len, text.splitlines())) <= columns
@@ -531,7 +531,7 @@ def test_summary_json_is_one_document(command: Command) -> None:
     assert (document["num_classes"], document["device"], document["input_size"]) == (7, "cpu", [3, 2, 32, 32])
     assert set(document["memory"]) == {"input", "forward_backward", "parameters", "total"}
     assert document["layers"][0] == {
-        "name": "features.0",
+        "name": "features.C1",
         "type": "Conv2d",
         "kernel_size": [5, 5],
         "stride": [1, 1],
@@ -540,6 +540,7 @@ def test_summary_json_is_one_document(command: Command) -> None:
         "output_size": [3, 6, 32, 32],
         "parameters": 306,
         "mult_adds": 306 * 32 * 32 * 3,
+        "connections": 306 * 32 * 32,
         "receptive_field": [5, 5],
         "jump": [1, 1],
         "parameter_arithmetic": "(5·5·2 + 1)·6 = 306",
@@ -552,7 +553,7 @@ def test_summary_json_is_one_document(command: Command) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
-        (["lenett"], 2, "Did you mean 'lenet'? There are: alexnet, lenet"),
+        (["lenett"], 2, "Did you mean 'lenet'? There are: alexnet, alexnet-2012, lenet, lenet5-1998"),
         (["lenet", "-o", "pool=max"], 2, "Did you mean 'pooling'"),
         (["lenet", "-o", "num_classes=5"], 2, "unknown option of lenet: 'num_classes'"),
         (["lenet", "-o", "pooling"], 2, "NAME=VALUE"),

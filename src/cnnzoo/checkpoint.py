@@ -10,7 +10,7 @@ import pickletools
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, cast, get_type_hints
 
@@ -21,7 +21,7 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.batches import Preprocessing
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import replacing
-from cnnzoo.models.registry import create_model, get_spec, list_models
+from cnnzoo.models.registry import create_model, create_skeleton, get_spec, is_registered
 from cnnzoo.validation import check
 
 FORMAT = 1
@@ -52,6 +52,8 @@ class Checkpoint:
         image_size: Pixels a side.
         mean: What was subtracted from pixels in [0, 1], per channel; empty for nothing.
         std: What they were divided by; likewise.
+        resize: Pixels a side that images were resized to before squares of ``image_size`` were cut from them.
+        pad: Whether smaller images were laid into a black one and not enlarged.
         dataset: The dataset that was really used.
         data_sha256: Its checksum.
         classes: Names of the classes.
@@ -77,11 +79,13 @@ class Checkpoint:
     metrics: dict[str, float]
     state_dict: dict[str, Tensor]
     training: dict[str, Any]
+    resize: int | None = None
+    pad: bool = False
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What makes images what this model was trained on."""
-        return Preprocessing(self.image_size, self.mean, self.std)
+        return Preprocessing(self.image_size, self.mean, self.std, self.resize, self.pad)
 
     def check_model_is_known(self) -> None:
         """Refuse a model that nothing has registered.
@@ -90,7 +94,7 @@ class Checkpoint:
             UsageError: The message names the modules that had registered it when the checkpoint was saved.
         """
         modules = self.config.get("imports")
-        if self.model not in list_models() and isinstance(modules, list) and modules:
+        if not is_registered(self.model) and isinstance(modules, list) and modules:
             flags = " ".join(f"--import={module}" for module in modules)
             raise UsageError(f"the model {self.model!r} is one of your own. Add {flags}.")
         get_spec(self.model)
@@ -133,13 +137,13 @@ class Checkpoint:
             "image_size": self.image_size,
         }
         options = get_spec(self.model).check_options(self.model_options)
+        if self.num_classes != len(self.classes):
+            raise CnnzooError(
+                f"the checkpoint's weights do not fit {self.model}: it says {self.num_classes} classes and names "
+                f"{len(self.classes)}. Use the cnnzoo that wrote it."
+            )
         # First without memory: a file of a few bytes may claim a net of terabytes.
-        try:
-            with torch.device("meta"):
-                model = create_model(self.model, **structure, **options)
-        except UsageError:  # a net of one's own may need real numbers to be built
-            model = create_model(self.model, **structure, **options)
-        expected = model.state_dict()
+        expected = create_skeleton(self.model, **structure, **options).state_dict()
         differ = {
             f"{name} is {_shape(self.state_dict.get(name))} and should be {_shape(expected.get(name))}"
             for name in expected.keys() | self.state_dict.keys()
@@ -242,13 +246,47 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if max((tensor.nbytes for tensor in _tensors(values)), default=0) > max(path.stat().st_size, _SMALL):
         raise CnnzooError(f"{path} claims a tensor larger than the file. Do not trust where it came from.")
     try:
-        if missing := [f.name for f in fields(Checkpoint) if f.name not in values]:
+        if missing := [f.name for f in fields(Checkpoint) if f.name not in values and f.default is MISSING]:
             raise UsageError(f"it lacks {', '.join(missing)}")
-        return Checkpoint(**{f.name: _checked(f.name, values[f.name]) for f in fields(Checkpoint)})
+        names = [f.name for f in fields(Checkpoint) if f.name in values]
+        return Checkpoint(**{name: _checked(name, values[name]) for name in names})
     except UsageError as error:
         raise CnnzooError(
             f"{path} is not a checkpoint as cnnzoo writes it: {one_line(error)}. {_USE_OURS}"
         ) from error
+
+
+def load_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint, or of a file that ``torch.save(model.state_dict(), ...)`` has made.
+
+    Nothing in it runs. A checkpoint of cnnzoo is verified, any other file is as whole as torch finds it.
+
+    Raises:
+        CnnzooError: There is no such file, or it holds no weights.
+    """
+    try:
+        with path.open("rb") as file:
+            is_zip = file.read(4) == b"PK\3\4"
+        if is_zip and b"cnnzoo" in zipfile.ZipFile(path).comment:
+            return load_checkpoint(path).state_dict
+        if is_zip:
+            _refuse_bombs(path)
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CnnzooError(
+            f"cannot read the weights in {path} ({one_line(error)}). Check the path."
+        ) from error
+    except CnnzooError:
+        raise
+    except Exception as error:
+        raise CnnzooError(f"{path} holds no weights that can be read safely. Use another file.") from error
+    if (
+        not isinstance(values, Mapping)
+        or not values
+        or not all(isinstance(v, Tensor) for v in values.values())
+    ):
+        raise CnnzooError(f"{path} holds no state dict: no mapping of names to tensors. Use another file.")
+    return dict(values)
 
 
 def _checked(name: str, value: object) -> Any:  # noqa: ANN401

@@ -30,23 +30,24 @@ def shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
-def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
+def unknown(kind: str, name: str, choices: Iterable[str], *, more: Iterable[str] = ()) -> UsageError:
     """Build the error for a name that does not exist: the nearest match first, then all there are.
 
     Args:
         kind: What was named, such as ``"model"``.
         name: What was typed.
         choices: What could have been typed.
+        more: What could have been typed too, and is too much to list.
     """
     known = sorted(choices)
-    near = get_close_matches(name[:60], known, n=1, cutoff=0.5)
+    near = get_close_matches(name[:60], [*known, *more], n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return UsageError(f"unknown {kind} {shown(name)}. {hint}There are: {', '.join(known) or 'none'}.")
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an exception says, on one line and without its final full stop."""
+    """Return what an exception says, on one line and without its final stop."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(error).partition("\nException raised from")[0]  # torch may add the frames of its C++
-    return " ".join(text.split()).rstrip(".") or type(error).__name__
+    return " ".join(text.split()).rstrip(".!") or type(error).__name__

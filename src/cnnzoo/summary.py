@@ -18,7 +18,7 @@ from torchinfo.layer_info import LayerInfo
 from torchinfo.torchinfo import clear_cached_forward_pass
 
 from cnnzoo.errors import CnnzooError, one_line
-from cnnzoo.models.registry import ModelSpec, create_model, get_spec, list_models
+from cnnzoo.models.registry import ModelSpec, create_skeleton, get_spec, list_models
 from cnnzoo.validation import describe
 
 Sizes = tuple[int, ...]
@@ -30,7 +30,7 @@ class LayerSummary:
     """One layer, or one more use of it.
 
     Attributes:
-        name: Where it is in the model, such as ``features.0``.
+        name: Where it is in the model, such as ``features.C1``.
         type: Its class.
         kernel_size: Of a convolution or pooling, else None; likewise the next two. An adaptive pooling has
             what it comes to with this input.
@@ -41,6 +41,8 @@ class LayerSummary:
         parameters: Numbers that it learns. What an earlier row counted (a layer used twice, a shared weight)
             counts 0 here, so that the rows add up to the model's parameters.
         mult_adds: Multiply-adds for the batch; None for a block with parameters of its own.
+        connections: Inputs of all units together, biases included, for one image, as LeCun et al. 1998 count them;
+            None for layers of which that is not known.
         receptive_field: Pixels of the image, a side, that one output depends on. A kernel k makes
             r + (k − 1)·j of r. Padding counts as pixels. None where it is not known: behind branches that
             join, and behind operations that are no layers.
@@ -59,6 +61,7 @@ class LayerSummary:
     output_size: Sizes = ()
     parameters: int
     mult_adds: int | None = None
+    connections: int | None = None
     receptive_field: Sizes | None = None
     jump: Sizes | None = None
     parameter_arithmetic: str | None = None
@@ -229,11 +232,26 @@ def _layer(row: LayerInfo, name: str, parameters: int, seen: "_Field | None") ->
         output_size=tuple(row.output_size),
         parameters=parameters,
         mult_adds=row.macs,
+        connections=_connections(row, windows),
         receptive_field=seen.size if seen else None,
         jump=seen.jump if seen and not seen.flattened else None,
         parameter_arithmetic=_parameter_arithmetic(row.module, parameters),
         output_arithmetic=_output_arithmetic(row, windows),
     )
+
+
+def _connections(row: LayerInfo, windows: "tuple[_Window, ...]") -> int | None:
+    """Return the inputs of all units for one image, biases included."""
+    module, outputs = row.module, math.prod(row.output_size[1:])
+    per_output: int | None = getattr(module, "connections_per_output", None)
+    if per_output is None and isinstance(module, _Pool | _AdaptivePool):
+        per_output = math.prod(window.kernel for window in windows) if windows else None
+    if per_output is not None:
+        return per_output * outputs
+    if isinstance(module, _Conv | _TransposedConv | nn.Linear):
+        positions = outputs // row.output_size[1]  # each parameter takes part in every one
+        return positions * sum(p.numel() for p in module.parameters())
+    return None
 
 
 _Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -455,15 +473,20 @@ class ModelEntry:
 
 
 def describe_models() -> list[ModelEntry]:
-    """Describe every registered model, without giving any of them memory."""
+    """Describe every registered model, without giving any of them memory.
+
+    One whose makers say its parameters is not built: torchvision has 80, which would take a minute.
+    """
     return [_entry(get_spec(name)) for name in list_models()]
 
 
 def _entry(spec: ModelSpec) -> ModelEntry:
+    if spec.num_parameters is not None:
+        return ModelEntry(spec=spec, parameters=spec.num_parameters)
     try:
-        with torch.device("meta"):
-            model = create_model(spec.name)
-        summary = summarize(model, (1, spec.in_channels, spec.image_size, spec.image_size))
+        summary = summarize(
+            create_skeleton(spec.name), (1, spec.in_channels, spec.image_size, spec.image_size)
+        )
     except CnnzooError as error:  # one model that does not work must not hide the others
         return ModelEntry(spec=spec, fault=str(error))
     return ModelEntry(spec=spec, parameters=summary.parameters, mult_adds=summary.mult_adds)

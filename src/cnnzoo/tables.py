@@ -16,11 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnzoo.console import out
+from cnnzoo.models.registry import TORCHVISION
 from cnnzoo.summary import LayerSummary, ModelEntry, ModelSummary, Sizes
 from cnnzoo.validation import describe
 
 if TYPE_CHECKING:
     from cnnzoo.benchmark import BenchResult
+    from cnnzoo.paper import ComparedLayer, Comparison
 
 UNBOUNDED = 120
 """Columns where nobody says how many there are, such as in a file."""
@@ -28,7 +30,19 @@ UNBOUNDED = 120
 NONE = "–"
 
 _ASCII = str.maketrans(
-    {"×": "x", "·": "*", "−": "-", "–": "-", "⌊": "floor(", "⌋": ")", "⌈": "ceil(", "⌉": ")"}
+    {
+        "✓": "=",
+        "→": "->",
+        "±": "+-",
+        "×": "x",
+        "·": "*",
+        "−": "-",
+        "–": "-",
+        "⌊": "floor(",
+        "⌋": ")",
+        "⌈": "ceil(",
+        "⌉": ")",
+    }
 )
 
 Layout = tuple[Sequence[str], Sequence[tuple[str, ...]]]
@@ -73,7 +87,7 @@ def _layer_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
     yield headings, full
     short = [(*row[:-1], _short(layer.mult_adds)) for row, layer in zip(full, layers, strict=True)]
     yield headings, short
-    yield headings[1:], [row[1:] for row in short]
+    yield [*headings[:2], *headings[5:]], [(*row[:2], *row[5:]) for row in short]
     yield (
         ["Layer", ">Output", ">Parameters\nmult-adds"],
         [
@@ -125,6 +139,71 @@ def _teaching_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
     )
 
 
+def print_comparison(name: str, comparison: "Comparison") -> None:
+    """Print a net's figures beside its paper's: a tick where they agree, else both and the difference."""
+    page = _Page()
+    page.line(f"{name} beside its paper", "bold")
+    page.line(comparison.reference)
+    page.line()
+    page.table(*_comparison_layouts(comparison.layers))
+    page.line()
+    if comparison.agrees:
+        page.line("All of the paper's figures are the net's too.")
+    else:
+        page.line("✓: the paper's figure is the net's too. →: from the paper's to the net's.")
+    for title, lines in (
+        ("Where the net differs", comparison.deviations),
+        ("On the paper's figures", comparison.remarks),
+    ):
+        if lines:
+            page.line(f"{title}:")
+            for line in lines:
+                page.line(f"- {line}")
+
+
+def _comparison_layouts(layers: Sequence["ComparedLayer"]) -> Iterator[Layout]:
+    full: list[tuple[str, ...]] = [
+        (
+            layer.name,
+            _compared(_times(layer.paper_output), _times(layer.output)) if layer.paper_output else "",
+            _compared_counts(layer.paper_parameters, layer.parameters),
+            _compared_counts(layer.paper_connections, layer.connections),
+            layer.source,
+        )
+        for layer in layers
+    ]
+    headings = ["Layer", ">Output", ">Parameters", ">Connections", "Source"]
+    if all(layer.paper_connections is None for layer in layers):
+        headings.remove(">Connections")
+        full = [(*row[:3], row[4]) for row in full]
+    yield headings, full
+    yield headings[:-1], [row[:-1] for row in full]
+    words = [heading.removeprefix(">").lower() for heading in headings[1:-1]]
+    yield (
+        ["Layer"],
+        [
+            (
+                "\n ".join(
+                    [row[0], *(f"{word} {cell}" for word, cell in zip(words, row[1:-1], strict=True) if cell)]
+                ),
+            )
+            for row in full
+        ],
+    )
+
+
+def _compared(paper: str, ours: str) -> str:
+    return f"{paper} ✓" if paper == ours else f"{paper} → {ours}"
+
+
+def _compared_counts(paper: int | None, ours: int | None) -> str:
+    if paper is None:
+        return ""
+    if ours is None or ours == paper:
+        return _compared(f"{paper:,}", NONE if ours is None else f"{ours:,}")
+    return f"{_compared(f'{paper:,}', f'{ours:,}')} ({ours - paper:+,})".replace("(-", "(−")
+
+
 def print_bench(results: "Sequence[BenchResult]") -> None:
     """Print timings, a column for each precision and batch size; one below the other where they do not fit."""
     page = _Page()
@@ -162,8 +241,10 @@ def _rate(images_per_second: float) -> str:
 
 
 def print_models(entries: Sequence[ModelEntry]) -> None:
-    """Print the registered models, then the options of each."""
+    """Print the registered models and the options of each, then the names of torchvision's."""
     page = _Page()
+    theirs = [entry.spec.name for entry in entries if entry.spec.name.startswith(TORCHVISION)]
+    entries = [entry for entry in entries if entry.spec.name not in theirs]
     page.table(*_model_layouts(entries))
     options = [
         (entry.spec.name, name, describe(option.annotation), _default(option))
@@ -180,13 +261,17 @@ def print_models(entries: Sequence[ModelEntry]) -> None:
             (["Model", "Option", "Takes", "Default"], options),
             (["Model\n option", "Takes"], narrow),
         )
+    if theirs:
+        page.line()
+        page.line(f"torchvision's, as in {theirs[0]}", "bold")
+        page.line(", ".join(name.removeprefix(TORCHVISION) for name in theirs))
 
 
 def _model_layouts(entries: Sequence[ModelEntry]) -> Iterator[Layout]:
     full = [
         (
             entry.spec.name,
-            f"{entry.spec.paper} {entry.spec.year}",
+            f"{entry.spec.paper} {entry.spec.year or ''}".strip(),
             _times((entry.spec.in_channels, entry.spec.image_size, entry.spec.image_size)),
             _count(entry.parameters),
             _count(entry.mult_adds),

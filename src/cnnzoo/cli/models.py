@@ -17,7 +17,8 @@ def models_command(
     """List the networks: paper, input, parameters, multiply-adds and options.
 
     JSON is a list; each model has name, paper, year, input_size (channels, height, width), num_classes,
-    parameters, mult_adds (null if it could not be built) and options: by name what it takes and its default.
+    parameters, mult_adds and options: by name what it takes and its default. Of torchvision's networks, year and
+    mult_adds are null, as is what could not be counted.
     """
     import_option(import_)
     import json

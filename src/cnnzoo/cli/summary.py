@@ -40,6 +40,12 @@ def summary_command(
         bool,
         typer.Option("--teach", help="A second table: receptive fields, and the arithmetic written out."),
     ] = False,
+    paper: Annotated[
+        bool,
+        typer.Option(
+            "--paper", help="Instead, its layers beside the figures of its paper, with every difference."
+        ),
+    ] = False,
     import_: ImportOption = None,
 ) -> None:
     """Show a network's layers, parameters, multiply-adds and memory.
@@ -49,8 +55,10 @@ def summary_command(
 
     JSON has the keys model, options, num_classes, type, device, input_size, layers, parameters, trainable,
     mult_adds, memory (bytes). A layer has name, type, kernel_size, stride, padding, input_size, output_size,
-    parameters, mult_adds, receptive_field, jump, parameter_arithmetic, output_arithmetic; null where there is
-    none. Shapes start with the batch.
+    parameters, mult_adds, connections, receptive_field, jump, parameter_arithmetic, output_arithmetic; null where
+    there is none. Shapes start with the batch. With --paper there is a key paper: reference, layers (name, source,
+    agrees, and output, parameters, connections as paper_output and so on say them and as they are), deviations,
+    remarks, agrees.
     """
     import_option(import_)
     import dataclasses
@@ -58,28 +66,34 @@ def summary_command(
     import torch
 
     from cnnzoo.device import pick_device
-    from cnnzoo.models.registry import create_model, get_spec
+    from cnnzoo.models.registry import create_model, create_skeleton, get_spec
+    from cnnzoo.paper import compare, get_publication
     from cnnzoo.summary import summarize
 
     spec = get_spec(model)
+    publication = get_publication(spec) if paper else None
     options = spec.check_options(parse_options(option or ()))
     where = pick_device(device) if device else torch.device("meta")
-    with where:
-        net = create_model(
-            model, num_classes=num_classes, in_channels=in_channels, image_size=image_size, **options
-        )
+    arguments = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size, **options}
+    net = create_model(model, **arguments) if device else create_skeleton(model, **arguments)
     side = image_size or spec.image_size
     summary = summarize(net, (batch_size, in_channels or spec.in_channels, side, side), where)
+
+    comparison = compare(net, summary, publication) if publication else None
 
     if format_ == "json":
         import json
 
         head = {"model": model, "options": options, "num_classes": num_classes or spec.num_classes}
-        typer.echo(json.dumps(head | dataclasses.asdict(summary), indent=2, default=str))
+        tail = {"paper": dataclasses.asdict(comparison)} if comparison else {}
+        typer.echo(json.dumps(head | dataclasses.asdict(summary) | tail, indent=2, default=str))
         return
-    from cnnzoo.tables import print_summary, print_teaching
+    from cnnzoo.tables import print_comparison, print_summary, print_teaching
 
-    print_summary(summary)
+    if comparison:
+        print_comparison(model, comparison)
+    else:
+        print_summary(summary)
     if teach:
         typer.echo()
         print_teaching(summary)

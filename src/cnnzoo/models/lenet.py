@@ -1,25 +1,33 @@
-"""LeNet-5, as today's tutorials have it, at 28×28.
+"""LeNet-5, as today's tutorials have it, at 28×28. As published: ``lenet5_1998.py``.
 
 After Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document
 Recognition", Proc. IEEE 86(11), 1998, section II.B and Fig. 2: the paper's layers C1 to F6, with plain
 average pooling, full connections in C3, sigmoids, and a linear layer for the output.
 """
 
+from collections import OrderedDict
 from typing import Literal
 
 from torch import Tensor, nn
 
-from cnnzoo.models.registry import feature_size, register_model
+from cnnzoo.models.layers import (
+    ACTIVATIONS,
+    Activation,
+    Pooling,
+    feature_size,
+    make_pooling,
+    response_norm,
+)
+from cnnzoo.models.published import LENET_5
+from cnnzoo.models.registry import register_model
 
-Activation = Literal["sigmoid", "tanh", "relu"]
 
-_ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
-_POOLINGS = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
-
-
-@register_model("lenet", paper="LeCun et al.", year=1998, image_size=28, in_channels=1)
+@register_model("lenet", paper="LeCun et al.", year=1998, image_size=28, in_channels=1, publication=LENET_5)
 class LeNet(nn.Module):
     """LeNet-5: ``(N, in_channels, 28, 28)`` to logits ``(N, num_classes)``; 61,706 parameters.
+
+    Options from ``dropout`` on are AlexNet's ideas (Krizhevsky et al. 2012), to be tried on a net that trains in
+    a minute.
 
     Args:
         num_classes: Outputs.
@@ -28,6 +36,10 @@ class LeNet(nn.Module):
         activation: After each of the two convolutions.
         pooling: Average (the paper's sub-sampling without its coefficients) or max.
         fc_activation: After each of the two hidden fully connected layers.
+        dropout: Share of the two hidden layers' outputs set to 0 in training (2012, section 4.2).
+        lrn: Local response normalisation after the convolutions' activation (2012, section 3.3).
+        overlap: Pooling windows 3 wide and 2 apart (2012, section 3.4), else 2 wide.
+        groups: Groups of maps in C3 that see only their own kind (2012, section 3.2).
     """
 
     def __init__(
@@ -37,29 +49,62 @@ class LeNet(nn.Module):
         image_size: int = 28,
         *,
         activation: Activation = "sigmoid",
-        pooling: Literal["avg", "max"] = "avg",
+        pooling: Pooling = "avg",
         fc_activation: Literal["none", "sigmoid", "tanh", "relu"] = "none",
+        dropout: float = 0.0,
+        lrn: bool = False,
+        overlap: bool = False,
+        groups: int = 1,
     ) -> None:
         super().__init__()
-        act, pool = _ACTIVATIONS[activation], _POOLINGS[pooling]
-        fc_act = [] if fc_activation == "none" else [_ACTIVATIONS[fc_activation]]
-        self.features = nn.Sequential(  # (N, C, 28, 28)
-            nn.Conv2d(in_channels, 6, kernel_size=5, padding=2),  # C1: (N, 6, 28, 28)
-            act(),
-            pool(kernel_size=2, stride=2),  # S2: (N, 6, 14, 14)
-            nn.Conv2d(6, 16, kernel_size=5),  # C3: (N, 16, 10, 10)
-            act(),
-            pool(kernel_size=2, stride=2),  # S4: (N, 16, 5, 5)
-        )
+        act = ACTIVATIONS[activation]
+        fc_act = nn.Identity if fc_activation == "none" else ACTIVATIONS[fc_activation]
+        features: dict[str, nn.Module] = {  # (N, C, 28, 28)
+            "C1": nn.Conv2d(in_channels, 6, kernel_size=5, padding=2),  # (N, 6, 28, 28)
+            "act1": act(),
+            **({"norm1": response_norm()} if lrn else {}),
+            "S2": make_pooling(pooling, overlap=overlap),  # (N, 6, 14, 14)
+            "C3": nn.Conv2d(6, 16, kernel_size=5, groups=groups),  # (N, 16, 10, 10)
+            "act3": act(),
+            **({"norm3": response_norm()} if lrn else {}),
+            "S4": make_pooling(pooling, overlap=overlap),  # (N, 16, 5, 5)
+        }
+        self.features = nn.Sequential(OrderedDict(features))
         side = feature_size(self.features, image_size)
+        classifier: dict[str, nn.Module] = {
+            "flatten": nn.Flatten(),  # (N, 400)
+            "C5": nn.Linear(16 * side * side, 120),  # at 5×5 the paper's convolution is fully connected
+            "act5": fc_act(),
+            "drop5": nn.Dropout(dropout),
+            "F6": nn.Linear(120, 84),
+            "act6": fc_act(),
+            "drop6": nn.Dropout(dropout),
+            "output": nn.Linear(84, num_classes),
+        }
+        idle = {"act5", "act6"} if fc_activation == "none" else set()
+        idle |= set() if dropout else {"drop5", "drop6"}
         self.classifier = nn.Sequential(
-            nn.Flatten(),  # (N, 400)
-            nn.Linear(16 * side * side, 120),  # C5, which at 5×5 is fully connected
-            *(make() for make in fc_act),
-            nn.Linear(120, 84),  # F6
-            *(make() for make in fc_act),
-            nn.Linear(84, num_classes),
+            OrderedDict((name, layer) for name, layer in classifier.items() if name not in idle)
         )
+        self.deviations = [
+            words
+            for words, differs in {
+                f"Images of {image_size}×{image_size}, which C1 pads by 2; the paper has 32×32 (section II.B).": True,
+                f"{'Average' if pooling == 'avg' else 'Max'} pooling without parameters; in the paper the sum of four, "
+                "times a coefficient, plus a bias, then squashed (section II.B).": True,
+                "C3 sees all 6 maps; in the paper 3, 4 or 6 of them (Table I).": groups == 1,
+                f"C3 in {groups} groups of maps; the paper has Table I.": groups > 1,
+                f"{activation} after C1 and C3; in the paper 1.7159·tanh(2x/3) after each layer to F6 (eq. 6).": True,
+                "No activation after C5 and F6 (eq. 6).": fc_activation == "none",
+                f"{fc_activation} after C5 and F6 (eq. 6).": fc_activation != "none",
+                "A linear output and cross-entropy; in the paper Euclidean RBF units and eq. 9.": True,
+                f"Dropout of {dropout:g}, of which the paper has none.": dropout > 0,
+                "Local response normalisation, of which the paper has none.": lrn,
+                "Overlapping pooling; the paper's does not overlap (section II.B).": overlap,
+                "PyTorch's first weights; the paper's are within ±2.4 / fan-in (appendix A).": True,
+            }.items()
+            if differs
+        ]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits ``(N, num_classes)`` of images ``(N, C, H, W)``."""

@@ -8,15 +8,23 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from cnnzoo.config import Count
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
+from cnnzoo.models.published import Publication
 from cnnzoo.validation import check
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
+ChannelStats = tuple[float, ...]
+"""A mean or a standard deviation for each channel, of pixels in [0, 1]."""
+
 ENTRY_POINT_GROUP = "cnnzoo.models"
+
+TORCHVISION = "torchvision/"
+"""How the names of torchvision's networks begin. They are registered when one is asked for: the import takes time."""
 
 _STRUCTURE = ("num_classes", "in_channels", "image_size")
 
@@ -29,19 +37,31 @@ class ModelSpec:
         name: What a person types.
         build: Called with ``num_classes``, ``in_channels``, ``image_size`` (if it takes one) and options.
         paper: Who published it, short: ``LeCun et al.``
-        year: When.
+        year: When; None where that is not known.
         image_size: Pixels a side of the images that it was made for.
         in_channels: Channels that it was made for, where no dataset says otherwise.
         num_classes: Classes that it was made for, where no dataset says otherwise.
+        publication: What the paper says of its layers.
+        normalization: From the training pixels' mean and standard deviation to what the paper has subtracted from
+            pixels and divided them by; None for those two themselves.
+        pad: Whether smaller images are laid into the middle of a black one, as the paper has it, and not enlarged;
+            those of folders are cut to the net's size as they are read.
+        pretrained: Fetches weights that its makers have trained.
+        num_parameters: For its own classes and channels, where its makers say so.
     """
 
     name: str
     build: Callable[..., nn.Module]
     paper: str
-    year: int
+    year: int | None
     image_size: int
     in_channels: int
     num_classes: int
+    publication: Publication | None = None
+    normalization: Callable[[ChannelStats, ChannelStats], tuple[ChannelStats, ChannelStats]] | None = None
+    pad: bool = False
+    pretrained: Callable[[], Mapping[str, Tensor]] | None = None
+    num_parameters: int | None = None
 
     @property
     def takes_image_size(self) -> bool:
@@ -85,12 +105,21 @@ _broken: dict[str, str] = {}
 
 
 def register_model(
-    name: str, *, paper: str, year: int, image_size: int, in_channels: int = 3, num_classes: int = 10
+    name: str,
+    *,
+    paper: str,
+    year: int | None,
+    image_size: int,
+    in_channels: int = 3,
+    num_classes: int = 10,
+    **more: Any,  # noqa: ANN401
 ) -> Callable[[Builder], Builder]:
     """Register the decorated class or function as the builder of model ``name``.
 
     It is called with keywords only: ``num_classes``, ``in_channels``, ``image_size`` where it has such a
-    parameter, and the model's options, whose annotations say which values fit.
+    parameter, and the model's options, whose annotations say which values fit. A net with a loss of its own has
+    a method ``criterion(logits, labels)``; one whose paper is known has an attribute ``deviations``: in words,
+    how it differs from it. ``more`` are further attributes of ModelSpec.
 
     Raises:
         CnnzooError: The name is taken.
@@ -103,7 +132,7 @@ def register_model(
                 f"model name {name!r} is taken by {known.build.__module__}. "
                 "Register yours under another name."
             )
-        _specs[name] = ModelSpec(name, build, paper, year, image_size, in_channels, num_classes)
+        _specs[name] = ModelSpec(name, build, paper, year, image_size, in_channels, num_classes, **more)
         return build
 
     return register
@@ -145,10 +174,16 @@ def import_models(modules: tuple[str, ...]) -> None:
             ) from error
 
 
+@cache
+def _load_torchvision() -> None:
+    import_module("cnnzoo.models.torchvision_nets")
+
+
 def list_models() -> list[str]:
-    """Return the names of all registered models, sorted."""
+    """Return the names of all models, sorted: cnnzoo's, those of other packages, and torchvision's."""
     _load_entry_points()
-    return sorted(_specs)
+    _load_torchvision()
+    return sorted(_specs, key=lambda name: (name.startswith(TORCHVISION), name))
 
 
 def broken_packages() -> dict[str, str]:
@@ -157,17 +192,41 @@ def broken_packages() -> dict[str, str]:
     return dict(_broken)
 
 
+def is_registered(name: str) -> bool:
+    """Whether there is a model of that name."""
+    _load_entry_points()
+    if name.startswith(TORCHVISION):
+        _load_torchvision()
+    return name in _specs
+
+
 def get_spec(name: str) -> ModelSpec:
     """Return what model ``name`` says of itself.
 
     Raises:
         UsageError: There is no such model; the message names the nearest.
     """
-    if name not in list_models():
-        error = unknown("model", name, _specs)
+    if not is_registered(name):
+        names = list_models()
+        if f"{TORCHVISION}{name}" in names:
+            raise UsageError(f"unknown model {name!r}. Did you mean {TORCHVISION + name!r}?")
+        theirs = [known for known in names if known.startswith(TORCHVISION)]
+        error = unknown("model", name, [*(set(names) - set(theirs)), f"{TORCHVISION}NAME"], more=theirs)
         broken = "".join(f" The installed {value} failed to import: {why}." for value, why in _broken.items())
         raise UsageError(f"{error}{broken}")
     return _specs[name]
+
+
+def create_skeleton(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401
+    """Build a model as ``create_model`` does, without memory for its weights if that can be.
+
+    A net may need real numbers to be built, as some of torchvision's do; then it has fresh weights.
+    """
+    try:
+        with torch.device("meta"):
+            return create_model(name, **arguments)
+    except UsageError:
+        return create_model(name, **arguments)
 
 
 def create_model(
@@ -201,40 +260,10 @@ def create_model(
         )
     try:
         return spec.build(**arguments)
-    except (ValueError, TypeError, RuntimeError) as error:  # refused by the builder, or by torch's layers
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+        AssertionError,
+    ) as error:  # refused by the builder, or by torch
         raise UsageError(f"cannot build {name}: {one_line(error)}.") from error
-
-
-def feature_size(features: nn.Sequential, image_size: int) -> int:
-    """Return the pixels a side that ``features`` makes of images with ``image_size`` pixels a side.
-
-    Raises:
-        CnnzooError: Nothing is left of such an image; the message names the smallest that works.
-    """
-
-    def after(size: int) -> int:
-        for layer in features:
-            if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-                kernel, stride, padding, dilation = (
-                    value if isinstance(value, int) else int(value[0])
-                    for value in (
-                        layer.kernel_size,
-                        layer.stride,
-                        layer.padding,
-                        getattr(layer, "dilation", 1),
-                    )
-                )
-                size = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-                if size < 1:
-                    return 0
-        return size
-
-    if (side := after(image_size)) < 1:
-        smallest = image_size + 1
-        while after(smallest) < 1:
-            smallest += 1
-        raise CnnzooError(
-            f"images of {image_size}x{image_size} are too small for this net, which needs at least "
-            f"{smallest}x{smallest}. Change --image-size."
-        )
-    return side

@@ -1,0 +1,73 @@
+"""What several networks are made of: activations, poolings, response normalisation, and the size they leave."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cnnzoo.errors import CnnzooError
+
+Activation = Literal["sigmoid", "tanh", "relu"]
+Pooling = Literal["avg", "max"]
+
+ACTIVATIONS = {"sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
+_POOLINGS = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
+
+
+def make_pooling(kind: Pooling, *, overlap: bool) -> nn.Module:
+    """Halve the sides of ``(N, C, H, W)``: windows 2 apart, 3 wide where they overlap, else 2 wide.
+
+    Krizhevsky et al. 2012, section 3.4: z = 3 and s = 2 instead of z = s = 2.
+    """
+    return _POOLINGS[kind](kernel_size=3 if overlap else 2, stride=2)
+
+
+class LocalResponseNorm(nn.LocalResponseNorm):
+    """torch's, computed in float32 where activations are halves: as such the squares of large ones are infinite."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(N, C, H, W)`` of the same shape."""
+        return super().forward(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
+
+
+def response_norm() -> nn.Module:
+    """Local response normalisation with k = 2, n = 5, α = 1e-4, β = 0.75 (Krizhevsky et al. 2012, section 3.3).
+
+    The paper divides by (k + α Σ a²)^β. PyTorch divides its alpha by n first, hence α·n here.
+    """
+    return LocalResponseNorm(size=5, alpha=5 * 1e-4, beta=0.75, k=2.0)
+
+
+def feature_size(features: nn.Sequential, image_size: int) -> int:
+    """Return the pixels a side that ``features`` makes of images with ``image_size`` pixels a side.
+
+    Raises:
+        CnnzooError: Nothing is left of such an image; the message names the smallest that works.
+    """
+
+    def after(size: int) -> int:
+        for layer in features:
+            if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+                kernel, stride, padding, dilation = (
+                    value if isinstance(value, int) else int(value[0])
+                    for value in (
+                        layer.kernel_size,
+                        layer.stride,
+                        layer.padding,
+                        getattr(layer, "dilation", 1),
+                    )
+                )
+                size = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+                if size < 1:
+                    return 0
+        return size
+
+    if (side := after(image_size)) < 1:
+        smallest = image_size + 1
+        while after(smallest) < 1:
+            smallest += 1
+        raise CnnzooError(
+            f"images of {image_size}x{image_size} are too small for this net, which needs at least "
+            f"{smallest}x{smallest}. Change --image-size."
+        )
+    return side

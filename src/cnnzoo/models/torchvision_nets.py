@@ -1,0 +1,75 @@
+"""torchvision's classifiers, all that the installed torchvision lists, as ``torchvision/NAME``.
+
+Each is torchvision's own, for any number of classes and channels, without auxiliary classifiers.
+"""
+
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torchvision
+from torch import Tensor, nn
+
+from cnnzoo.models.registry import TORCHVISION, register_model
+
+_SIZE_KEYWORDS = {"vit": "image_size", "maxvit": "input_size"}
+"""What a family calls the size that its nets are built for; the others take images of any size."""
+
+
+def build(name: str, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """Build torchvision's net ``name``: ``(N, C, image_size, image_size)`` to logits ``(N, num_classes)``."""
+    size = {"image_size": image_size, "input_size": (image_size, image_size)}
+    keyword = _SIZE_KEYWORDS.get(name.split("_", maxsplit=1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # on how some future release will draw first weights
+        model: nn.Module = torchvision.models.get_model(
+            name, weights=None, num_classes=num_classes, **({keyword: size[keyword]} if keyword else {})
+        )
+    if getattr(model, "aux_logits", False):  # in training such a net returns more than logits
+        model.aux_logits = False  # type: ignore[assignment]
+        for child in [child for child, _ in model.named_children() if child.lower().startswith("aux")]:
+            setattr(model, child, None)
+    if in_channels != 3:
+        _set_in_channels(model, in_channels)
+    return model
+
+
+def _set_in_channels(model: nn.Module, in_channels: int) -> None:
+    """Put a convolution for other channels in the place of the first."""
+    path, old = next((path, m) for path, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    parent, _, attribute = path.rpartition(".")
+    new = nn.Conv2d(
+        in_channels,
+        old.out_channels,
+        kernel_size=old.kernel_size,  # type: ignore[arg-type]
+        stride=old.stride,  # type: ignore[arg-type]
+        padding=old.padding,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    setattr(model.get_submodule(parent), attribute, new)
+
+
+def _pretrained(name: str, weights: Any) -> Mapping[str, Tensor]:  # noqa: ANN401
+    # By way of a net: the names in some of the files are older than those of its layers.
+    state: Mapping[str, Tensor] = torchvision.models.get_model(
+        name, weights=weights, progress=False
+    ).state_dict()
+    return state
+
+
+def _register(name: str) -> None:
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    register_model(
+        f"{TORCHVISION}{name}",
+        paper="torchvision",
+        year=None,
+        image_size=weights.transforms.keywords["crop_size"],
+        num_classes=len(weights.meta["categories"]),
+        pretrained=partial(_pretrained, name, weights),
+        num_parameters=weights.meta["num_params"],
+    )(partial(build, name))
+
+
+for _name in torchvision.models.list_models(module=torchvision.models):
+    _register(_name)

@@ -1,0 +1,203 @@
+"""torchvision's networks under their names, for any number of classes and channels."""
+
+import json
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from cnnzoo import create_model, list_models
+from cnnzoo.errors import CnnzooError
+from cnnzoo.models.registry import create_skeleton, get_spec
+from cnnzoo.weights import begin_with
+
+Run = Callable[..., CompletedProcess[str]]
+
+SOME = [
+    "resnet18",
+    "squeezenet1_1",
+    "densenet121",
+    "mobilenet_v3_small",
+    "googlenet",
+    "inception_v3",
+    "vit_b_16",
+]
+
+
+def theirs(name: str, **options: object) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model: nn.Module = torchvision.models.get_model(name, **options)
+    return model
+
+
+def test_every_classifier_that_torchvision_lists_can_be_built() -> None:
+    names = torchvision.models.list_models(module=torchvision.models)
+    assert {f"torchvision/{name}" for name in names} <= set(list_models())
+    for name in names:
+        if name.startswith("regnet") and name != "regnet_y_400mf":
+            continue  # these need memory to be built, some of them gigabytes
+        model = create_skeleton(f"torchvision/{name}", num_classes=7, in_channels=2)
+        layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        first, last = layers[0], layers[-1]
+        assert isinstance(first, nn.Conv2d)
+        assert (first.in_channels, last.weight.shape[0]) == (2, 7), name
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_a_net_makes_logits_in_training_and_evaluation(name: str) -> None:
+    side = 75 if name == "inception_v3" else 64
+    model = create_model(f"torchvision/{name}", num_classes=5, in_channels=1, image_size=side)
+    images = torch.randn(2, 1, side, side)
+    assert model.train()(images).shape == (2, 5)
+    with torch.no_grad():
+        assert model.eval()(images).shape == (2, 5)
+
+
+def test_a_net_for_its_own_classes_and_channels_is_torchvisions() -> None:
+    with torch.device("meta"):
+        ours = create_model("torchvision/resnet18")
+        reference = theirs("resnet18")
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {
+        k: v.shape for k, v in reference.state_dict().items()
+    }
+    spec = get_spec("torchvision/resnet18")
+    assert spec.num_parameters == sum(p.numel() for p in reference.parameters())
+    assert get_spec("torchvision/inception_v3").image_size == 299
+
+
+def test_weights_of_a_file_are_taken_over(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = theirs("resnet18").state_dict()
+    torch.save(state, tmp_path / "resnet.pth")
+    spec = get_spec("torchvision/resnet18")
+
+    whole = create_model(spec.name)
+    assert begin_with(whole, spec, str(tmp_path / "resnet.pth"))
+    assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
+
+    other = create_model(spec.name, num_classes=4, in_channels=1)
+    head = other.get_parameter("fc.weight").clone()
+    assert not begin_with(other, spec, str(tmp_path / "resnet.pth"))
+    assert torch.equal(other.get_parameter("fc.weight"), head)
+    assert torch.equal(other.get_parameter("layer4.1.conv2.weight"), state["layer4.1.conv2.weight"])
+    # A grey image makes the same sums as the same image in three equal channels.
+    grey = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            other.get_submodule("conv1")(grey),
+            whole.get_submodule("conv1")(grey.expand(-1, 3, -1, -1)),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+    torch.save(theirs("resnet34").state_dict(), tmp_path / "other.pth")
+    with pytest.raises(CnnzooError, match=r"not those of torchvision/resnet18: .*Choose others"):
+        begin_with(whole, spec, str(tmp_path / "other.pth"))
+    # Weights of other classes, of a net whose outputs are no learnt layer.
+    torch.save(create_model("lenet5-1998").state_dict(), tmp_path / "lenet5.pth")
+    assert not begin_with(
+        create_model("lenet5-1998", num_classes=26), get_spec("lenet5-1998"), str(tmp_path / "lenet5.pth")
+    )
+    (tmp_path / "broken.pth").write_bytes(b"PK\3\4 and no more")
+    for file, says in {"broken.pth": "read safely", "absent.pth": "Check the path"}.items():
+        with pytest.raises(CnnzooError, match=says):
+            begin_with(whole, spec, str(tmp_path / file))
+    with pytest.raises(CnnzooError, match="nobody offers"):
+        begin_with(create_model("lenet"), get_spec("lenet"), "default")
+
+
+def test_weights_by_the_names_of_an_older_torchvision_are_taken_over(tmp_path: Path) -> None:
+    state = theirs("vit_b_32").state_dict()
+    names = {"mlp.0.": "mlp.linear_1.", "mlp.3.": "mlp.linear_2."}
+
+    def old(name: str) -> str:
+        for new, before in names.items():
+            name = name.replace(new, before)
+        return name
+
+    older = OrderedDict((old(name), value) for name, value in state.items())
+    older._metadata = {"": {"version": 1}}  # type: ignore[attr-defined]
+    assert older.keys() != state.keys()
+    torch.save(older, tmp_path / "vit.pth")
+    spec = get_spec("torchvision/vit_b_32")
+    model = create_model(spec.name, num_classes=3)
+    assert not begin_with(model, spec, str(tmp_path / "vit.pth"))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state[name]) or name.startswith("heads")
+
+
+def test_a_download_that_fails_is_one_line(cnnzoo: Run) -> None:
+    done = cnnzoo(
+        *("train", "torchvision/resnet18", "--weights", "default", "--image-size", "32"),
+        *("--dataset", "fashionmnist-sample", "--limit-train", "8"),
+        env={
+            "https_proxy": "http://127.0.0.1:9",
+            "HTTPS_PROXY": "http://127.0.0.1:9",
+            "TORCH_HOME": "nowhere",
+        },
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "--weights FILE" in done.stderr
+
+
+def test_a_torchvision_net_trains_resumes_and_is_evaluated(cnnzoo: Run, tmp_path: Path) -> None:
+    small = (
+        "--image-size",
+        "32",
+        "--dataset",
+        "fashionmnist-sample",
+        "--limit-train",
+        "48",
+        "--limit-val",
+        "20",
+    )
+    done = cnnzoo("train", "torchvision/resnet18", *small, "--epochs", "1", "--name", "a", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = cnnzoo("train", "--resume", "a", "--epochs", "2", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    # Its weights are what another run begins with.
+    done = cnnzoo(
+        "train", "torchvision/resnet18", *small, "--epochs", "1", "--weights", "runs/a/best.pt", "--quiet"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    done = cnnzoo("eval", "a", "--split", "val", "--format", "json")
+    assert json.loads(done.stdout)["num_images"] == 20
+
+
+def test_a_last_batch_of_one_image_is_named_before_the_first_epoch(cnnzoo: Run) -> None:
+    done = cnnzoo(
+        *("train", "torchvision/resnet18", "--image-size", "32", "--dataset", "fashionmnist-sample"),
+        *("--limit-train", "33", "--limit-val", "20", "--epochs", "1"),
+    )
+    assert done.returncode == 2
+    assert "--batch-size" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("name", "side"), [("vit_b_16", 30), ("vgg11", 16)])
+def test_images_that_a_net_cannot_take_are_named(cnnzoo: Run, name: str, side: int) -> None:
+    done = cnnzoo(
+        *("train", f"torchvision/{name}", "--image-size", str(side)),
+        *("--dataset", "fashionmnist-sample", "--limit-train", "8"),
+    )
+    assert done.returncode in (1, 2)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_models_lists_them_apart(cnnzoo: Run) -> None:
+    done = cnnzoo("models", env={"COLUMNS": "80"})
+    assert "torchvision's" in done.stdout
+    assert "resnet18" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    done = cnnzoo("train", "resnet18")
+    assert done.returncode == 2
+    assert "Did you mean 'torchvision/resnet18'?" in done.stderr
+    assert len(done.stderr) < 300
