@@ -108,7 +108,7 @@ def one_epoch(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], **chan
         "precision": FP32,
         "scaler": torch.amp.GradScaler("cpu", enabled=False),
         "lr_at_step": lambda _: 1e-3,
-        "label_smoothing": 0.0,
+        "criterion": torch.nn.functional.cross_entropy,
         "grad_clip": 0.0,
         "on_step": lambda _: None,
     }

@@ -16,7 +16,16 @@ from torchvision import transforms
 import cnnzoo.data
 from cnnzoo.data import batches as batches_module
 from cnnzoo.data import limit, load_dataset, split_validation
-from cnnzoo.data.batches import Batches, Preprocessing, Resident, Source, Streamed, mean_and_std
+from cnnzoo.data.augment import ten_crops
+from cnnzoo.data.batches import (
+    Batches,
+    Preprocessing,
+    Resident,
+    Source,
+    Streamed,
+    colour_directions,
+    mean_and_std,
+)
 from cnnzoo.errors import CnnzooError
 
 CPU = torch.device("cpu")
@@ -94,7 +103,7 @@ def test_what_else_draws_random_numbers_has_no_part_in_the_order_nor_the_other_w
     assert torch.equal(first[1], second[1])
 
 
-@pytest.mark.parametrize("augment", [(), ("flip",), ("crop",), ("flip", "crop")])
+@pytest.mark.parametrize("augment", [(), ("flip",), ("crop",), ("affine",), ("flip", "crop", "affine")])
 def test_row_11_batch_size_changes_neither_order_nor_augmentation(augment: tuple[str, ...]) -> None:
     source = noise(33)
     images, labels = joined(plain(source, 33, seed=5, augment=augment), 3)
@@ -195,6 +204,91 @@ def test_adding_crop_leaves_the_flips_as_they_were() -> None:
 
     assert torch.equal(falls(flipped), falls(both))
     assert 5 < int(falls(flipped).sum()) < 35
+
+
+def test_crop_of_larger_images_is_a_square_of_them_at_every_place() -> None:
+    source = noise(600, side=16)
+    preprocessing = Preprocessing(12, resize=16)
+    images, labels = joined(Batches(source, preprocessing, 64, CPU, seed=0, augment=("crop",)))
+    assert images.shape[-2:] == (12, 12)
+    seen = set()
+    for image, label in zip(images, labels.tolist(), strict=True):
+        whole = source.images[label, 0] / 255
+        places = [
+            (down, right)
+            for down in range(5)
+            for right in range(5)
+            if torch.allclose(whole[down : down + 12, right : right + 12], image[0])
+        ]
+        assert len(places) == 1
+        seen.add(places[0])
+    assert len(seen) == 25
+    # Without a change, as in evaluation, it is the middle.
+    middle, _ = joined(Batches(source, preprocessing, 64, CPU))
+    torch.testing.assert_close(middle, source.images[..., 2:14, 2:14] / 255)
+
+
+def test_ten_crops_are_the_corners_the_centre_and_their_mirror_images() -> None:
+    images = noise(2, channels=3, side=9).images.float()
+    crops = ten_crops(images, 5).view(10, 2, 3, 5, 5)
+    places = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
+    for index, (down, right) in enumerate(places):
+        square = images[..., down : down + 5, right : right + 5]
+        assert torch.equal(crops[index], square)
+        assert torch.equal(crops[index + 5], square.flip(-1))
+
+
+def test_colour_moves_an_image_along_the_principal_directions_of_the_training_set() -> None:
+    """Section 4.1: to every pixel of an image the same [p1, p2, p3][a1·l1, a2·l2, a3·l3] is added, a from N(0, 0.1)."""
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randint(60, 190, (500, 1, 6, 6), generator=generator)
+    spread = torch.randint(-8, 9, (500, 3, 6, 6), generator=generator)
+    source = Resident((base + spread).clamp(0, 255).byte(), torch.arange(500))
+    pixels = source.images.double().transpose(0, 1).flatten(1).numpy() / 255
+    variances, directions = np.linalg.eigh(np.cov(pixels, bias=True))
+    colours = colour_directions(source)
+    for column in range(3):
+        expected = torch.tensor(directions[:, column] * variances[column]).float()
+        found = colours[:, column] * torch.sign(colours[0, column] * expected[0])
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-7)
+
+    batches = Batches(source, Preprocessing(6), 50, CPU, seed=0, augment=("colour",), colours=colours)
+    images, labels = joined(batches)
+    moved = images - source.images[labels] / 255
+    assert float(moved.flatten(2).std(2).max()) < 1e-6  # the same for every pixel
+    factors = torch.linalg.solve(colours, moved[:, :, 0, 0].T)  # (3, 500): the a
+    assert factors.std(1).tolist() == pytest.approx([0.1] * 3, rel=0.12)
+    assert factors.mean(1).abs().max() < 0.02
+
+
+def test_affine_moves_scales_and_shears_but_keeps_the_black_around() -> None:
+    image = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+    image[..., 9:19, 9:19] = 255
+    source = Resident(image.expand(300, -1, -1, -1), torch.arange(300))
+    images, _ = joined(plain(source, 64, seed=0, augment=("affine",)))
+    ink = images.sum((1, 2, 3))
+    area = ink / ink.median()
+    assert 0.65 < float(area.min()) < 0.85  # a scale of 1 ± 0.15, squared
+    assert 1.15 < float(area.max()) < 1.45
+    places = torch.arange(28.0) - 13.5
+    right = (images.sum((1, 2)) * places).sum(1) / ink
+    down = (images.sum((1, 3)) * places).sum(1) / ink
+    for shift in (right, down):
+        assert 1.5 < float(shift.abs().max()) < 2.8  # two pixels, a little more where the image grows
+    assert float(images[:, :, 0].max()) == 0  # nothing comes in from outside
+    upper, lower = images[..., :13, :].sum((1, 2)), images[..., 15:, :].sum((1, 2))
+    lean = (upper * places).sum(1) / upper.sum(1) - (lower * places).sum(1) / lower.sum(1)
+    assert 1.0 < float(lean.abs().max()) < 2.6  # shear: up to 0.3 pixels a row, over about 6 rows
+
+
+@pytest.mark.parametrize("side", [28, 27])
+def test_padding_lays_a_smaller_image_into_the_middle_of_a_black_one(side: int) -> None:
+    images = noise(3, side=side).images
+    padded = Preprocessing(32, pad=True)(images)
+    before = (32 - side) // 2
+    torch.testing.assert_close(padded[..., before : before + side, before : before + side], images / 255)
+    assert float(padded.sum()) == pytest.approx(float((images / 255).sum()), rel=1e-5)
+    assert Preprocessing(20, pad=True)(images).shape[-2:] == (20, 20)
 
 
 def test_another_epoch_changes_the_images_anew() -> None:

@@ -16,7 +16,7 @@ from cnnzoo.data import load_dataset
 from cnnzoo.data.batches import Batches, Preprocessing
 from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.device import Precision, placed
-from cnnzoo.engine import NonFiniteLossError, Totals, dry_run, evaluate
+from cnnzoo.engine import NonFiniteLossError, Totals, criterion_of, dry_run, evaluate
 from cnnzoo.metrics import confusion_matrix, per_class, wilson_interval
 from cnnzoo.optimizers import Optimizer
 from cnnzoo.schedule import lr_at
@@ -100,7 +100,9 @@ def test_label_smoothing_is_in_the_training_loss_only() -> None:
     batches = sample_batches(28, 32)
     model = cnnzoo.create_model("lenet")
     expected = nn.functional.cross_entropy(model(batches[0][0]), batches[0][1], label_smoothing=0.3).item()
-    assert one_epoch(copy.deepcopy(model), batches, label_smoothing=0.3).read()[0] == pytest.approx(expected)
+    assert one_epoch(copy.deepcopy(model), batches, criterion=criterion_of(model, 0.3)).read()[
+        0
+    ] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
@@ -205,7 +207,7 @@ def test_an_epoch_waits_for_no_number(monkeypatch: pytest.MonkeyPatch, augment: 
     model = placed(cnnzoo.create_model("alexnet", in_channels=1, image_size=67), CPU)
     batches = Batches(source, Preprocessing(67, (0.3,), (0.3,)), 64, CPU, seed=0, augment=augment)
     with Fetches() as fetches:
-        totals = one_epoch(model, batches.epoch(1), label_smoothing=0.1)
+        totals = one_epoch(model, batches.epoch(1), criterion=criterion_of(model, 0.1))
     assert (fetches.count, copies) == (0, [])
     assert totals.steps == 5
     with Fetches() as fetches:
@@ -240,7 +242,7 @@ def test_a_loss_of_nan_ends_a_long_epoch_before_its_end(monkeypatch: pytest.Monk
 )
 def test_a_dry_run_counts_the_multiply_adds(name: str, image: tuple[int, int, int], mult_adds: int) -> None:
     model = cnnzoo.create_model(name, num_classes=10, in_channels=image[0])
-    assert dry_run(model, 10, image, CPU) == mult_adds
+    assert dry_run(model, 10, image, CPU).mult_adds == mult_adds
     assert not any(module._forward_hooks for module in model.modules())
 
 
@@ -248,7 +250,7 @@ def test_the_fast_path_gives_the_losses_of_the_plain_one() -> None:
     batches = sample_batches(67, 70)
     plain = cnnzoo.create_model("alexnet", in_channels=1, image_size=67, dropout=0.0)
     fast = placed(copy.deepcopy(plain), CPU)
-    assert fast.get_parameter("features.3.weight").is_contiguous(memory_format=torch.channels_last)
+    assert fast.get_parameter("features.conv3.weight").is_contiguous(memory_format=torch.channels_last)
     plain_batches = [(images.contiguous(), labels) for images, labels in batches]
     assert one_epoch(fast, batches).read()[0] == pytest.approx(
         tutorial_epoch(plain, plain_batches)[0], abs=1e-5

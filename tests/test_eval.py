@@ -2,17 +2,22 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import torch
 
 from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.config import TrainConfig
+from cnnzoo.data import load_dataset
+from cnnzoo.data.batches import Batches
 from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.errors import UsageError
 from cnnzoo.evaluation import evaluate
 from cnnzoo.trainer import train
+from tests.helpers import quick
 
 Cnnzoo = Callable[..., CompletedProcess[str]]
 
@@ -69,3 +74,34 @@ def test_nothing_to_evaluate_says_how_to_train(cnnzoo: Cnnzoo) -> None:
     refused = cnnzoo("eval")
     assert refused.returncode == 1
     assert refused.stderr == "Error: there is no trained run in runs. Make one with `cnnzoo train lenet`.\n"
+
+
+def test_ten_crop_averages_the_probabilities_of_ten_squares(tmp_path: Path) -> None:
+    run = train(quick(tmp_path, resize=32, augment=["crop"])).run
+    plain = evaluate(run / "best.pt")
+    tenfold = evaluate(run / "best.pt", ten_crop=True, batch_size=7)
+    assert plain.ten_crop is False
+    assert tenfold.ten_crop is True
+
+    saved = load_checkpoint(run / "best.pt")
+    dataset = load_dataset(SAMPLE, "test", image_size=32)
+    assert dataset is not None
+    whole = replace(saved.preprocessing, image_size=32)
+    model = saved.build_model().eval()
+    images, labels = next(iter(Batches(dataset.source, whole, 1000, torch.device("cpu")).epoch()))
+    views = [images[..., r : r + 28, c : c + 28] for r, c in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))]
+    with torch.no_grad():
+        probabilities = torch.stack(
+            [model(v).softmax(1) for view in views for v in (view, view.flip(-1))]
+        ).mean(0)
+    assert tenfold.accuracy == pytest.approx(float((probabilities.argmax(1) == labels).float().mean()))
+    assert tenfold.loss == pytest.approx(
+        float(-probabilities[torch.arange(1000), labels].log().mean()), rel=1e-4
+    )
+    likeliest = probabilities.topk(5).indices == labels[:, None]
+    assert tenfold.top5_accuracy == pytest.approx(float(likeliest.any(1).float().mean()))
+
+
+def test_ten_crop_needs_a_run_with_resize(run: Path) -> None:
+    with pytest.raises(UsageError, match=r"trained without --resize"):
+        evaluate(run / "best.pt", ten_crop=True)

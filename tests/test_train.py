@@ -16,8 +16,8 @@ from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.engine import Totals
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.history import HistoryRow
-from cnnzoo.trainer import Silent, Training, resume, train
-from tests.helpers import DROPOUT, quick, rows, same_state
+from cnnzoo.trainer import InterruptedRunError, Silent, Training, resume, train
+from tests.helpers import DROPOUT, StopAfter, quick, rows, same_state
 
 Cnnzoo = Callable[..., CompletedProcess[str]]
 # What a run leaves behind
@@ -203,3 +203,35 @@ def test_flags_win_over_the_config_file(cnnzoo: Cnnzoo, tmp_path: Path) -> None:
     config = read_yaml(tmp_path / "runs" / "a run" / "config.yaml")
     assert (config["epochs"], config["lr"], config["normalize"]) == (1, 0.001, False)
     assert config["model_options"] == {"activation": "tanh", "pooling": "avg"}
+
+
+def test_lenet5_1998_sees_background_and_foreground_as_its_paper_has_them(tmp_path: Path) -> None:
+    """Section II.B: 32×32, pixels from -0.1 to 1.175; and a run of it resumes to the same bits."""
+    settings: dict[str, object] = {"model": "lenet5-1998", "model_options": {}, "lr": 0.003}
+    run = train(quick(tmp_path, **settings, epochs=4)).run
+    saved = load_checkpoint(run / "best.pt")
+    black, white = (saved.preprocessing(torch.full((1, 1, 28, 28), value).byte()) for value in (0, 255))
+    assert black.shape == (1, 1, 32, 32)
+    torch.testing.assert_close(black, torch.full((1, 1, 32, 32), -0.1))
+    torch.testing.assert_close(white[..., 2:30, 2:30], torch.full((1, 1, 28, 28), 1.175))
+    torch.testing.assert_close(white[..., :2], torch.full((1, 1, 32, 2), -0.1))
+    assert max(float(row["val_acc"]) for row in rows(run)) > 0.35
+
+    with pytest.raises(InterruptedRunError):
+        train(quick(tmp_path, **settings, epochs=4, name="stopped"), reporter=StopAfter(25))
+    resume(tmp_path / "runs" / "stopped")
+    assert same_state(tmp_path / "runs" / "stopped", run)
+
+
+def test_a_run_with_every_change_to_images_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    settings: dict[str, object] = {"augment": ["flip", "crop", "affine", "colour"], "resize": 32}
+    run = train(quick(tmp_path, **settings)).run
+    with pytest.raises(InterruptedRunError):
+        train(quick(tmp_path, **settings, name="stopped"), reporter=StopAfter(15))
+    resume(tmp_path / "runs" / "stopped")
+    assert same_state(tmp_path / "runs" / "stopped", run)
+
+
+def test_resize_below_the_nets_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--resize 20 leaves less than the 28"):
+        train(quick(tmp_path, resize=20))

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cnnzoo.data.batches import Batches, Preprocessing, Resident
 from cnnzoo.device import (
@@ -20,7 +19,7 @@ from cnnzoo.device import (
     pick_precision,
     placed,
 )
-from cnnzoo.engine import Batch, OnStep, Totals, dry_run, evaluate, train_one_epoch
+from cnnzoo.engine import Batch, OnStep, Totals, criterion_of, dry_run, evaluate, train_one_epoch
 from cnnzoo.models.registry import create_model, get_spec
 from cnnzoo.optimizers import Optimizer
 
@@ -131,25 +130,24 @@ def bench(
         **spec.check_options(dict(options or {})),
     )
     model = placed(model, place)
-    mult_adds = dry_run(model, classes, (channels, side, side), place)
-    num_outputs = _count_outputs(model, torch.zeros(1, channels, side, side, device=place))
+    work = dry_run(model, classes, (channels, side, side), place)
     num_parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    for precision in (pick_precision(asked, place, mult_adds) for asked in precisions):
+    for precision in (pick_precision(asked, place, work.mult_adds) for asked in precisions):
         peak = measure_peak(place, precision)
         for batch_size in batch_sizes:
             num_images = batch_size * max(LEAST_STEPS, min(64, 2**26 // (batch_size * channels * side**2)))
-            images = torch.randint(256, (num_images, channels, side, side), dtype=torch.uint8)
-            source = Resident(images, torch.randint(classes, (num_images,)))
-            batches = Batches(source, Preprocessing(side), batch_size, place, seed=0)
-            timed = _Timed(model, batches, place, precision, seconds)
             with named_out_of_memory(batch_size):
+                images = torch.randint(256, (num_images, channels, side, side), dtype=torch.uint8)
+                source = Resident(images, torch.randint(classes, (num_images,)))
+                batches = Batches(source, Preprocessing(side), batch_size, place, seed=0)
+                timed = _Timed(model, batches, place, precision, seconds)
                 step, data, evaluation = timed.step(), timed.data(), timed.evaluation()
                 forward, update = timed.forward() - data, timed.update() - data
             phases = {"data": data, "forward": forward, "optimizer": update}
             phases["backward"] = step - sum(phases.values())
-            flop = 3 * 2 * mult_adds * batch_size
+            flop = 3 * 2 * work.mult_adds * batch_size
             # Outputs and their gradients, each written and read.
-            moved = UPDATE_BYTES * num_parameters + 4 * num_outputs * batch_size * precision.dtype.itemsize
+            moved = UPDATE_BYTES * num_parameters + 4 * work.outputs * batch_size * precision.dtype.itemsize
             yield BenchResult(
                 model=name,
                 device=str(place),
@@ -206,7 +204,7 @@ class _Timed:
                 precision=self.precision,
                 scaler=self.scaler,
                 lr_at_step=lambda _: 1e-6,
-                label_smoothing=0.0,
+                criterion=criterion_of(self.model),
                 grad_clip=0.0,
                 on_step=on_step,
             )
@@ -231,9 +229,11 @@ class _Timed:
         """Return the seconds of data, forward pass and loss."""
         self.model.train()
 
+        criterion = criterion_of(self.model)
+
         def forward(images: Tensor, labels: Tensor) -> None:
             with self.precision.autocast(self.device):
-                F.cross_entropy(self.model(images), labels)
+                criterion(self.model(images), labels)
 
         return self._time_each(forward)
 
@@ -289,19 +289,3 @@ def _seconds(do: Callable[[], object], device: torch.device) -> float:
 def _wait(device: torch.device) -> None:
     if device.type != "cpu":  # a call returns before its work is done
         torch.accelerator.synchronize(device)
-
-
-def _count_outputs(model: nn.Module, images: Tensor) -> int:
-    """Count the numbers that the innermost modules put out for ``images``."""
-    counted = 0
-
-    def add(_: nn.Module, __: object, output: Tensor) -> None:
-        nonlocal counted
-        counted += output.numel()
-
-    hooks = [module.register_forward_hook(add) for module in model.modules() if not list(module.children())]
-    with torch.inference_mode():
-        model.eval()(images)
-    for hook in hooks:
-        hook.remove()
-    return counted

@@ -29,7 +29,7 @@ class Setting:
 
 
 Count = Annotated[int, Ge(1)]
-Augmentation = Literal["flip", "crop"]
+Augmentation = Literal["flip", "crop", "affine", "colour"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,17 @@ class TrainConfig:
     ] = field(default_factory=dict)
     image_size: Annotated[
         Count | None, Setting("Pixels a side that images are resized to [the model's own].", "Model")
+    ] = None
+    resize: Annotated[
+        Count | None,
+        Setting(
+            "Pixels a side that images get first; squares of the net's size are cut from them [none].",
+            "Model",
+        ),
+    ] = None
+    weights: Annotated[
+        str | None,
+        Setting("Begin with those of a file, or `default`: torchvision's download [random].", "Model"),
     ] = None
     imports: Annotated[
         tuple[str, ...],
@@ -70,7 +81,10 @@ class TrainConfig:
     ] = True
     augment: Annotated[
         tuple[Augmentation, ...],
-        Setting("Random changes to training images: flip, crop, or flip,crop [none].", "Data"),
+        Setting(
+            "Random changes to training images, such as flip,crop: any of flip, crop, affine, colour [none].",
+            "Data",
+        ),
     ] = ()
     skip_bad_images: Annotated[
         bool, Setting("Leave out images of a folder that cannot be read, and say how many.", "Data")
@@ -97,12 +111,16 @@ class TrainConfig:
         float, Ge(0), Lt(math.inf), Setting("Pull of the weights towards zero.", "Training")
     ] = 0.0
     scheduler: Annotated[
-        Literal["none", "cosine", "step"],
+        Literal["none", "cosine", "step", "plateau"],
         Setting(
-            "Learning rate over the run: constant, half a cosine down to 0, or a tenth after each third.",
+            "Learning rate over the run: constant, half a cosine down to 0, a tenth after each third, "
+            "or a tenth when validation stalls.",
             "Training",
         ),
     ] = "none"
+    plateau_epochs: Annotated[
+        Count, Setting("Epochs without a better one after which plateau lowers the rate.", "Training")
+    ] = 3
     warmup_epochs: Annotated[
         float, Ge(0), Lt(math.inf), Setting("Epochs in which the learning rate rises from 0.", "Training")
     ] = 0.0
@@ -118,7 +136,7 @@ class TrainConfig:
 
     monitor: Annotated[
         Literal["val_acc", "val_loss"],
-        Setting("What makes an epoch the best, and what --patience watches.", "Stopping"),
+        Setting("What makes an epoch the best, and what --patience and plateau watch.", "Stopping"),
     ] = "val_acc"
     patience: Annotated[
         Count | None, Setting("Stop after so many epochs without a better one [never].", "Stopping")
@@ -178,7 +196,19 @@ def field_types() -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read the settings in a YAML file; what a finished run recorded beside them is left out.
+    """Read the settings in a YAML file, without what a recipe aims at and what a finished run recorded.
+
+    Raises:
+        CnnzooError: The file cannot be read, or is not a YAML mapping of plain values.
+    """
+    values = read_mapping(path)
+    values.pop(RECORDED, None)
+    values.pop(TARGET, None)
+    return values
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file of plain values, whatever their names.
 
     Raises:
         CnnzooError: The file cannot be read, or is not a YAML mapping of plain values.
@@ -211,7 +241,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise CnnzooError(f"{path} is not a YAML file of plain settings ({why}). Mend it.") from error
     if not isinstance(values, dict):
         raise CnnzooError(f"{path} holds no settings. Write lines such as `lr: 0.001` into it.")
-    values.pop(RECORDED, None)
     return values
 
 
@@ -220,6 +249,9 @@ MAX_YAML = 1 << 16
 
 RECORDED = "recorded"
 """The key under which a run's config.yaml notes what it ran on; reading a config ignores it."""
+
+TARGET = "target"
+"""The key under which a recipe names the result that it aims at; ``cnnzoo reproduce`` reads it."""
 
 
 def write_yaml(path: Path, config: TrainConfig, recorded: Mapping[str, Any]) -> None:

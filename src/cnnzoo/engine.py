@@ -1,20 +1,25 @@
 """The numerical heart: one epoch of training, one pass of evaluation."""
 
+import copy
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnzoo.device import Precision
-from cnnzoo.errors import CnnzooError
+from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.optimizers import Optimizer
 
 Batch = tuple[Tensor, Tensor]
 """Images float32 ``(N, C, H, W)`` and labels int64 ``(N,)``, on the device."""
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+"""From logits ``(N, K)`` and labels ``(N,)`` to their mean loss ``()``."""
 
 OnStep = Callable[["Totals"], None]
 """Called after each step; what it raises ends the epoch at that step's boundary."""
@@ -85,6 +90,20 @@ class Totals:
         return {"steps": self.steps, "images": self.images, "loss": self._loss, "correct": self._correct}
 
 
+def criterion_of(model: nn.Module, label_smoothing: float = 0.0) -> Criterion:
+    """Return the model's own loss if it has one, else the cross-entropy.
+
+    Raises:
+        UsageError: It has one, and labels should be smoothed.
+    """
+    own: Criterion | None = getattr(model, "criterion", None)
+    if own is None:
+        return partial(F.cross_entropy, label_smoothing=label_smoothing)
+    if label_smoothing:
+        raise UsageError("this net has a loss of its own, which knows no --label-smoothing. Leave it out.")
+    return own
+
+
 def train_one_epoch(
     model: nn.Module,
     batches: Iterable[Batch],
@@ -95,7 +114,7 @@ def train_one_epoch(
     precision: Precision,
     scaler: torch.amp.GradScaler,
     lr_at_step: Callable[[int], float],
-    label_smoothing: float,
+    criterion: Criterion,
     grad_clip: float,
     on_step: OnStep,
 ) -> None:
@@ -110,25 +129,25 @@ def train_one_epoch(
         precision: Of the forward and backward pass.
         scaler: Keeps fp16 gradients from vanishing; does nothing otherwise.
         lr_at_step: Learning rate of a step of this epoch, from 1.
-        label_smoothing: Share of each target spread over all classes.
+        criterion: From logits ``(N, K)`` and labels ``(N,)`` to the mean loss ``()``.
         grad_clip: Largest norm of the gradient; 0 for no limit.
         on_step: Called after each step.
     """
     model.train()
-    steps = cast("torch.optim.Optimizer", optimizer)  # as far as the scaler cares
+    for_scaler = cast("torch.optim.Optimizer", optimizer)  # as far as it cares
     for images, labels in batches:
         optimizer.lr = lr_at_step(totals.steps + 1)
 
         with precision.autocast(device):
             logits = model(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+            loss = criterion(logits, labels)
 
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         if grad_clip:
-            scaler.unscale_(steps)
+            scaler.unscale_(for_scaler)
             nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
-        scaler.step(steps)
+        scaler.step(for_scaler)
         scaler.update()
 
         totals.add(loss, logits.argmax(1), labels)
@@ -140,14 +159,16 @@ class Evaluation:
     """What a pass over labelled images gave.
 
     Attributes:
-        loss: Mean cross-entropy per image, in nats.
+        loss: Mean loss per image; the cross-entropy in nats, unless the net has a loss of its own.
         accuracy: Share of images whose highest logit is their label's.
+        top5_accuracy: Share of images whose label is among the five highest.
         predictions: Predicted classes, int64 ``(N,)``, in the images' order.
         labels: True classes, int64 ``(N,)``.
     """
 
     loss: float
     accuracy: float
+    top5_accuracy: float
     predictions: Tensor
     labels: Tensor
 
@@ -159,6 +180,7 @@ def evaluate(
     *,
     device: torch.device,
     precision: Precision,
+    criterion: Criterion = F.cross_entropy,
     on_step: OnStep = lambda _: None,
 ) -> Evaluation:
     """Run the model over every batch once, with dropout off and no gradients.
@@ -168,20 +190,62 @@ def evaluate(
     """
     model.eval()
     totals = Totals(step_name="validation batch")
-    predictions, truths = [], []
+    predictions, truths, top5 = [], [], []
     with precision.autocast(device):  # around all batches, since it casts each weight once
         for images, labels in batches:
             logits = model(images)
-            loss = F.cross_entropy(logits, labels)
+            loss = criterion(logits, labels)
             predictions.append(logits.argmax(1))
             truths.append(labels)
+            top5.append((logits.topk(min(5, logits.shape[1])).indices == labels[:, None]).sum())
             totals.add(loss, predictions[-1], labels)
             on_step(totals)
     loss_mean, accuracy = totals.read()
-    return Evaluation(loss_mean, accuracy, torch.cat(predictions).cpu(), torch.cat(truths).cpu())
+    return Evaluation(
+        loss_mean,
+        accuracy,
+        float(torch.stack(top5).sum()) / totals.images,
+        torch.cat(predictions).cpu(),
+        torch.cat(truths).cpu(),
+    )
 
 
-def dry_run(model: nn.Module, num_classes: int, image: tuple[int, int, int], device: torch.device) -> int:
+def check_single_image(model: nn.Module, image: tuple[int, int, int], device: torch.device) -> None:
+    """See whether the model can be trained on one image, for a last batch may have no more.
+
+    Args:
+        model: On ``device``; a copy of it runs.
+        image: Shape ``(C, H, W)``.
+        device: Where.
+
+    Raises:
+        UsageError: Batch normalisation finds a single value a channel, which has no variance.
+    """
+    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        return
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
+            copy.deepcopy(model).train()(torch.zeros(1, *image, device=device))
+    except ValueError as error:
+        raise UsageError(
+            "the last batch of an epoch has one image, and this net's batch normalisation needs two or more. "
+            "Change --batch-size."
+        ) from error
+
+
+class Work(NamedTuple):
+    """What a net does for an image.
+
+    Attributes:
+        mult_adds: Multiply-adds in convolutions and matrix products, the biases left out.
+        outputs: Numbers that its innermost layers put out.
+    """
+
+    mult_adds: int
+    outputs: int
+
+
+def dry_run(model: nn.Module, num_classes: int, image: tuple[int, int, int], device: torch.device) -> Work:
     """Run the model on two black images, and count what it does.
 
     Args:
@@ -190,31 +254,36 @@ def dry_run(model: nn.Module, num_classes: int, image: tuple[int, int, int], dev
         image: Shape ``(C, H, W)``.
         device: Where.
 
-    Returns:
-        Multiply-adds of an image in convolutions and matrix products, the biases left out.
-
     Raises:
-        CnnzooError: The outputs are not one logit a class.
+        CnnzooError: The model fails on such images, or its outputs are not one logit a class.
     """
-    mult_adds = 0
+    mult_adds = outputs = 0
 
-    def count(module: nn.Module, _: object, output: Tensor) -> None:
-        nonlocal mult_adds
-        weight = module.get_parameter("weight")
-        mult_adds += weight.numel() * output.numel() // weight.shape[0]  # each weight once an output position
+    def count(module: nn.Module, _: object, output: object) -> None:
+        nonlocal mult_adds, outputs
+        if isinstance(output, Tensor):
+            outputs += output.numel()
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                maps = module.out_channels if isinstance(module, nn.Conv2d) else module.out_features
+                mult_adds += module.weight.numel() * output.numel() // maps  # once an output position
 
-    hooks = [
-        module.register_forward_hook(count)
-        for module in model.modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
+    layers = [module for module in model.modules() if not any(module.children())]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
     images = torch.zeros(2, *image, device=device)
     with torch.inference_mode(), torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
-        shape = tuple(model.eval()(images).shape)
-    for hook in hooks:
-        hook.remove()
+        try:
+            shape = tuple(model.eval()(images).shape)
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+            if "memory" in str(error).lower():
+                raise  # named_out_of_memory's to answer
+            raise CnnzooError(
+                f"the net cannot take images of {'x'.join(map(str, image))}: {one_line(error)}. Change --image-size."
+            ) from error
+        finally:
+            for hook in hooks:
+                hook.remove()
     if shape != (2, num_classes):
         raise CnnzooError(
             f"the net makes {shape} of two images, and should make {(2, num_classes)}: a logit for each class."
         )
-    return mult_adds // 2
+    return Work(mult_adds // 2, outputs // 2)

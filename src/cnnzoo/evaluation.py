@@ -1,12 +1,17 @@
 """Evaluate a checkpoint on images that it was not trained on."""
 
 import json
+import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from cnnzoo.checkpoint import load_checkpoint
+from cnnzoo.data.augment import ten_crops
 from cnnzoo.data.batches import Batches
 from cnnzoo.device import (
     keep_freed_memory,
@@ -15,10 +20,10 @@ from cnnzoo.device import (
     pick_precision,
     placed,
 )
-from cnnzoo.engine import NonFiniteLossError, dry_run
+from cnnzoo.engine import NonFiniteLossError, criterion_of, dry_run
 from cnnzoo.engine import evaluate as run_evaluation
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.files import replacing
+from cnnzoo.files import file_sha256, replacing
 from cnnzoo.metrics import ClassMetrics, confusion_matrix, per_class, wilson_interval
 from cnnzoo.models.registry import import_models
 from cnnzoo.trainer import Reporter, Silent, evaluation_batch_size, load_split, load_training_data
@@ -30,6 +35,7 @@ class EvaluationResult:
 
     Attributes:
         checkpoint: The file.
+        checkpoint_sha256: Its checksum.
         model: Its registered name.
         epoch: Epoch that it is from.
         dataset: What it was evaluated on.
@@ -38,15 +44,18 @@ class EvaluationResult:
         accuracy: Share of them told right.
         accuracy_low: Lower end of the 95% interval (Wilson).
         accuracy_high: Upper end.
-        loss: Mean cross-entropy per image, in nats.
+        top5_accuracy: Share of them whose class is among the five likeliest.
+        loss: Mean loss per image; the cross-entropy in nats, unless the net has a loss of its own.
         images_per_second: Preprocessing and forward pass.
         device: Where.
         precision: How.
+        ten_crop: Whether ten squares of each image were averaged.
         data_sha256: Checksum of the images.
         classes: Figures for each class.
     """
 
     checkpoint: str
+    checkpoint_sha256: str
     model: str
     epoch: int
     dataset: str
@@ -55,16 +64,31 @@ class EvaluationResult:
     accuracy: float
     accuracy_low: float
     accuracy_high: float
+    top5_accuracy: float
     loss: float
     images_per_second: float
     device: str
     precision: str
+    ten_crop: bool
     data_sha256: str
     classes: list[ClassMetrics]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as eval.json holds them."""
         return asdict(self)
+
+
+class TenCrop(nn.Module):
+    """A model whose answer is the logarithm of its mean class probabilities over ten squares of each image."""
+
+    def __init__(self, model: nn.Module, image_size: int) -> None:
+        super().__init__()
+        self.model, self.image_size = model, image_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return ``(N, num_classes)`` of images ``(N, C, H, W)`` with sides above ``image_size``."""
+        logits: Tensor = self.model(ten_crops(images, self.image_size))
+        return logits.float().log_softmax(1).view(10, len(images), -1).logsumexp(0) - math.log(10)
 
 
 def evaluate(
@@ -77,6 +101,7 @@ def evaluate(
     precision: str = "auto",
     data_dir: Path | None = None,
     skip_bad_images: bool = False,
+    ten_crop: bool = False,
     imports: tuple[str, ...] = (),
     reporter: Reporter | None = None,
 ) -> EvaluationResult:
@@ -91,6 +116,8 @@ def evaluate(
         precision: As for training.
         data_dir: Where named datasets lie; by default where the run found them.
         skip_bad_images: Leave out images of a folder that cannot be read.
+        ten_crop: Average the class probabilities over ten squares of each image: the corners, the centre, and each
+            of them mirrored (Krizhevsky et al. 2012, section 4.1). The run must have had ``resize``.
         imports: Modules that register models.
         reporter: Told of progress.
 
@@ -113,19 +140,20 @@ def evaluate(
     with named_out_of_memory(1):
         model = placed(saved.build_model(), place)
         image = saved.in_channels, saved.image_size, saved.image_size
-        number_format = pick_precision(precision, place, dry_run(model, saved.num_classes, image, place))
+        work = dry_run(model, saved.num_classes, image, place)
+        number_format = pick_precision(precision, place, work.mult_adds)
 
     if split == "val":
         if dataset not in (None, saved.dataset):
             raise UsageError("--split val is for the dataset of the training run. Leave --dataset out.")
-        _, images, _, source = load_training_data(config, saved.image_size, reporter)
+        _, images, _, source = load_training_data(config, saved.preprocessing.full_size, reporter)
         if images.sha256 != saved.data_sha256:
             raise CnnzooError(
                 f"the images in {images.location} are not those that {checkpoint} was trained on. "
                 "Its validation images cannot be told from the others."
             )
     else:
-        test = load_split(config, "test", saved.image_size, reporter)
+        test = load_split(config, "test", saved.preprocessing.full_size, reporter)
         assert test is not None  # only validation images may be missing
         images, source = test, test.source
     if (images.classes, images.channels) != (saved.classes, saved.in_channels):
@@ -134,9 +162,17 @@ def evaluate(
             f"was trained for {saved.in_channels} and {', '.join(saved.classes)}. Choose another --dataset."
         )
 
-    batches = Batches(
-        source, saved.preprocessing, batch_size or evaluation_batch_size(1, saved.image_size), place
-    )
+    preprocessing, criterion = saved.preprocessing, criterion_of(model)
+    if ten_crop:
+        if preprocessing.full_size == preprocessing.image_size:
+            raise UsageError(
+                f"--ten-crop cuts from images that are larger than the net's {saved.image_size} pixels a side, and "
+                f"{checkpoint} was trained without --resize. Leave --ten-crop out, or train with --resize."
+            )
+        model, criterion = TenCrop(model, saved.image_size), F.nll_loss
+        preprocessing = replace(preprocessing, image_size=preprocessing.full_size)
+    size = evaluation_batch_size(1, preprocessing.full_size) // (10 if ten_crop else 1)
+    batches = Batches(source, preprocessing, batch_size or max(size, 1), place)
     started = time.perf_counter()
     try:
         with named_out_of_memory(batches.batch_size):
@@ -145,6 +181,7 @@ def evaluate(
                 batches.epoch(),
                 device=place,
                 precision=number_format,
+                criterion=criterion,
                 on_step=lambda totals: reporter.step(saved.epoch, split, len(batches), totals),
             )
     except NonFiniteLossError as error:
@@ -157,6 +194,7 @@ def evaluate(
     low, high = wilson_interval(round(outcome.accuracy * num), num)
     result = EvaluationResult(
         checkpoint=str(checkpoint),
+        checkpoint_sha256=file_sha256(checkpoint),
         model=saved.model,
         epoch=saved.epoch,
         dataset=images.name,
@@ -165,19 +203,25 @@ def evaluate(
         accuracy=outcome.accuracy,
         accuracy_low=low,
         accuracy_high=high,
+        top5_accuracy=outcome.top5_accuracy,
         loss=outcome.loss,
         images_per_second=num / seconds,
         device=str(place),
         precision=number_format.name,
+        ten_crop=ten_crop,
         data_sha256=images.sha256,
         classes=per_class(
             confusion_matrix(outcome.predictions, outcome.labels, saved.num_classes), images.classes
         ),
     )
+    _write(result, checkpoint.with_name("eval.json"), reporter)
+    return result
+
+
+def _write(result: EvaluationResult, path: Path, reporter: Reporter) -> None:
     text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
     try:
-        with replacing(checkpoint.with_name("eval.json")) as file:
+        with replacing(path) as file:
             file.write(text.encode(errors="backslashreplace"))
     except CnnzooError as error:  # the figures are worth more than the file
         reporter.warn(str(error))
-    return result

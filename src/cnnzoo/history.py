@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from itertools import chain
 from operator import itemgetter
@@ -41,6 +41,16 @@ class HistoryRow:
     lr: float
     seconds: float
     images_per_second: float
+
+
+def score(row: HistoryRow, monitor: str) -> float:
+    """Return how good an epoch is, more being better: its ``val_acc``, or its ``val_loss`` turned round."""
+    return -row.val_loss if monitor == "val_loss" else row.val_acc
+
+
+def best_row(history: Sequence[HistoryRow], monitor: str) -> HistoryRow:
+    """Return the best epoch: highest ``val_acc`` or lowest ``val_loss``, the first of equals."""
+    return max(history, key=lambda row: score(row, monitor))
 
 
 def write_history(path: Path, rows: Iterable[HistoryRow]) -> None:

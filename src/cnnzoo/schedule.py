@@ -1,15 +1,19 @@
-"""The learning rate as a function of the time trained: nothing to save, nothing to restore."""
+"""The learning rate as a function of the time trained and the history: nothing more to save or to restore."""
 
 import math
+from collections.abc import Sequence
 
 from cnnzoo.config import TrainConfig
+from cnnzoo.history import HistoryRow, score
 
 
-def lr_at(config: TrainConfig, epochs_done: float) -> float:
+def lr_at(config: TrainConfig, epochs_done: float, history: Sequence[HistoryRow] = ()) -> float:
     """Return the learning rate after ``epochs_done`` epochs, fractions of an epoch included.
 
     ``cosine`` falls along half a cosine from ``lr`` to 0 (Loshchilov & Hutter, "SGDR", ICLR 2017, eq. 5,
-    without restarts); ``step`` is ``lr`` in the first third of the epochs, then a tenth, then a hundredth.
+    without restarts); ``step`` is ``lr`` in the first third of the epochs, then a tenth, then a hundredth;
+    ``plateau`` is divided by 10 whenever ``plateau_epochs`` have passed since the best one of ``history`` or the last
+    division (Krizhevsky et al. 2012, section 5: when validation stopped improving at the current rate).
     During the warm-up the rate rises in a straight line from 0.
     """
     if epochs_done < config.warmup_epochs:
@@ -20,4 +24,17 @@ def lr_at(config: TrainConfig, epochs_done: float) -> float:
         return config.lr * (1 + math.cos(math.pi * done)) / 2
     if config.scheduler == "step":
         return config.lr * 0.1 ** min(math.floor(3 * epochs_done / config.epochs), 2)
+    if config.scheduler == "plateau":
+        return config.lr * 0.1 ** _stalls(config, history)
     return config.lr
+
+
+def _stalls(config: TrainConfig, history: Sequence[HistoryRow]) -> int:
+    stalls = waited = 0
+    best = -math.inf
+    for row in history:
+        waited = 0 if score(row, config.monitor) > best else waited + 1
+        best = max(best, score(row, config.monitor))
+        if waited == config.plateau_epochs:
+            stalls, waited = stalls + 1, 0
+    return stalls

@@ -22,7 +22,7 @@ from cnnzoo import __version__
 from cnnzoo.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnnzoo.config import TrainConfig, write_yaml
 from cnnzoo.data import FOLDER, Dataset, limit, load_dataset, split_validation
-from cnnzoo.data.batches import Batches, Preprocessing, Source, mean_and_std
+from cnnzoo.data.batches import Batches, Preprocessing, Source, colour_directions, mean_and_std
 from cnnzoo.data.datasets import DEFAULT, SAMPLE
 from cnnzoo.data.sources import DatasetUnavailableError
 from cnnzoo.device import (
@@ -35,13 +35,23 @@ from cnnzoo.device import (
     pick_precision,
     placed,
 )
-from cnnzoo.engine import NonFiniteLossError, OnStep, Totals, dry_run, evaluate, train_one_epoch
+from cnnzoo.engine import (
+    NonFiniteLossError,
+    OnStep,
+    Totals,
+    check_single_image,
+    criterion_of,
+    dry_run,
+    evaluate,
+    train_one_epoch,
+)
 from cnnzoo.errors import CnnzooError, UsageError, one_line
-from cnnzoo.history import HistoryRow, write_history
+from cnnzoo.history import HistoryRow, best_row, write_history
 from cnnzoo.models.registry import create_model, get_spec, import_models
 from cnnzoo.optimizers import Optimizer
 from cnnzoo.runs import create_run, locked
 from cnnzoo.schedule import lr_at
+from cnnzoo.weights import begin_with
 
 CHANGEABLE = {"epochs", "device", "workers", "data_dir", "out", "patience"}
 """Settings that a resume may change: none has a part in what an epoch computes."""
@@ -107,6 +117,7 @@ class Training:
         val_batches: What it is judged by.
         model: On ``device``.
         network: What is called: the model, or its compiled form.
+        criterion: Its loss.
         optimizer: Of the model's parameters.
         scaler: Of fp16 gradients.
         history: A row for each finished epoch.
@@ -115,13 +126,22 @@ class Training:
     """
 
     def __init__(self, config: TrainConfig, reporter: Reporter) -> None:
-        image_size = config.image_size or get_spec(config.model).image_size
+        spec = get_spec(config.model)
+        image_size = config.image_size or spec.image_size
+        if config.resize is not None and config.resize < image_size:
+            raise UsageError(
+                f"--resize {config.resize} leaves less than the {image_size} pixels a side that the net takes. "
+                "Make it larger, or leave it out."
+            )
         self.device = pick_device(config.device)
         keep_freed_memory(self.device)
-        self.config, self.dataset, train_source, val_source = load_training_data(config, image_size, reporter)
-        self.preprocessing = Preprocessing(
-            image_size, *(mean_and_std(self.dataset.source) if config.normalize else ())
+        self.config, self.dataset, train_source, val_source = load_training_data(
+            config, config.resize or image_size, reporter
         )
+        mean, std = mean_and_std(self.dataset.source) if config.normalize else ((), ())
+        if config.normalize and spec.normalization:
+            mean, std = spec.normalization(mean, std)
+        self.preprocessing = Preprocessing(image_size, mean, std, config.resize, spec.pad)
         self.train_batches = Batches(
             train_source,
             self.preprocessing,
@@ -129,10 +149,10 @@ class Training:
             self.device,
             seed=config.seed,
             augment=config.augment,
+            colours=colour_directions(self.dataset.source) if "colour" in config.augment else None,
         )
-        self.val_batches = Batches(
-            val_source, self.preprocessing, evaluation_batch_size(config.batch_size, image_size), self.device
-        )
+        val_batch_size = evaluation_batch_size(config.batch_size, self.preprocessing.full_size)
+        self.val_batches = Batches(val_source, self.preprocessing, val_batch_size, self.device)
         torch.manual_seed(config.seed)
         model = create_model(
             config.model,
@@ -143,8 +163,11 @@ class Training:
         )
         self.model = placed(model, self.device)
         image = self.dataset.channels, image_size, image_size
-        mult_adds = dry_run(self.model, len(self.dataset.classes), image, self.device)
-        self.precision = pick_precision(config.precision, self.device, mult_adds)
+        work = dry_run(self.model, len(self.dataset.classes), image, self.device)
+        if self.train_batches.num_images % config.batch_size == 1 or config.batch_size == 1:
+            check_single_image(self.model, image, self.device)
+        self.precision = pick_precision(config.precision, self.device, work.mult_adds)
+        self.criterion = criterion_of(self.model, config.label_smoothing)
         self.network = self._compiled(reporter) if config.compile else self.model
         self.optimizer = Optimizer(
             self.model.parameters(),
@@ -196,6 +219,8 @@ class Training:
             image_size=self.preprocessing.image_size,
             mean=self.preprocessing.mean,
             std=self.preprocessing.std,
+            resize=self.preprocessing.resize,
+            pad=self.preprocessing.pad,
             dataset=self.dataset.name,
             data_sha256=self.dataset.sha256,
             classes=self.dataset.classes,
@@ -219,7 +244,7 @@ class Training:
     def lr_at_step(self, epoch: int) -> Callable[[int], float]:
         """Return the learning rate as a function of the step in ``epoch``, both from 1: the step's middle counts."""
         steps = len(self.train_batches)
-        return lambda step: lr_at(self.config, epoch - 1 + (step - 0.5) / steps)
+        return lambda step: lr_at(self.config, epoch - 1 + (step - 0.5) / steps, self.history)
 
 
 def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult:
@@ -239,6 +264,10 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
     config = config.replace(model_options=get_spec(config.model).check_options(config.model_options))
     with named_out_of_memory(config.batch_size):
         training = Training(config, reporter)
+    if config.weights is not None:
+        whole = begin_with(training.model, get_spec(config.model), config.weights)
+        if not whole:
+            reporter.warn("The last layer begins anew: the weights are for other classes.")
     run = create_run(config.out, _run_prefix(training.config), config.name)
     with locked(run):
         write_yaml(run / "config.yaml", training.config.replace(name=None), _what_it_ran_on(training))
@@ -312,7 +341,7 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
                     precision=training.precision,
                     scaler=training.scaler,
                     lr_at_step=training.lr_at_step(epoch),
-                    label_smoothing=config.label_smoothing,
+                    criterion=training.criterion,
                     grad_clip=config.grad_clip,
                     on_step=_after_step("train", epoch, len(training.train_batches), reporter, stop),
                 )
@@ -322,6 +351,7 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
                     training.val_batches.epoch(),
                     device=training.device,
                     precision=training.precision,
+                    criterion=criterion_of(training.model),
                     on_step=_after_step("val", epoch, len(training.val_batches), reporter, stop),
                 )
             except NonFiniteLossError as error:
@@ -436,13 +466,6 @@ def evaluation_batch_size(batch_size: int, image_size: int) -> int:
 
 
 # What the history says
-
-
-def best_row(history: Sequence[HistoryRow], monitor: str) -> HistoryRow:
-    """Return the best epoch: highest ``val_acc`` or lowest ``val_loss``, the first of equals."""
-    if monitor == "val_loss":
-        return min(history, key=lambda row: row.val_loss)
-    return max(history, key=lambda row: row.val_acc)
 
 
 def _is_complete(history: Sequence[HistoryRow], config: TrainConfig) -> bool:

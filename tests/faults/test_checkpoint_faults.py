@@ -240,8 +240,8 @@ def test_row_22_a_net_of_terabytes_is_refused_before_it_is_built(tmp_path: Path)
         # A shape that fits the net, of a single number: a file of nothing for a net of 336 GB.
         fits = {
             **state,
-            "classifier.5.weight": weight(1, num_classes, 84),
-            "classifier.5.bias": weight(1, num_classes),
+            "classifier.output.weight": weight(1, num_classes, 84),
+            "classifier.output.bias": weight(1, num_classes),
         }
         claims = make_checkpoint(num_classes=num_classes, state_dict=fits)
         save_checkpoint(tmp_path / "a.pt", claims)
@@ -283,7 +283,7 @@ def test_row_22_lists_that_hold_each_other_cost_neither_time_nor_memory(tmp_path
 
 
 def test_row_23_weights_that_do_not_fit_the_model_are_one_line(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "a.pt", make_checkpoint(num_classes=7))
+    save_checkpoint(tmp_path / "a.pt", make_checkpoint(num_classes=7, classes=tuple("abcdefg")))
     with pytest.raises(
         CnnzooError, match=r"do not fit lenet for 7 classes.* is 10 and should be 7"
     ) as refused:

@@ -46,7 +46,10 @@ def test_row_43_numbers_that_yaml_takes_for_text_are_numbers(command: Command, t
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["train", "lenett"], "unknown model 'lenett'. Did you mean 'lenet'? There are: alexnet, lenet"),
+        (
+            ["train", "lenett"],
+            "unknown model 'lenett'. Did you mean 'lenet'? There are: alexnet, alexnet-2012, lenet, lenet5-1998",
+        ),
         (["summary", "alexnett"], "Did you mean 'alexnet'?"),
         (
             ["train", "lenet", "-d", "fashion-mnist"],

@@ -1,37 +1,13 @@
 """``cnnzoo eval``: how well a trained model does on images that it has not seen."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from cnnzoo.cli import GroupedCommand, ImportOption, app
 from cnnzoo.errors import CnnzooError
-
-
-class Split(StrEnum):
-    """Which images to evaluate on."""
-
-    test = "test"
-    val = "val"
-
-
-class Format(StrEnum):
-    """How to print."""
-
-    table = "table"
-    json = "json"
-
-
-class PrecisionName(StrEnum):
-    """Number formats."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
 
 
 @app.command("eval", cls=GroupedCommand)
@@ -53,15 +29,23 @@ def evaluate_command(
         bool, typer.Option("--skip-bad-images", help="Leave out images of a folder that cannot be read.")
     ] = False,
     split: Annotated[
-        Split, typer.Option(help="The test images, or those that validated the run.")
-    ] = Split.test,
+        Literal["test", "val"], typer.Option(help="The test images, or those that validated the run.")
+    ] = "test",
     batch_size: Annotated[
         int | None,
         typer.Option("-b", "--batch-size", min=1, metavar="N", help="Images at once [by their size]."),
     ] = None,
+    ten_crop: Annotated[
+        bool,
+        typer.Option("--ten-crop", help="Average over ten squares of each image; for runs with --resize."),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
-    precision: Annotated[PrecisionName, typer.Option(help="Number format.")] = PrecisionName.auto,
-    format_: Annotated[Format, typer.Option("--format", help="A table, or JSON on stdout.")] = Format.table,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Number format.")
+    ] = "auto",
+    format_: Annotated[
+        Literal["table", "json"], typer.Option("--format", help="A table, or JSON on stdout.")
+    ] = "table",
     out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     import_: ImportOption = None,
 ) -> None:
@@ -70,23 +54,24 @@ def evaluate_command(
     from cnnzoo.evaluation import evaluate
 
     checkpoint = _checkpoint(target, out)
-    screen = QuietScreen() if format_ is Format.json else Screen()
+    screen = QuietScreen() if format_ == "json" else Screen()
     try:
         result = evaluate(
             checkpoint,
             dataset=dataset,
-            split=split.value,
+            split=split,
             batch_size=batch_size,
             device=device,
-            precision=precision.value,
+            precision=precision,
             data_dir=data_dir,
             skip_bad_images=skip_bad_images,
+            ten_crop=ten_crop,
             imports=tuple(import_ or ()),
             reporter=screen,
         )
     finally:
         screen.close()
-    if format_ is Format.json:
+    if format_ == "json":
         typer.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
     else:
         print_evaluation(result)

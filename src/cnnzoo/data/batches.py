@@ -3,9 +3,9 @@
 import hashlib
 import math
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from cnnzoo.data.augment import Augmentation
+from cnnzoo.data.augment import Augmentation, centre
 from cnnzoo.data.folders import decode_image, quiet
 from cnnzoo.errors import CnnzooError, one_line
 
@@ -139,30 +139,48 @@ class Preprocessing:
         image_size: Pixels a side.
         mean: Per channel, of pixels in [0, 1]; empty to leave them so.
         std: Per channel; likewise.
+        resize: Pixels a side that images get before squares of ``image_size`` are cut from them; None for that size.
+        pad: Whether smaller images are laid into the middle of a black one, and not enlarged.
     """
 
     image_size: int
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    resize: int | None = None
+    pad: bool = False
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return uint8 images ``(N, C, H, W)`` as float32 ``(N, C, image_size, image_size)``, channels last."""
-        pixels = images.float()
+    @property
+    def full_size(self) -> int:
+        """Pixels a side of the images from which squares are cut."""
+        return self.resize or self.image_size
+
+    def __call__(self, images: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return uint8 images ``(N, C, H, W)`` as float32 ``(N, C, image_size, image_size)``, channels last.
+
+        Args:
+            images: As they are kept.
+            change: What happens to their pixels, 0 to 1, once they have ``full_size``; it cuts squares from them.
+                Without it they are cut from the middle.
+        """
+        pixels = self._sized(images.float().div_(255))
+        pixels = centre(pixels, self.image_size) if change is None else change(pixels)
         if self.mean:
             mean, std = (
-                torch.tensor(v, device=images.device).mul_(255).view(1, -1, 1, 1)
-                for v in (self.mean, self.std)
+                torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (self.mean, self.std)
             )
             pixels = pixels.sub_(mean).div_(std)
-        else:
-            pixels = pixels.div_(255)
-        if images.shape[-2:] != (self.image_size, self.image_size):
-            rows, columns = (
-                interpolation(side, self.image_size, images.device) for side in images.shape[-2:]
-            )
-            with torch.autocast(images.device.type, enabled=False):  # pixels are float32 whatever the net is
-                pixels = rows @ pixels @ columns.T
         return pixels.contiguous(memory_format=torch.channels_last)
+
+    def _sized(self, pixels: Tensor) -> Tensor:
+        sides, size = pixels.shape[-2:], self.full_size
+        if sides == (size, size):
+            return pixels
+        if self.pad and max(sides) <= size:
+            (top, bottom), (left, right) = (((size - side) // 2, (size - side + 1) // 2) for side in sides)
+            return F.pad(pixels, (left, right, top, bottom))
+        rows, columns = (interpolation(side, size, pixels.device) for side in sides)
+        with torch.autocast(pixels.device.type, enabled=False):  # pixels are float32 whatever the net is
+            return rows @ pixels @ columns.T
 
 
 @cache
@@ -189,6 +207,7 @@ class Batches:
         device: Where batches are wanted.
         seed: Of order and augmentation; None keeps the images in their order.
         augment: Names of changes, see Augmentation.
+        colours: What ``colour_directions`` returns, where ``colour`` is among them.
     """
 
     def __init__(
@@ -200,6 +219,7 @@ class Batches:
         *,
         seed: int | None = None,
         augment: Sequence[str] = (),
+        colours: Tensor | None = None,
     ) -> None:
         self.source = source.to(device) if isinstance(source, Resident) else source
         self.preprocessing = preprocessing
@@ -207,8 +227,9 @@ class Batches:
         self.device = device
         self.seed = seed
         self.augment = augment
+        self.colours = colours
         # Files are decoded batch by batch: their preparation is no part of what a step waits for.
-        pixels = batch_size * preprocessing.image_size**2
+        pixels = batch_size * preprocessing.full_size**2
         self.batches_at_once = max(1, PREPARED // pixels) if isinstance(source, Resident) else 1
 
     @property
@@ -228,32 +249,36 @@ class Batches:
             start: Batches to leave out at its beginning, because a run had done them when it was stopped.
         """
         order = torch.arange(self.num_images)
-        change = None
+        augmentation = None
         if self.seed is not None:
             order = torch.randperm(self.num_images, generator=generator("order", self.seed, epoch))
+            augmentation = self._augmentation(self.seed, epoch) if self.augment else None
         # The same chunks wherever a run goes on, so that sums in them are the same to the last bit.
         chunk_size = self.batch_size * self.batches_at_once
         chunks_done, batches_done = divmod(start, self.batches_at_once)
         position = chunks_done * chunk_size
-        for pixels, chunk_labels in self.source.batches(order.split(chunk_size)[chunks_done:], self.device):
-            images = pixels
-            if self.augment and self.seed is not None:
-                change = change or Augmentation(
-                    self.augment,
-                    self.num_images,
-                    images.shape[-1],
-                    generator("augment", self.seed, epoch),
-                    self.device,
-                )
-                images = change(images, position)
+        for images, chunk_labels in self.source.batches(order.split(chunk_size)[chunks_done:], self.device):
+            change = partial(augmentation, start=position) if augmentation else None
             position += len(images)
             batches = zip(
-                self.preprocessing(images).split(self.batch_size),
+                self.preprocessing(images, change).split(self.batch_size),
                 chunk_labels.split(self.batch_size),
                 strict=True,
             )
             yield from islice(batches, batches_done, None)
             batches_done = 0
+
+    def _augmentation(self, seed: int, epoch: int) -> Augmentation:
+        size = self.preprocessing.image_size
+        return Augmentation(
+            self.augment,
+            self.num_images,
+            size,
+            self.preprocessing.full_size - size,
+            lambda purpose: generator(purpose, seed, epoch),
+            self.device,
+            self.colours,
+        )
 
 
 def generator(purpose: str, seed: int, epoch: int = 0) -> torch.Generator:
@@ -267,12 +292,7 @@ def mean_and_std(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
     Exact for images in memory; from 1,000 images spread evenly over the source where they are streamed.
     """
-    if isinstance(source, Resident):
-        images = source.images
-    else:
-        num = len(source.labels)
-        some = torch.linspace(0, num - 1, min(num, 1000)).long()
-        images = torch.cat([images for images, _ in source.batches(some.split(100), torch.device("cpu"))])
+    images = _images_for_statistics(source)
     values = torch.arange(256, dtype=torch.float64) / 255
     # (C, 256): how many pixels have each value, since as floats a gigabyte of images would be eight.
     counts = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in images.unbind(1)]).double()
@@ -281,3 +301,31 @@ def mean_and_std(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
     variance = (counts * (values - mean[:, None]).square()).sum(1)
     std = variance.sqrt().clamp_min(1 / 255)  # images of one colour only
     return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def colour_directions(source: Source) -> Tensor:
+    """Return the principal components of the pixels' colours, each times its variance: float32 ``(C, C)``, in columns.
+
+    Of pixels in [0, 1], from the same images as ``mean_and_std`` (Krizhevsky et al. 2012, section 4.1: p and λ).
+    """
+    images = _images_for_statistics(source)
+    num_channels = images.shape[1]
+    sums = torch.zeros(num_channels, dtype=torch.float64)
+    products = torch.zeros(num_channels, num_channels, dtype=torch.float64)
+    for chunk in images.split(1000):  # as floats a gigabyte of images would be eight
+        pixels = chunk.transpose(0, 1).flatten(1).double() / 255
+        sums += pixels.sum(1)
+        products += pixels @ pixels.T
+    num = images.numel() // num_channels
+    mean = sums / num
+    variances, directions = torch.linalg.eigh(products / num - mean[:, None] * mean)
+    scaled: Tensor = directions * variances
+    return scaled.float()
+
+
+def _images_for_statistics(source: Source) -> Tensor:
+    if isinstance(source, Resident):
+        return source.images
+    num = len(source.labels)
+    some = torch.linspace(0, num - 1, min(num, 1000)).long()
+    return torch.cat([images for images, _ in source.batches(some.split(100), torch.device("cpu"))])
