@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from cnnzoo.engine import Totals
     from cnnzoo.evaluation import EvaluationResult
     from cnnzoo.history import HistoryRow
+    from cnnzoo.reproduction import Receipt
     from cnnzoo.trainer import RunResult, Training
 
-REFRESH_SECONDS = 0.2
+REFRESH_SECONDS = 0.5
 """The screen is drawn by time, not by step: a small net makes hundreds of steps a second."""
 
 NARROW = 72
@@ -224,6 +225,10 @@ def print_evaluation(result: "EvaluationResult") -> None:
     )
     low, high = result.accuracy_low, result.accuracy_high
     say(f"accuracy [bold]{result.accuracy:.2%}[/] (95% interval {low:.2%} to {high:.2%})")
+    if len(result.classes) > 5:
+        say(f"top-5 accuracy {result.top5_accuracy:.2%}")
+    if result.ten_crop:
+        say("averaged over ten squares of each image")
     say(f"loss {result.loss:.4f}")
     table = Table(box=None, pad_edge=False)
     table.add_column("class", overflow="fold")
@@ -234,6 +239,31 @@ def print_evaluation(result: "EvaluationResult") -> None:
             escape(row.name), f"{row.precision:.2%}", f"{row.recall:.2%}", f"{row.f1:.2%}", f"{row.count:,}"
         )
     say(table)
+
+
+def print_receipt(receipt: "Receipt", path: Path) -> None:
+    """Print each seed's result, the verdicts, and where the receipt lies."""
+    from cnnzoo.reproduction import WORDS
+
+    console = out()
+    metrics = list(dict.fromkeys(judgement.target.metric for judgement in receipt.judgements))
+    table = Table(box=None, pad_edge=False)
+    for heading in ("seed", "val acc", *(WORDS[metric] for metric in metrics)):
+        table.add_column(heading, justify="right")
+    for result in receipt.seeds:
+        values = (f"{getattr(result, metric):.2%}" for metric in metrics)
+        table.add_row(str(result.seed), f"{result.val_acc:.2%}", *values)
+    console.print(table)
+    for judgement in receipt.judgements:
+        target = judgement.target
+        spread = "" if judgement.std is None else f", std {judgement.std:.2%}"
+        console.print(
+            f"{WORDS[target.metric]}: mean [bold]{judgement.mean:.2%}[/]{spread}, "
+            f"95% interval {judgement.low:.2%} to {judgement.high:.2%}"
+        )
+        console.print(f"target {target.value:.2%}, within {target.tolerance:.2%}: {escape(target.source)}")
+        console.print(f"[bold]{judgement.verdict}[/]")
+    console.print(f"The receipt: {escape(str(path))}")
 
 
 def print_datasets(found: "list[tuple[DatasetSpec, tuple[Path, int] | None]]", data_dir: Path) -> None:

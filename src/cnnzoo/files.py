@@ -1,6 +1,7 @@
 """Files that are either the old one or the new one, whole, whatever happens while they are written."""
 
 import errno
+import hashlib
 import os
 import shlex
 import signal
@@ -52,6 +53,12 @@ def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
     except BaseException:
         _forget(temporary)
         raise
+
+
+def file_sha256(path: Path) -> str:
+    """Return a file's SHA-256 as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def as_typed(path: Path) -> str:

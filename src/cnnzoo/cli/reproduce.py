@@ -1,0 +1,49 @@
+"""``cnnzoo reproduce``: a recipe over several seeds, judged by the result that it aims at."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnzoo.cli import GroupedCommand, app
+
+
+@app.command("reproduce", cls=GroupedCommand)
+def reproduce_command(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file of settings with a target.")],
+    seeds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many seeds, from the recipe's own on.")
+    ] = 1,
+    out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    data_dir: Annotated[Path | None, typer.Option(help="Where datasets lie [as for training].")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print the receipt's path and nothing else.")
+    ] = False,
+) -> None:
+    """Train a recipe over several seeds, test each, and judge the result by its target.
+
+    The target is a block of the file: metric (test_acc, test_error or test_top5_error), value and tolerance as
+    fractions, source, and ten_crop. OUT/CONFIG/ then holds a run for each seed, receipt.json and receipt.md. A seed
+    that was done is not done again; one that was stopped goes on.
+    """
+    from cnnzoo.console import QuietScreen, Screen, print_receipt
+    from cnnzoo.reproduction import reproduce
+
+    given = {"data_dir": data_dir, "device": device}
+    screen = QuietScreen() if quiet else Screen()
+    try:
+        receipt = reproduce(
+            config,
+            seeds=seeds,
+            out=out,
+            changes={name: value for name, value in given.items() if value is not None},
+            reporter=screen,
+        )
+    finally:
+        screen.close()
+    path = out / config.stem / "receipt.md"
+    if quiet:
+        typer.echo(path)
+    else:
+        print_receipt(receipt, path)
