@@ -1,6 +1,5 @@
 """torchvision's networks under their names, for any number of classes and channels."""
 
-import json
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,9 +12,14 @@ import torchvision
 from torch import nn
 
 from cnnzoo import create_model, list_models
-from cnnzoo.errors import CnnzooError
+from cnnzoo.checkpoint import load_checkpoint
+from cnnzoo.config import TrainConfig
+from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.evaluation import evaluate
 from cnnzoo.models.registry import create_skeleton, get_spec
+from cnnzoo.trainer import InterruptedRunError, resume, train
 from cnnzoo.weights import begin_with
+from tests.helpers import StopAfter, quick, same_state
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -133,63 +137,42 @@ def test_weights_by_the_names_of_an_older_torchvision_are_taken_over(tmp_path: P
         assert torch.equal(value, state[name]) or name.startswith("heads")
 
 
-def test_a_download_that_fails_is_one_line(cnnzoo: Run) -> None:
-    done = cnnzoo(
-        *("train", "torchvision/resnet18", "--weights", "default", "--image-size", "32"),
-        *("--dataset", "fashionmnist-sample", "--limit-train", "8"),
-        env={
-            "https_proxy": "http://127.0.0.1:9",
-            "HTTPS_PROXY": "http://127.0.0.1:9",
-            "TORCH_HOME": "nowhere",
-        },
-    )
-    assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert "--weights FILE" in done.stderr
+def small(tmp_path: Path, net: str = "resnet18", **changes: object) -> TrainConfig:
+    settings: dict[str, object] = {"image_size": 32, "limit_train": 48, "limit_val": 20, "epochs": 1}
+    model = f"torchvision/{net}"
+    return quick(tmp_path, model=model, model_options={}, **{**settings, **changes})
 
 
-def test_a_torchvision_net_trains_resumes_and_is_evaluated(cnnzoo: Run, tmp_path: Path) -> None:
-    small = (
-        "--image-size",
-        "32",
-        "--dataset",
-        "fashionmnist-sample",
-        "--limit-train",
-        "48",
-        "--limit-val",
-        "20",
-    )
-    done = cnnzoo("train", "torchvision/resnet18", *small, "--epochs", "1", "--name", "a", "--quiet")
-    assert (done.returncode, done.stderr) == (0, "")
-    done = cnnzoo("train", "--resume", "a", "--epochs", "2", "--quiet")
-    assert (done.returncode, done.stderr) == (0, "")
+def test_a_download_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(CnnzooError, match=r"cannot download .*--weights FILE") as refused:
+        train(small(tmp_path, weights="default"))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_torchvision_net_trains_resumes_and_is_evaluated(tmp_path: Path) -> None:
+    whole = train(small(tmp_path, epochs=2, name="whole")).run
+    with pytest.raises(InterruptedRunError):
+        train(small(tmp_path, epochs=2, name="stopped"), reporter=StopAfter(1))
+    resume(tmp_path / "runs" / "stopped")
+    assert same_state(tmp_path / "runs" / "stopped", whole)
+    assert evaluate(whole / "best.pt", split="val").num_images == 20
     # Its weights are what another run begins with.
-    done = cnnzoo(
-        "train", "torchvision/resnet18", *small, "--epochs", "1", "--weights", "runs/a/best.pt", "--quiet"
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    done = cnnzoo("eval", "a", "--split", "val", "--format", "json")
-    assert json.loads(done.stdout)["num_images"] == 20
+    other = train(small(tmp_path, weights=str(whole / "best.pt"), lr=1e-12)).run
+    start, end = load_checkpoint(whole / "best.pt").state_dict, load_checkpoint(other / "best.pt").state_dict
+    torch.testing.assert_close(end["fc.weight"], start["fc.weight"])
 
 
-def test_a_last_batch_of_one_image_is_named_before_the_first_epoch(cnnzoo: Run) -> None:
-    done = cnnzoo(
-        *("train", "torchvision/resnet18", "--image-size", "32", "--dataset", "fashionmnist-sample"),
-        *("--limit-train", "33", "--limit-val", "20", "--epochs", "1"),
-    )
-    assert done.returncode == 2
-    assert "--batch-size" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_last_batch_of_one_image_is_named_before_the_first_epoch(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Change --batch-size"):
+        train(small(tmp_path, limit_train=33))
 
 
 @pytest.mark.parametrize(("name", "side"), [("vit_b_16", 30), ("vgg11", 16)])
-def test_images_that_a_net_cannot_take_are_named(cnnzoo: Run, name: str, side: int) -> None:
-    done = cnnzoo(
-        *("train", f"torchvision/{name}", "--image-size", str(side)),
-        *("--dataset", "fashionmnist-sample", "--limit-train", "8"),
-    )
-    assert done.returncode in (1, 2)
-    assert len(done.stderr.splitlines()) == 1
+def test_images_that_a_net_cannot_take_are_named(tmp_path: Path, name: str, side: int) -> None:
+    with pytest.raises(CnnzooError, match="cannot"):
+        train(small(tmp_path, name, image_size=side, limit_train=8))
 
 
 def test_models_lists_them_apart(cnnzoo: Run) -> None:
