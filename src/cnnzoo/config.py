@@ -29,6 +29,7 @@ class Setting:
 
 
 Count = Annotated[int, Ge(1)]
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 Augmentation = Literal["flip", "crop", "affine", "colour"]
 
 
@@ -144,7 +145,7 @@ class TrainConfig:
 
     device: Annotated[str, Setting("auto, cpu, cuda, cuda:1, mps or xpu.", "Machine")] = "auto"
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"],
+        PrecisionName,
         Setting("Number format of the forward and backward pass.", "Machine"),
     ] = "auto"
     deterministic: Annotated[

@@ -246,7 +246,7 @@ def print_receipt(receipt: "Receipt", path: Path) -> None:
     from cnnzoo.reproduction import WORDS
 
     console = out()
-    metrics = list(dict.fromkeys(judgement.target.metric for judgement in receipt.judgements))
+    metrics = receipt.metrics
     table = Table(box=None, pad_edge=False)
     for heading in ("seed", "val acc", *(WORDS[metric] for metric in metrics)):
         table.add_column(heading, justify="right")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -14,7 +13,7 @@ from annotated_types import Ge, Le
 from cnnzoo.config import RECORDED, TARGET, TrainConfig, read_mapping, read_yaml
 from cnnzoo.errors import UsageError, unknown
 from cnnzoo.evaluation import evaluate
-from cnnzoo.files import file_sha256, replacing
+from cnnzoo.files import as_typed, file_sha256, replacing
 from cnnzoo.metrics import t_interval, wilson_interval
 from cnnzoo.models.registry import get_spec
 from cnnzoo.trainer import InterruptedRunError, Reporter, RunResult, Silent, resume, train
@@ -154,6 +153,11 @@ class Receipt:
     seeds: Sequence[SeedResult]
     config: Mapping[str, Any]
 
+    @property
+    def metrics(self) -> list[Metric]:
+        """What the targets compare, each once."""
+        return list(dict.fromkeys(judgement.target.metric for judgement in self.judgements))
+
 
 def read_recipe(path: Path) -> tuple[dict[str, Any], tuple[Target, ...]]:
     """Read a recipe: its settings, and its targets, of which it may list several.
@@ -161,13 +165,15 @@ def read_recipe(path: Path) -> tuple[dict[str, Any], tuple[Target, ...]]:
     Raises:
         CnnzooError: It cannot be read, or names no target.
     """
-    given = read_mapping(path).get(TARGET)
+    values = read_mapping(path)
+    values.pop(RECORDED, None)
+    given = values.pop(TARGET, None)
     if given is None:
         raise UsageError(
             f"{path} names no target. Add one (metric, value, tolerance, source), or use cnnzoo train --config."
         )
     blocks = given if isinstance(given, list) and given else [given]
-    return read_yaml(path), tuple(Target.from_dict(block) for block in blocks)
+    return values, tuple(Target.from_dict(block) for block in blocks)
 
 
 def reproduce(
@@ -204,14 +210,7 @@ def reproduce(
         {**values, **(changes or {}), "out": folder, "name": None}, source=f"the settings in {recipe}"
     )
     ten_crop = _uses_ten_crop(targets, config, recipe)
-    command = [
-        "cnnzoo",
-        "reproduce",
-        recipe.name if recipe.is_absolute() else str(recipe),
-        "--seeds",
-        str(seeds),
-    ]
-    again = shlex.join([*command[:2], str(recipe), *command[3:], "--out", str(out)])
+    again = f"{_command(recipe, seeds)} --out {as_typed(out)}"
     results = []
     for seed in range(config.seed, config.seed + seeds):
         run = _train(config.replace(seed=seed, name=f"seed-{seed}"), recipe, again, reporter)
@@ -219,7 +218,7 @@ def reproduce(
     receipt = Receipt(
         recipe=recipe.name,
         recipe_sha256=hashlib.sha256(text).hexdigest(),
-        command=shlex.join(command),
+        command=_command(Path(recipe.name) if recipe.is_absolute() else recipe, seeds),
         judgements=[_judge(target, results) for target in targets],
         seeds=results,
         config={key: value for key, value in config.to_dict().items() if key not in _OF_THE_MACHINE},
@@ -229,6 +228,10 @@ def reproduce(
         with replacing(folder / name) as file:
             file.write(content.encode())
     return receipt
+
+
+def _command(recipe: Path, seeds: int) -> str:
+    return f"cnnzoo reproduce {as_typed(recipe)} --seeds {seeds}"
 
 
 def _uses_ten_crop(targets: Sequence[Target], config: TrainConfig, recipe: Path) -> bool:
@@ -253,7 +256,8 @@ def _train(config: TrainConfig, recipe: Path, again: str, reporter: Reporter) ->
         if not (run / "last.pt").is_file():
             return train(config, reporter=reporter)
         _check_same(TrainConfig.from_dict(read_yaml(run / "config.yaml")), config, run, recipe)
-        return resume(run, {"device": config.device, "data_dir": config.data_dir}, reporter=reporter)
+        moved = {"data_dir": config.data_dir} if config.data_dir else {}  # else where the run found them
+        return resume(run, {"device": config.device, **moved}, reporter=reporter)
     except InterruptedRunError as stopped:
         raise InterruptedRunError(
             f"stopped at seed {config.seed}, and saved. Go on with: {again}", run, stopped.exit_code
@@ -338,7 +342,7 @@ def _as_markdown(receipt: Receipt, title: str, recipe: str) -> str:
     lines = [f"# {title}", ""]
     for judgement in receipt.judgements:
         lines += [_sentence(judgement, len(receipt.seeds)), ""]
-    metrics = list(dict.fromkeys(judgement.target.metric for judgement in receipt.judgements))
+    metrics = receipt.metrics
     lines += [
         f"| seed | best epoch | validation accuracy | {' | '.join(WORDS[m] for m in metrics)} | minutes |",
         "|---" * (4 + len(metrics)) + "|",

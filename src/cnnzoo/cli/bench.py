@@ -1,6 +1,6 @@
 """``cnnzoo bench``: how fast a network is here."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -13,6 +13,7 @@ from cnnzoo.cli.options import (
     NumClassesOption,
     parse_options,
 )
+from cnnzoo.config import PrecisionName
 from cnnzoo.errors import UsageError
 
 
@@ -51,8 +52,8 @@ def bench_command(
     sizes = tuple(_whole_number(text) for text in batch_size.split(","))
     names = tuple(name.strip() for name in precision.split(","))
     for name in names:
-        if name not in ("auto", "fp32", "bf16", "fp16"):
-            raise UsageError(f"unknown precision {name!r}. There are: auto, fp32, bf16, fp16.")
+        if name not in (known := get_args(PrecisionName)):
+            raise UsageError(f"unknown precision {name!r}. There are: {', '.join(known)}.")
     from cnnzoo.benchmark import bench
     from cnnzoo.tables import print_bench
 

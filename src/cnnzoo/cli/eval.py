@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from cnnzoo.cli import GroupedCommand, ImportOption, app
+from cnnzoo.config import PrecisionName
 from cnnzoo.errors import CnnzooError
 
 
@@ -40,9 +41,7 @@ def evaluate_command(
         typer.Option("--ten-crop", help="Average over ten squares of each image; for runs with --resize."),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Number format.")
-    ] = "auto",
+    precision: Annotated[PrecisionName, typer.Option(help="Number format.")] = "auto",
     format_: Annotated[
         Literal["table", "json"], typer.Option("--format", help="A table, or JSON on stdout.")
     ] = "table",

@@ -58,7 +58,6 @@ class LeNet(nn.Module):
     ) -> None:
         super().__init__()
         act = ACTIVATIONS[activation]
-        fc_act = nn.Identity if fc_activation == "none" else ACTIVATIONS[fc_activation]
         features: dict[str, nn.Module] = {  # (N, C, 28, 28)
             "C1": nn.Conv2d(in_channels, 6, kernel_size=5, padding=2),  # (N, 6, 28, 28)
             "act1": act(),
@@ -71,21 +70,20 @@ class LeNet(nn.Module):
         }
         self.features = nn.Sequential(OrderedDict(features))
         side = feature_size(self.features, image_size)
+
+        def after_hidden(number: int) -> dict[str, nn.Module]:
+            fc_act = {} if fc_activation == "none" else {f"act{number}": ACTIVATIONS[fc_activation]()}
+            return fc_act | ({f"drop{number}": nn.Dropout(dropout)} if dropout else {})
+
         classifier: dict[str, nn.Module] = {
             "flatten": nn.Flatten(),  # (N, 400)
             "C5": nn.Linear(16 * side * side, 120),  # at 5×5 the paper's convolution is fully connected
-            "act5": fc_act(),
-            "drop5": nn.Dropout(dropout),
+            **after_hidden(5),
             "F6": nn.Linear(120, 84),
-            "act6": fc_act(),
-            "drop6": nn.Dropout(dropout),
+            **after_hidden(6),
             "output": nn.Linear(84, num_classes),
         }
-        idle = {"act5", "act6"} if fc_activation == "none" else set()
-        idle |= set() if dropout else {"drop5", "drop6"}
-        self.classifier = nn.Sequential(
-            OrderedDict((name, layer) for name, layer in classifier.items() if name not in idle)
-        )
+        self.classifier = nn.Sequential(OrderedDict(classifier))
         self.deviations = [
             words
             for words, differs in {

@@ -260,10 +260,5 @@ def create_model(
         )
     try:
         return spec.build(**arguments)
-    except (
-        ValueError,
-        TypeError,
-        RuntimeError,
-        AssertionError,
-    ) as error:  # refused by the builder, or by torch
+    except (ValueError, TypeError, RuntimeError, AssertionError) as error:  # of the builder, or of torch
         raise UsageError(f"cannot build {name}: {one_line(error)}.") from error
