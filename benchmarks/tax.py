@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.device import describe_device
+from cnnzoo.distributed import ALONE
 from cnnzoo.trainer import Silent, Training
 
 EPOCHS = 3
@@ -34,7 +35,7 @@ def config(model: str, out: str) -> TrainConfig:
 
 def bare(model: str) -> float:
     """Return the seconds of the fastest epoch of a loop that keeps nothing and shows nothing."""
-    training = Training(config(model, "."), Silent())
+    training = Training(config(model, "."), Silent(), ALONE)
     network, optimizer = training.network.train(), training.optimizer
     seconds = []
     for epoch in range(1, EPOCHS + 1):

@@ -98,6 +98,7 @@ class Screen(QuietScreen):
         self.shown = ("", 0)  # phase and epoch of the bar
         self.refresh_at = 0.0
         self.epochs = 0
+        self.num_processes = 1
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Show a bar for something that takes time before the first epoch."""
@@ -110,6 +111,7 @@ class Screen(QuietScreen):
         self.close()
         config, dataset = training.config, training.dataset
         self.epochs = config.epochs
+        self.num_processes = training.processes.world_size
         parameters = sum(p.numel() for p in training.model.parameters())
         size = training.preprocessing.image_size
         rows = {
@@ -118,8 +120,11 @@ class Screen(QuietScreen):
             f"{training.val_batches.num_images:,} to validate ({dataset.location})",
             "device": f"{training.device} ({describe_device(training.device)})",
             "precision": f"{training.precision.name} ({training.precision.reason})",
-            "run": str(run),
         }
+        if self.num_processes > 1:
+            share = f"{config.batch_size // self.num_processes} images each of a batch"
+            rows["processes"] = f"{self.num_processes}, {share} ({training.processes.backend})"
+        rows["run"] = str(run)
         if training.history or training.totals.steps:
             step = f", step {training.totals.steps}" if training.totals.steps else ""
             rows["resumed"] = f"after epoch {len(training.history)}{step}"
@@ -138,7 +143,7 @@ class Screen(QuietScreen):
         """Move the bar on, if the last time was a while ago."""
         if self.console.is_terminal and time.monotonic() >= self.refresh_at:
             loss, accuracy = totals.read()
-            rate = f" {totals.rate:,.0f} img/s" if not self.narrow else ""
+            rate = f" {totals.rate * self.num_processes:,.0f} img/s" if not self.narrow else ""
             what = f"epoch {epoch}/{self.epochs}" if phase == "train" and self.epochs else phase
             self._show(what, epoch, totals.steps, steps, f"loss {loss:.4f} acc {accuracy:.2%}{rate}")
 

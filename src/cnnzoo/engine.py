@@ -2,15 +2,18 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnnzoo.data.batches import WHOLE, Part
 from cnnzoo.device import Precision
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.optimizers import Optimizer
@@ -47,15 +50,24 @@ class Totals:
         self.images = int(state.get("images", 0))
         self._loss = state.get("loss", 0.0)
         self._correct = int(state.get("correct", 0))
-        self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._pending: list[tuple[int, Tensor, Tensor, Tensor]] = []
         self._started = self._read = time.perf_counter()
         self._images_before = self.images
 
-    def add(self, loss: Tensor, predictions: Tensor, labels: Tensor) -> None:
-        """Count a step: its mean loss ``()``, its predicted and its true classes ``(N,)``."""
-        self._pending.append((loss.detach(), predictions, labels))
-        self.images += len(labels)
-        self.steps += 1
+    @classmethod
+    def sum(cls, states: Sequence[dict[str, float]]) -> "Totals":
+        """Return the sums over what several processes saw, in as many steps each."""
+        keys = ("images", "loss", "correct")
+        return cls(
+            {"steps": states[0]["steps"], **{key: sum(state[key] for state in states) for key in keys}}
+        )
+
+    def add(self, loss: Tensor, predictions: Tensor, labels: Tensor, part: Part = WHOLE) -> None:
+        """Count a batch: its mean loss ``()``, its predicted and its true classes ``(N,)``."""
+        if part.counts:
+            self._pending.append((self.steps + 1, loss.detach(), predictions, labels))
+            self.images += len(labels)
+        self.steps += part.ends_step
         if time.perf_counter() - self._read > READ_SECONDS:
             self.read()
 
@@ -66,10 +78,10 @@ class Totals:
             NonFiniteLossError: A step's loss is NaN or infinite; the message names the step.
         """
         if self._pending:
-            losses, predictions, labels = zip(*self._pending, strict=True)
+            steps, losses, predictions, labels = zip(*self._pending, strict=True)
             values = torch.stack(losses).cpu().double()
             if not values.isfinite().all():
-                step = self.steps - len(values) + int((~values.isfinite()).nonzero()[0]) + 1
+                step = steps[int((~values.isfinite()).nonzero()[0])]
                 raise NonFiniteLossError(f"{self.step_name} {step}")
             # One by one, as the tutorial adds them.
             for value, truths in zip(values.tolist(), labels, strict=True):
@@ -117,11 +129,12 @@ def train_one_epoch(
     criterion: Criterion,
     grad_clip: float,
     on_step: OnStep,
+    parts: Iterable[Part] = repeat(WHOLE),
 ) -> None:
     """Train on every batch once, adding to ``totals``.
 
     Args:
-        model: On ``device``.
+        model: On ``device``; wrapped in DistributedDataParallel where several processes train it.
         batches: What is left of the epoch.
         optimizer: Of the model's parameters.
         totals: Sums over the epoch; ``totals.steps`` says how many steps are done already.
@@ -132,26 +145,31 @@ def train_one_epoch(
         criterion: From logits ``(N, K)`` and labels ``(N,)`` to the mean loss ``()``.
         grad_clip: Largest norm of the gradient; 0 for no limit.
         on_step: Called after each step.
+        parts: What each of the batches is in its step.
     """
     model.train()
     for_scaler = cast("torch.optim.Optimizer", optimizer)  # as far as it cares
-    for images, labels in batches:
+    gathering = getattr(model, "no_sync", nullcontext)  # the processes' gradients meet once a step
+    optimizer.zero_grad()
+    for (images, labels), part in zip(batches, parts, strict=False):
         optimizer.lr = lr_at_step(totals.steps + 1)
 
-        with precision.autocast(device):
-            logits = model(images)
-            loss = criterion(logits, labels)
+        with nullcontext() if part.ends_step else gathering():
+            with precision.autocast(device):
+                logits = model(images)
+                loss = criterion(logits, labels)
+            scaler.scale(loss).backward(part.weight)
+        totals.add(loss, logits.argmax(1), labels, part)
+        if not part.ends_step:
+            continue
 
-        optimizer.zero_grad()
-        scaler.scale(loss).backward()
         if grad_clip:
             scaler.unscale_(for_scaler)
             nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
         scaler.step(for_scaler)
         scaler.update()
-
-        totals.add(loss, logits.argmax(1), labels)
         on_step(totals)
+        optimizer.zero_grad()
 
 
 @dataclass(frozen=True)
@@ -159,18 +177,26 @@ class Evaluation:
     """What a pass over labelled images gave.
 
     Attributes:
-        loss: Mean loss per image; the cross-entropy in nats, unless the net has a loss of its own.
-        accuracy: Share of images whose highest logit is their label's.
+        totals: Sums over the images.
         top5_accuracy: Share of images whose label is among the five highest.
         predictions: Predicted classes, int64 ``(N,)``, in the images' order.
         labels: True classes, int64 ``(N,)``.
     """
 
-    loss: float
-    accuracy: float
+    totals: Totals
     top5_accuracy: float
     predictions: Tensor
     labels: Tensor
+
+    @property
+    def loss(self) -> float:
+        """Mean loss per image; the cross-entropy in nats, unless the net has a loss of its own."""
+        return self.totals.read()[0]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images whose highest logit is their label's."""
+        return self.totals.read()[1]
 
 
 @torch.inference_mode()
@@ -182,8 +208,11 @@ def evaluate(
     precision: Precision,
     criterion: Criterion = F.cross_entropy,
     on_step: OnStep = lambda _: None,
+    parts: Iterable[Part] = repeat(WHOLE),
 ) -> Evaluation:
     """Run the model over every batch once, with dropout off and no gradients.
+
+    Batches that ``parts`` do not count are left out; one of them has to count.
 
     Raises:
         NonFiniteLossError: The loss of a batch is NaN or infinite.
@@ -192,18 +221,19 @@ def evaluate(
     totals = Totals(step_name="validation batch")
     predictions, truths, top5 = [], [], []
     with precision.autocast(device):  # around all batches, since it casts each weight once
-        for images, labels in batches:
+        for (images, labels), part in zip(batches, parts, strict=False):
             logits = model(images)
             loss = criterion(logits, labels)
-            predictions.append(logits.argmax(1))
-            truths.append(labels)
-            top5.append((logits.topk(min(5, logits.shape[1])).indices == labels[:, None]).sum())
-            totals.add(loss, predictions[-1], labels)
+            chosen = logits.argmax(1)
+            totals.add(loss, chosen, labels, part)
+            if part.counts:
+                predictions.append(chosen)
+                truths.append(labels)
+                top5.append((logits.topk(min(5, logits.shape[1])).indices == labels[:, None]).sum())
             on_step(totals)
-    loss_mean, accuracy = totals.read()
+    totals.read()
     return Evaluation(
-        loss_mean,
-        accuracy,
+        totals,
         float(torch.stack(top5).sum()) / totals.images,
         torch.cat(predictions).cpu(),
         torch.cat(truths).cpu(),

@@ -17,6 +17,14 @@ class UsageError(CnnzooError):
     exit_code = 2
 
 
+class AlreadyToldError(CnnzooError):
+    """This process ends for a reason that another process of the same training tells."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("another process of this training says why it ended")
+        self.exit_code = exit_code
+
+
 _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 _SHORT.maxlevel = 2

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,14 @@ from cnnzoo import __version__
 from cnnzoo.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnnzoo.config import TrainConfig, write_yaml
 from cnnzoo.data import FOLDER, Dataset, limit, load_dataset, split_validation
-from cnnzoo.data.batches import Batches, Preprocessing, Source, colour_directions, mean_and_std
+from cnnzoo.data.batches import (
+    Batches,
+    Preprocessing,
+    Source,
+    colour_directions,
+    generator,
+    mean_and_std,
+)
 from cnnzoo.data.datasets import DEFAULT, SAMPLE
 from cnnzoo.data.sources import DatasetUnavailableError
 from cnnzoo.device import (
@@ -35,6 +42,7 @@ from cnnzoo.device import (
     pick_precision,
     placed,
 )
+from cnnzoo.distributed import Processes, joined
 from cnnzoo.engine import (
     NonFiniteLossError,
     OnStep,
@@ -110,6 +118,7 @@ class Training:
 
     Attributes:
         config: The settings, with the dataset that is really used.
+        processes: Those that train it together.
         device: Where it computes.
         precision: Of the forward and backward pass.
         dataset: The training images, before validation was split off.
@@ -125,7 +134,9 @@ class Training:
         seconds: Spent in that epoch.
     """
 
-    def __init__(self, config: TrainConfig, reporter: Reporter) -> None:
+    def __init__(self, config: TrainConfig, reporter: Reporter, processes: Processes) -> None:
+        self.processes = processes
+        _check_split(config.batch_size, processes.world_size)
         spec = get_spec(config.model)
         image_size = config.image_size or spec.image_size
         if config.resize is not None and config.resize < image_size:
@@ -133,11 +144,13 @@ class Training:
                 f"--resize {config.resize} leaves less than the {image_size} pixels a side that the net takes. "
                 "Make it larger, or leave it out."
             )
-        self.device = pick_device(config.device)
+        self.device = pick_device(processes.device_name(config.device))
         keep_freed_memory(self.device)
-        self.config, self.dataset, train_source, val_source = load_training_data(
-            config, config.resize or image_size, reporter
-        )
+        with processes.first_on_machine():
+            self.config, self.dataset, train_source, val_source = load_training_data(
+                config, config.resize or image_size, reporter
+            )
+        _check_same_data(self.dataset, val_source, processes)
         mean, std = mean_and_std(self.dataset.source) if config.normalize else ((), ())
         if config.normalize and spec.normalization:
             mean, std = spec.normalization(mean, std)
@@ -150,9 +163,21 @@ class Training:
             seed=config.seed,
             augment=config.augment,
             colours=colour_directions(self.dataset.source) if "colour" in config.augment else None,
+            rank=processes.rank,
+            world_size=processes.world_size,
+            accumulate=config.accumulate,
         )
-        val_batch_size = evaluation_batch_size(config.batch_size, self.preprocessing.full_size)
-        self.val_batches = Batches(val_source, self.preprocessing, val_batch_size, self.device)
+        val_share = (
+            evaluation_batch_size(config.batch_size, self.preprocessing.full_size) // processes.world_size
+        )
+        self.val_batches = Batches(
+            val_source,
+            self.preprocessing,
+            val_share * processes.world_size,
+            self.device,
+            rank=processes.rank,
+            world_size=processes.world_size,
+        )
         torch.manual_seed(config.seed)
         model = create_model(
             config.model,
@@ -164,9 +189,11 @@ class Training:
         self.model = placed(model, self.device)
         image = self.dataset.channels, image_size, image_size
         work = dry_run(self.model, len(self.dataset.classes), image, self.device)
-        if self.train_batches.num_images % config.batch_size == 1 or config.batch_size == 1:
+        if self.train_batches.fewest_images == 1:
             check_single_image(self.model, image, self.device)
-        self.precision = pick_precision(config.precision, self.device, work.mult_adds)
+        self.precision = processes.from_first(
+            lambda: pick_precision(config.precision, self.device, work.mult_adds)
+        )
         self.criterion = criterion_of(self.model, config.label_smoothing)
         self.network = self._compiled(reporter) if config.compile else self.model
         self.optimizer = Optimizer(
@@ -180,6 +207,8 @@ class Training:
         self.history: list[HistoryRow] = []
         self.totals = Totals()
         self.seconds = 0.0
+        if not processes.is_first:  # dropout must not leave out the same units for all shares of a batch
+            torch.manual_seed(generator(f"process {processes.rank}", config.seed).initial_seed())
 
     def _compiled(self, reporter: Reporter) -> nn.Module:
         """Return the model compiled, or as it is, with a warning, where that cannot be."""
@@ -204,13 +233,16 @@ class Training:
             self.model.load_state_dict(saved.state_dict)
             self.optimizer.load_state_dict(saved.training["optimizer"])
             self.scaler.load_state_dict(saved.training["scaler"])
-            _restore_random_states(saved.training["random_states"], self.device)
+            if self.processes.rank < len(saved.training["random_states"]):
+                _restore_random_states(saved.training["random_states"][self.processes.rank], self.device)
             self.history = [HistoryRow(**row) for row in saved.training["history"]]
-            self.totals = Totals(saved.training["totals"])
+            # What was summed up before is the first one's, so that it is counted once.
+            totals = saved.training["totals"]
+            self.totals = Totals(totals if self.processes.is_first else {"steps": totals["steps"]})
             self.seconds = float(saved.training["seconds"])
 
     def checkpoint(self, *, resumable: bool) -> Checkpoint:
-        """Return the state as ``last.pt`` (resumable) or ``best.pt`` holds it."""
+        """Return the state as ``last.pt`` (resumable) or ``best.pt`` holds it; for the former all processes ask."""
         return Checkpoint(
             model=self.config.model,
             model_options=self.config.model_options,
@@ -232,23 +264,34 @@ class Training:
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "precision": self.precision.name,
-                "random_states": _random_states(self.device),
+                "random_states": self.processes.gather(_random_states(self.device)),
                 "history": [asdict(row) for row in self.history],
-                "totals": self.totals.state(),
+                "totals": self.summed(self.totals).state(),
                 "seconds": self.seconds,
             }
             if resumable
             else {},
         )
 
+    @property
+    def num_images(self) -> int:
+        """Images an epoch, those to validate on included."""
+        return self.train_batches.num_images + self.val_batches.num_images
+
+    def summed(self, totals: Totals) -> Totals:
+        """Return the sums over what all processes saw. All of them have to ask."""
+        return Totals.sum(self.processes.gather(totals.state()))
+
     def lr_at_step(self, epoch: int) -> Callable[[int], float]:
         """Return the learning rate as a function of the step in ``epoch``, both from 1: the step's middle counts."""
-        steps = len(self.train_batches)
+        steps = self.train_batches.num_steps
         return lambda step: lr_at(self.config, epoch - 1 + (step - 0.5) / steps, self.history)
 
 
 def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult:
     """Train a model as ``config`` says, into a new run folder.
+
+    Where torchrun has started several processes, they train it together; the first one writes and reports.
 
     Args:
         config: The whole run.
@@ -259,19 +302,19 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
         CnnzooError: Anything else that a person can mend.
         InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    reporter = reporter or Silent()
-    import_models(config.imports)
-    config = config.replace(model_options=get_spec(config.model).check_options(config.model_options))
-    with named_out_of_memory(config.batch_size):
-        training = Training(config, reporter)
-    if config.weights is not None:
-        whole = begin_with(training.model, get_spec(config.model), config.weights)
-        if not whole:
-            reporter.warn("The last layer begins anew: the weights are for other classes.")
-    run = create_run(config.out, _run_prefix(training.config), config.name)
-    with locked(run):
-        write_yaml(run / "config.yaml", training.config.replace(name=None), _what_it_ran_on(training))
-        return fit(training, run, reporter)
+    with joined() as processes:
+        reporter = reporter if reporter and processes.is_first else Silent()
+        import_models(config.imports)
+        config = config.replace(model_options=get_spec(config.model).check_options(config.model_options))
+        with named_out_of_memory(config.batch_size):
+            training = Training(config, reporter, processes)
+        if config.weights is not None and processes.is_first:
+            whole = begin_with(training.model, get_spec(config.model), config.weights)
+            if not whole:
+                reporter.warn("The last layer begins anew: the weights are for other classes.")
+        run = processes.from_first(lambda: create_run(config.out, _run_prefix(training.config), config.name))
+        with _held(run, processes):
+            return fit(training, run, reporter)
 
 
 def resume(
@@ -291,24 +334,25 @@ def resume(
         CnnzooError: Anything else that a person can mend; what was saved before stays whole.
         InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    reporter = reporter or Silent()
-    if not (run / "last.pt").is_file():
-        raise CnnzooError(f"{run} has no last.pt to go on from. Train anew: cnnzoo train MODEL")
-    with locked(run):
-        saved = load_checkpoint(run / "last.pt")
-        config = _resumed_config(saved, changes or {}, run)
-        with _reading_training_state():
-            history = [HistoryRow(**row) for row in saved.training["history"]]
-        _mend(run, saved, history, config, reporter)
-        if _is_complete(history, config):
-            return RunResult(run, config, history, best_row(history, config.monitor), epochs_trained=0)
-        if config.precision == "auto":  # the one it began with, even where this device would take another
-            config = config.replace(precision=saved.training["precision"])
-        with named_out_of_memory(config.batch_size):
-            training = Training(config, reporter)
-        training.restore(saved)
-        write_yaml(run / "config.yaml", training.config.replace(name=None), _what_it_ran_on(training))
-        return fit(training, run, reporter)
+    with joined() as processes:
+        reporter = reporter if reporter and processes.is_first else Silent()
+        if processes.is_first and not (run / "last.pt").is_file():
+            raise CnnzooError(f"{run} has no last.pt to go on from. Train anew: cnnzoo train MODEL")
+        with _held(run, processes):
+            saved = processes.from_first(lambda: load_checkpoint(run / "last.pt"))
+            config = _resumed_config(saved, changes or {}, run)
+            with _reading_training_state():
+                history = [HistoryRow(**row) for row in saved.training["history"]]
+            if processes.is_first:
+                _mend(run, saved, history, config, reporter)
+            if _is_complete(history, config):
+                return RunResult(run, config, history, best_row(history, config.monitor), epochs_trained=0)
+            if config.precision == "auto":  # the one it began with, even where this device would take another
+                config = config.replace(precision=saved.training["precision"])
+            with named_out_of_memory(config.batch_size):
+                training = Training(config, reporter, processes)
+            training.restore(saved)
+            return fit(training, run, reporter)
 
 
 def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
@@ -318,11 +362,14 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
         CnnzooError: The loss is NaN or infinite, or a file cannot be written; what was saved stays whole.
         InterruptedRunError: Ctrl-C or SIGTERM; the state after the last step is saved.
     """
-    config, history = training.config, training.history
+    config, history, processes = training.config, training.history, training.processes
     first = len(history) + 1
+    network = processes.synchronized(training.network, training.device)
+    if processes.is_first:
+        write_yaml(run / "config.yaml", config.replace(name=None), _what_it_ran_on(training))
     reporter.start(run, training)
     with (
-        _stop_signals() as stop,
+        _stop_signals(processes) as stop,
         named_out_of_memory(config.batch_size),
         deterministic(config.deterministic),
     ):
@@ -330,11 +377,12 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
             if _is_complete(history, config):
                 break
             started = time.perf_counter() - training.seconds
+            done = training.totals.steps * config.accumulate
 
             try:
                 train_one_epoch(
-                    training.network,
-                    training.train_batches.epoch(epoch, start=training.totals.steps),
+                    network,
+                    training.train_batches.epoch(epoch, start=done),
                     training.optimizer,
                     training.totals,
                     device=training.device,
@@ -343,22 +391,26 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
                     lr_at_step=training.lr_at_step(epoch),
                     criterion=training.criterion,
                     grad_clip=config.grad_clip,
-                    on_step=_after_step("train", epoch, len(training.train_batches), reporter, stop),
+                    on_step=_after_step("train", epoch, training.train_batches.num_steps, reporter, stop),
+                    parts=training.train_batches.parts(done),
                 )
-                train_loss, train_acc = training.totals.read()
+                train_loss, train_acc = training.summed(training.totals).read()
+                processes.share_buffers(training.model)
                 val = evaluate(
                     training.network,
                     training.val_batches.epoch(),
                     device=training.device,
                     precision=training.precision,
                     criterion=criterion_of(training.model),
-                    on_step=_after_step("val", epoch, len(training.val_batches), reporter, stop),
+                    on_step=_after_step("val", epoch, training.val_batches.num_steps, reporter, stop),
+                    parts=training.val_batches.parts(),
                 )
+                val_loss, val_acc = training.summed(val.totals).read()
             except NonFiniteLossError as error:
                 raise _diverged(epoch, error, training, run) from error
             except _StopRequested as request:
                 training.seconds = time.perf_counter() - started
-                save_checkpoint(run / "last.pt", training.checkpoint(resumable=True))
+                _save(run / "last.pt", training, resumable=True)
                 raise _interrupted(epoch, request, training, run) from None
 
             seconds = time.perf_counter() - started
@@ -367,21 +419,22 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
                     epoch=epoch,
                     train_loss=train_loss,
                     train_acc=train_acc,
-                    val_loss=val.loss,
-                    val_acc=val.accuracy,
+                    val_loss=val_loss,
+                    val_acc=val_acc,
                     lr=training.optimizer.lr,
                     seconds=seconds,
-                    images_per_second=(training.train_batches.num_images + len(val.labels)) / seconds,
+                    images_per_second=training.num_images / seconds,
                 )
             )
             training.totals, training.seconds = Totals(), 0.0
             is_best = best_row(history, config.monitor).epoch == epoch
-            save_checkpoint(run / "last.pt", training.checkpoint(resumable=True))
+            _save(run / "last.pt", training, resumable=True)
             if is_best:
-                save_checkpoint(run / "best.pt", training.checkpoint(resumable=False))
-            write_history(run / "history.csv", history)
+                _save(run / "best.pt", training, resumable=False)
+            if processes.is_first:
+                write_history(run / "history.csv", history)
             reporter.epoch(history[-1], is_best)
-            if _is_stuck(history[-1], len(training.train_batches), len(training.dataset.classes)):
+            if _is_stuck(history[-1], training.train_batches.num_steps, len(training.dataset.classes)):
                 reporter.warn(
                     f"the loss is still that of guessing among {len(training.dataset.classes)} classes. Training goes "
                     "on; if it stays there, change --lr, -o activation=relu or --optimizer."
@@ -393,13 +446,55 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
 
 
 def _after_step(phase: str, epoch: int, steps: int, reporter: Reporter, stop: "_Stop") -> OnStep:
+    agreed = stop.processes.agreement()
+
     def after_step(totals: Totals) -> None:
         reporter.step(epoch, phase, steps, totals)
-        if stop.number is not None:
+        number = agreed(stop.number)
+        if number is not None:
             totals.read()  # a loss that is NaN must not be saved as if it were a state to go on from
-            raise _StopRequested(stop.number)
+            raise _StopRequested(number)
 
     return after_step
+
+
+def _save(path: Path, training: Training, *, resumable: bool) -> None:
+    checkpoint = training.checkpoint(resumable=resumable)  # every process has a part in it
+    if training.processes.is_first:
+        save_checkpoint(path, checkpoint)
+
+
+# Several processes
+
+
+def _check_split(batch_size: int, world_size: int) -> None:
+    rest = batch_size % world_size
+    if rest:
+        near = [size for size in (batch_size - rest, batch_size - rest + world_size) if size]
+        raise UsageError(
+            f"--batch-size {batch_size} cannot be split evenly over {world_size} processes. "
+            f"The nearest that can: {' or '.join(map(str, near))}."
+        )
+
+
+def _check_same_data(dataset: Dataset, val_source: Source, processes: Processes) -> None:
+    if len(set(processes.gather(dataset.sha256))) > 1:
+        raise CnnzooError(
+            f"the processes have different images; this one has {dataset.name} in {dataset.location}. "
+            "Put the same data on every machine, or name it with --dataset and --data-dir."
+        )
+    if (num := len(val_source.labels)) < processes.world_size:
+        raise UsageError(
+            f"{processes.world_size} processes cannot share {num} validation image(s). "
+            "Start fewer, or validate on more."
+        )
+
+
+@contextmanager
+def _held(run: Path, processes: Processes) -> Iterator[None]:
+    """Let these processes alone train in ``run``; the lock is the first one's."""
+    with locked(run) if processes.is_first else nullcontext():
+        yield
 
 
 # Data
@@ -574,7 +669,7 @@ def _run_prefix(config: TrainConfig) -> str:
 
 def _what_it_ran_on(training: Training) -> dict[str, Any]:
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "cnnzoo"), *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "cnnzoo": __version__,
         "torch": str(torch.__version__),
@@ -582,6 +677,7 @@ def _what_it_ran_on(training: Training) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": str(training.device),
         "device_name": describe_device(training.device),
+        "processes": training.processes.world_size,
         "precision": training.precision.name,
         "data_location": str(training.dataset.location),
         "data_sha256": training.dataset.sha256,
@@ -593,6 +689,8 @@ def _what_it_ran_on(training: Training) -> dict[str, Any]:
 
 class InterruptedRunError(CnnzooError):
     """A run was asked to stop, and has saved where it is."""
+
+    agreed = True  # in all processes at the same step
 
     def __init__(self, message: str, run: Path, exit_code: int) -> None:
         super().__init__(message)
@@ -607,16 +705,20 @@ class _StopRequested(Exception):  # noqa: N818  (a request is no error)
 
 
 class _Stop:
-    """The first signal that asked the run to stop, if one did."""
+    """The first signal that asked this process to stop, if one did."""
 
-    def __init__(self) -> None:
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
         self.number: int | None = None
 
 
 @contextmanager
-def _stop_signals() -> Iterator[_Stop]:
-    """Let Ctrl-C and SIGTERM end the run at the next step; a second one ends it at once."""
-    stop = _Stop()
+def _stop_signals(processes: Processes) -> Iterator[_Stop]:
+    """Let Ctrl-C and SIGTERM end the run at the next step; a second one ends it at once.
+
+    Of several processes none does that by itself: what started them sends its signals more than once, and kills.
+    """
+    stop = _Stop(processes)
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
         yield stop
         return
@@ -624,8 +726,9 @@ def _stop_signals() -> Iterator[_Stop]:
 
     def ask(number: int, _: object) -> None:
         stop.number = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if processes.world_size == 1:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     for number in before:
         signal.signal(number, ask)
@@ -645,7 +748,7 @@ def resume_command(run: Path, config: TrainConfig) -> str:
 
 def _interrupted(epoch: int, request: _StopRequested, training: Training, run: Path) -> InterruptedRunError:
     return InterruptedRunError(
-        f"stopped in epoch {epoch} after step {training.totals.steps} of {len(training.train_batches)}, and saved. "
+        f"stopped in epoch {epoch} after step {training.totals.steps} of {training.train_batches.num_steps}, and saved. "
         f"Go on with: {resume_command(run, training.config)}",
         run,
         128 + request.signal,

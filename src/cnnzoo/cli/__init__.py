@@ -7,13 +7,14 @@ import io
 import os
 import shutil
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.errors import AlreadyToldError, CnnzooError, one_line
 
 
 class GroupedCommand(TyperCommand):
@@ -88,6 +89,10 @@ def _start(
     ] = False,
     import_: ImportOption = None,
 ) -> None:
+    if os.environ.get("WORLD_SIZE", "1") != "1" and ctx.invoked_subcommand not in (None, "train"):
+        ctx.fail(
+            f"{ctx.invoked_subcommand} runs in one process, and only train in several. Leave torchrun out"
+        )
     import_option(import_)
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
@@ -105,12 +110,15 @@ def main() -> None:
         _register_commands()
         # Typer's own help never gets narrower than 50 columns.
         columns = min(shutil.get_terminal_size().columns, 80)
-        code = app(standalone_mode=False, terminal_width=max(columns - 2, 20))
-        sys.stdout.flush()
+        with _joined():
+            code = app(standalone_mode=False, terminal_width=max(columns - 2, 20))
+            sys.stdout.flush()
         if code == 130:  # typer's answer to Ctrl-C
             raise KeyboardInterrupt
     except typer.TyperException as error:
         _fail(_usage_line(error), error.exit_code)
+    except AlreadyToldError as error:
+        sys.exit(error.exit_code)
     except CnnzooError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -128,6 +136,15 @@ def main() -> None:
             sys.exit(0)
         _fail(f"cannot write to standard output: {one_line(error)}. Send it elsewhere.", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _joined() -> AbstractContextManager[object]:
+    """Join the other processes where torchrun or --processes started several, and only then import torch."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return nullcontext()
+    from cnnzoo.distributed import joined
+
+    return joined()
 
 
 def _output_is_broken() -> bool:

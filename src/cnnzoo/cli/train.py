@@ -1,6 +1,8 @@
 """``cnnzoo train``: its options are TrainConfig's fields, with their help, groups and defaults."""
 
 import inspect
+import os
+import sys
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -24,8 +26,18 @@ def _train(
         str | None,
         typer.Option(
             metavar="RUN",
-            help="Go on with a run: its folder, its name, or `last`. With more --epochs it is extended.",
+            help="Go on with a run: its folder, its name, or `last`. With more --epochs it is extended. "
+            "`auto`: the run of that --name if there is one, else a new one.",
             rich_help_panel="Run",
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Train in so many processes on this machine [1].",
+            rich_help_panel="Machine",
         ),
     ] = None,
     quiet: Annotated[
@@ -34,28 +46,43 @@ def _train(
     **flags: Any,  # noqa: ANN401
 ) -> None:
     """Train a network; a run folder keeps its weights and history."""
+    started = os.environ.get("WORLD_SIZE")
+    if processes is not None and started is None:
+        from cnnzoo.distributed import launch
+
+        raise typer.Exit(launch(processes, sys.argv[1:]))
+    if processes is not None and started != str(processes):
+        raise UsageError(
+            f"$WORLD_SIZE says that there are {started} processes already. Leave --processes out."
+        )
+
     from cnnzoo.console import QuietScreen, Screen, print_result
-    from cnnzoo.runs import resolve_run
+    from cnnzoo.distributed import current
     from cnnzoo.trainer import InterruptedRunError, train
     from cnnzoo.trainer import resume as resume_run
 
     given = {name: value for name, value in {"model": model, **flags}.items() if value is not None}
     if "model_options" in given:
         given["model_options"] = parse_options(given["model_options"])
+    is_first = current().is_first
     screen = QuietScreen() if quiet else Screen()
     try:
-        if resume is None:
-            result = train(_settings(config, given), reporter=screen)
-        elif config is None:
-            run = resolve_run(resume, Path(given.pop("out", "runs")))
+        run = None
+        if resume is not None:
+            run, given = current().from_first(lambda: _run_to_resume(resume, config, given))
+        if run is not None:
             result = resume_run(run, given, reporter=screen)
         else:
-            raise UsageError("a resumed run keeps its own settings. Leave --config out.")
+            source = f"the settings in {config}" if config else "the settings"
+            result = train(TrainConfig.from_dict(_settings(config, given), source=source), reporter=screen)
     except InterruptedRunError as interruption:
-        _draw(interruption.run)
+        if is_first:
+            _draw(interruption.run)
         raise
     finally:
         screen.close()
+    if not is_first:
+        return
     if result.epochs_trained:
         _draw(result.run)
     if quiet:
@@ -64,14 +91,34 @@ def _train(
         print_result(result)
 
 
-def _settings(file: Path | None, given: dict[str, Any]) -> TrainConfig:
+def _run_to_resume(
+    resume: str, file: Path | None, given: dict[str, Any]
+) -> tuple[Path | None, dict[str, Any]]:
+    """Return the run that ``--resume`` means, None where one is to begin, and the settings to change in it."""
+    from cnnzoo.runs import resolve_run
+
+    if resume == "auto":
+        settings = _settings(file, given)
+        if not settings.get("name"):
+            raise UsageError("`--resume auto` looks for a run by its name. Give it one with --name.")
+        run = Path(settings.get("out", "runs")).expanduser() / str(settings["name"])
+        if not (run / "last.pt").is_file():
+            return None, given
+        return run, {key: value for key, value in settings.items() if key not in ("name", "out")}
+    if file is not None:
+        raise UsageError("a resumed run keeps its own settings. Leave --config out.")
+    out = Path(given.get("out", "runs"))
+    return resolve_run(resume, out), {key: value for key, value in given.items() if key != "out"}
+
+
+def _settings(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
     """Return the settings in ``file``, if one was named, with those from the command line over them."""
     if file is None:
-        return TrainConfig.from_dict(given)
+        return given
     base = read_yaml(file)
     if "model_options" in given and isinstance(base.get("model_options"), dict):
-        given["model_options"] = {**base["model_options"], **given["model_options"]}
-    return TrainConfig.from_dict({**base, **given}, source=f"the settings in {file}")
+        given = {**given, "model_options": {**base["model_options"], **given["model_options"]}}
+    return {**base, **given}
 
 
 def _draw(run: Path) -> None:

@@ -63,23 +63,22 @@ class Augmentation:
             factors = torch.randn(num_images, len(colours), generator=draw("colour")) * COLOUR_DEVIATION
             self.shifts = (factors @ colours.T).to(device)
 
-    def __call__(self, pixels: Tensor, start: int) -> Tensor:
-        """Return pixels 0 to 1 ``(N, C, H, W)`` changed, the first being at position ``start`` of the epoch.
+    def __call__(self, pixels: Tensor, positions: Tensor) -> Tensor:
+        """Return pixels 0 to 1 ``(N, C, H, W)`` changed, ``positions`` ``(N,)`` being their places in the epoch.
 
         What comes out is ``(N, C, image_size, image_size)``.
         """
-        here = slice(start, start + len(pixels))
         if self.affine is not None:
-            grid = F.affine_grid(self.affine[here], list(pixels.shape), align_corners=False)
+            grid = F.affine_grid(self.affine[positions], list(pixels.shape), align_corners=False)
             pixels = F.grid_sample(pixels, grid, align_corners=False)
         if self.flips is not None:
-            pixels = torch.where(self.flips[here, None, None, None], pixels.flip(-1), pixels)
+            pixels = torch.where(self.flips[positions, None, None, None], pixels.flip(-1), pixels)
         if self.offsets is not None:
-            pixels = _cut(F.pad(pixels, (self.border,) * 4), self.offsets[here], self.image_size)
+            pixels = _cut(F.pad(pixels, (self.border,) * 4), self.offsets[positions], self.image_size)
         else:
             pixels = centre(pixels, self.image_size)
         if self.shifts is not None:
-            pixels = pixels + self.shifts[here, :, None, None]
+            pixels = pixels + self.shifts[positions, :, None, None]
         return pixels
 
 

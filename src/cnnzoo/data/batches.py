@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -195,19 +195,42 @@ def interpolation(side: int, size: int, device: torch.device) -> Tensor:
     return matrix[0, 0].to(device)
 
 
+class Part(NamedTuple):
+    """What a batch is in the step that it belongs to.
+
+    Attributes:
+        counts: Whether its images are this process's to count. A last batch may have fewer images than there are
+            processes; those without one get the first, since all of them take part in every step.
+        weight: What the batch's mean loss counts in that of the step, ``()``; None for all.
+        ends_step: Whether the weights change after it.
+    """
+
+    counts: bool
+    weight: Tensor | None
+    ends_step: bool
+
+
+WHOLE = Part(counts=True, weight=None, ends_step=True)
+"""A batch that is a step by itself."""
+
+
 class Batches:
     """Epochs of batches: ``for images, labels in batches.epoch(3)``, on the device, ready for the net.
 
-    The order and every change are a function of (seed, epoch, position).
+    The order and every change are a function of (seed, epoch, position), however many processes share a batch and
+    however many batches make a step.
 
     Args:
         source: The images.
         preprocessing: What makes them what the net sees.
-        batch_size: Images a batch; the last one may be smaller.
+        batch_size: Images a batch, over all processes; the last one may be smaller.
         device: Where batches are wanted.
         seed: Of order and augmentation; None keeps the images in their order.
         augment: Names of changes, see Augmentation.
         colours: What ``colour_directions`` returns, where ``colour`` is among them.
+        rank: Which process this is, from 0; it gets its share of every batch.
+        world_size: How many processes there are, a divisor of ``batch_size``.
+        accumulate: Batches a step.
     """
 
     def __init__(
@@ -220,6 +243,9 @@ class Batches:
         seed: int | None = None,
         augment: Sequence[str] = (),
         colours: Tensor | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulate: int = 1,
     ) -> None:
         self.source = source.to(device) if isinstance(source, Resident) else source
         self.preprocessing = preprocessing
@@ -228,8 +254,13 @@ class Batches:
         self.seed = seed
         self.augment = augment
         self.colours = colours
+        self.rank = rank
+        self.world_size = world_size
+        self.accumulate = accumulate
+        self.share = batch_size // world_size
+        assert self.share * world_size == batch_size
         # Files are decoded batch by batch: their preparation is no part of what a step waits for.
-        pixels = batch_size * preprocessing.full_size**2
+        pixels = self.share * preprocessing.full_size**2
         self.batches_at_once = max(1, PREPARED // pixels) if isinstance(source, Resident) else 1
 
     @property
@@ -241,8 +272,48 @@ class Batches:
         """Return the batches an epoch."""
         return math.ceil(self.num_images / self.batch_size)
 
+    @property
+    def num_steps(self) -> int:
+        """Steps an epoch."""
+        return math.ceil(len(self) / self.accumulate)
+
+    @property
+    def fewest_images(self) -> int:
+        """Images that the smallest share of a batch has."""
+        rest = self.num_images % self.batch_size or self.batch_size
+        return max(1, rest // self.world_size)
+
+    def parts(self, start: int = 0) -> Iterator[Part]:
+        """Yield what each batch of an epoch is in its step, ``start`` of them left out.
+
+        Every image of a step weighs the same, and gradients are averaged over the processes: the mean loss of a
+        process's ``n`` of a step's ``m`` images weighs ``n / m`` times the number of processes.
+        """
+        step_size = self.batch_size * self.accumulate
+        for batch in range(start, len(self)):
+            step = batch // self.accumulate
+            in_step = min(step_size, self.num_images - step * step_size)
+            low, high = self._share_of(min(self.batch_size, self.num_images - batch * self.batch_size))
+            ends_step = (batch + 1) % self.accumulate == 0 or batch + 1 == len(self)
+            yield _part(high > low, (high - low) * self.world_size / in_step, ends_step, self.device)
+
+    def _share_of(self, num_images: int) -> tuple[int, int]:
+        """Return where in a batch of ``num_images`` this process's begin and end."""
+        return num_images * self.rank // self.world_size, num_images * (self.rank + 1) // self.world_size
+
+    def _positions(self) -> Tensor:
+        """Return this process's places in an epoch's order, batch after batch."""
+        num_whole, rest = divmod(self.num_images, self.batch_size)
+        places = torch.arange(self.num_images)
+        whole = places[: num_whole * self.batch_size].view(num_whole, self.world_size, self.share)
+        last = places[num_whole * self.batch_size :]
+        low, high = self._share_of(rest)
+        return torch.cat([whole[:, self.rank].flatten(), last[low:high] if high > low else last[:1]])
+
     def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of an epoch: images float32 ``(N, C, H, W)``, labels int64 ``(N,)``.
+        """Yield the batches of an epoch, or this process's shares of them.
+
+        Images are float32 ``(N, C, H, W)``, labels int64 ``(N,)``.
 
         Args:
             epoch: Which one, from 1.
@@ -254,15 +325,14 @@ class Batches:
             order = torch.randperm(self.num_images, generator=generator("order", self.seed, epoch))
             augmentation = self._augmentation(self.seed, epoch) if self.augment else None
         # The same chunks wherever a run goes on, so that sums in them are the same to the last bit.
-        chunk_size = self.batch_size * self.batches_at_once
         chunks_done, batches_done = divmod(start, self.batches_at_once)
-        position = chunks_done * chunk_size
-        for images, chunk_labels in self.source.batches(order.split(chunk_size)[chunks_done:], self.device):
-            change = partial(augmentation, start=position) if augmentation else None
-            position += len(images)
+        positions = self._positions().split(self.share * self.batches_at_once)[chunks_done:]
+        chunks = [order[places] for places in positions]
+        for places, (images, labels) in zip(positions, self.source.batches(chunks, self.device), strict=True):
+            change = partial(augmentation, positions=places.to(self.device)) if augmentation else None
             batches = zip(
-                self.preprocessing(images, change).split(self.batch_size),
-                chunk_labels.split(self.batch_size),
+                self.preprocessing(images, change).split(self.share),
+                labels.split(self.share),
                 strict=True,
             )
             yield from islice(batches, batches_done, None)
@@ -279,6 +349,11 @@ class Batches:
             self.device,
             self.colours,
         )
+
+
+@cache
+def _part(counts: bool, weight: float, ends_step: bool, device: torch.device) -> Part:
+    return Part(counts, torch.tensor(weight, device=device), ends_step)
 
 
 def generator(purpose: str, seed: int, epoch: int = 0) -> torch.Generator:

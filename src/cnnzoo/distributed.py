@@ -1,0 +1,318 @@
+"""Several processes that train one net together: found as torchrun starts them, or started by ``--processes``.
+
+Rendezvous, messages, gradients and restarts are torch.distributed's. What is here makes the processes one to a
+person: one of them writes and speaks, all begin and end together, and a fault is told once.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import TypeVar
+from uuid import uuid4
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
+
+from cnnzoo.device import cpu_count
+from cnnzoo.errors import AlreadyToldError, CnnzooError, UsageError, one_line
+
+T = TypeVar("T")
+
+TALK_SECONDS = 0.5
+"""About how long the processes train between two questions whether one of them was asked to stop."""
+
+NOTICE_SECONDS = 5
+"""How long a fault waits for the first process to tell of it, before another one does."""
+
+END_SECONDS = 30
+"""The same at an end that all agreed upon, where the first one still saves; then torchrun kills."""
+
+
+class Processes:
+    """The processes that train a net together, seen from one of them; this class is one that is alone.
+
+    Attributes:
+        rank: Which one this is, from 0. The first has the run's folder and the screen.
+        world_size: How many there are.
+        local_rank: Which one this is on its machine.
+        local_world_size: How many there are on this machine.
+        backend: What carries their messages.
+    """
+
+    rank = local_rank = 0
+    world_size = local_world_size = 1
+    backend = ""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that has the run's folder and the screen."""
+        return self.rank == 0
+
+    def gather(self, value: T) -> list[T]:
+        """Return what each process has, by rank. All of them have to ask."""
+        return [value]
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Return to all of them what the first process makes; the others make nothing."""
+        return make()
+
+    @contextmanager
+    def first_on_machine(self) -> Iterator[None]:
+        """Do the block once on each machine, and then in its other processes, which find what the first has fetched."""
+        yield
+
+    def agreement(self) -> Callable[[int | None], int | None]:
+        """Return what makes of this process's answer at each step one that all processes have alike: see _Joined."""
+        return lambda answer: answer
+
+    def device_name(self, name: str) -> str:
+        """Return the name of this process's device, where ``name`` was asked for."""
+        return name
+
+    def synchronized(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Return a network whose backward pass leaves the mean of all processes' gradients in each."""
+        return network
+
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give every process the first one's running statistics."""
+
+
+ALONE = Processes()
+
+_JOINED: ContextVar[Processes] = ContextVar("joined", default=ALONE)
+
+
+def current() -> Processes:
+    """Return the processes that this one has joined; ALONE outside of ``joined``."""
+    return _JOINED.get()
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """Join the other processes, if ``$WORLD_SIZE`` says that there are any; an error within is told by one of them.
+
+    Raises:
+        CnnzooError: They cannot find each other, or one of them is gone.
+        AlreadyToldError: This process ends with an error that another one tells.
+    """
+    if current() is not ALONE or _from_environment("WORLD_SIZE", 1) == 1:
+        yield current()
+        return
+    processes = _Joined()
+    token = _JOINED.set(processes)
+    try:
+        yield processes
+    except BaseException as error:
+        told = processes.with_one_voice(error)
+        if told is error:
+            raise
+        raise told from error
+    finally:
+        _JOINED.reset(token)
+        processes.leave()
+
+
+class _Joined(Processes):
+    """One of several processes, in torch's process group."""
+
+    def __init__(self) -> None:
+        self.rank = _from_environment("RANK")
+        self.world_size = _from_environment("WORLD_SIZE")
+        self.local_rank = _from_environment("LOCAL_RANK", 0)
+        self.local_world_size = _from_environment("LOCAL_WORLD_SIZE", 1)
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        self.accelerator = accelerator.type if accelerator and accelerator.type in ("cuda", "xpu") else None
+        self.backend = "gloo"
+        if self.accelerator:
+            torch.accelerator.set_device_index(self.local_rank % torch.accelerator.device_count())
+            self.backend = (
+                f"cpu:gloo,{self.accelerator}:{dist.get_default_backend_for_device(self.accelerator)}"
+            )
+        try:
+            self.store, _, _ = next(iter(rendezvous("env://")))
+            dist.init_process_group(
+                self.backend, store=self.store, rank=self.rank, world_size=self.world_size
+            )
+        except (ValueError, RuntimeError) as error:
+            raise CnnzooError(
+                f"the {self.world_size} processes cannot reach each other ({one_line(error)}). Start them with "
+                "torchrun; over several machines, GLOO_SOCKET_IFNAME names the network to use."
+            ) from error
+
+    def leave(self) -> None:
+        """Close the connections to the others, who then notice if they expected more."""
+        if dist.is_initialized():
+            with suppress(RuntimeError):
+                dist.destroy_process_group()
+
+    def gather(self, value: T) -> list[T]:
+        values: list[T | None] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return values  # type: ignore[return-value]  # all of them are filled
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        values = [make() if self.is_first else None]
+        dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
+        return values[0]  # type: ignore[return-value]
+
+    @contextmanager
+    def first_on_machine(self) -> Iterator[None]:
+        if self.local_rank > 0:
+            self.gather(None)
+        yield
+        if self.local_rank == 0:
+            self.gather(None)
+
+    def agreement(self) -> Callable[[int | None], int | None]:
+        """Return what makes of this process's answer at each step one that all processes have alike.
+
+        They talk at the same steps, so many apart that about TALK_SECONDS pass; at the others nobody answers.
+        """
+        began, every, left = time.perf_counter(), 1, 1
+
+        def agreed(answer: int | None) -> int | None:
+            nonlocal began, every, left
+            left -= 1
+            if left:
+                return None
+            a_step = (time.perf_counter() - began) / every
+            talks = self.gather((answer, int(TALK_SECONDS / a_step)))
+            began = time.perf_counter()
+            every = left = max(1, min(steps for _, steps in talks))
+            return max((given for given, _ in talks if given is not None), default=None)
+
+        return agreed
+
+    def device_name(self, name: str) -> str:
+        kind = (self.accelerator or "cpu") if name == "auto" else name
+        if kind == "cpu":
+            return kind
+        if kind != self.accelerator:
+            raise UsageError(
+                f"{self.world_size} processes cannot share the device {name!r}: each takes its own. "
+                "Use --device auto, cuda, xpu or cpu."
+            )
+        if self.local_world_size > (num := torch.accelerator.device_count()):
+            raise CnnzooError(
+                f"{self.local_world_size} processes on a machine with {num} device(s). "
+                f"Start one for each, or use --device cpu."
+            )
+        return f"{kind}:{self.local_rank}"
+
+    def synchronized(self, network: nn.Module, device: torch.device) -> nn.Module:
+        return DistributedDataParallel(
+            network,
+            device_ids=None if device.type == "cpu" else [device],
+            gradient_as_bucket_view=True,  # no copy of them
+        )
+
+    def share_buffers(self, network: nn.Module) -> None:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, 0)
+
+    def with_one_voice(self, error: BaseException) -> BaseException:
+        """Return what this process ends with: the error that a person is to read, in one of them alone.
+
+        That is the first process, which has the screen, even if the error is another's; unless it is gone.
+        """
+        if "finished reduction in the prior iteration" in str(error):
+            error = CnnzooError(
+                "this net has parameters that its loss does not depend on, which several processes cannot train. "
+                "Freeze them (requires_grad_(False)), or train in one process."
+            )
+        agreed = isinstance(error, KeyboardInterrupt) or getattr(error, "agreed", False)
+        is_lost = isinstance(error, dist.DistError) or (
+            isinstance(error, RuntimeError) and "gloo" in str(error)
+        )
+        code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
+        mine: BaseException = (
+            CnnzooError(
+                "a process of this training ended without a word: killed perhaps, or out of memory. "
+                "Go on by the same command with --resume, or --resume auto."
+            )
+            if is_lost
+            else error
+        )
+        try:
+            if not (agreed or is_lost) and self.store.add("faults", 1) == 1:
+                self.store.set("fault", f"{code} {error}")
+            self.leave()
+            if self.is_first:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, as soon as another has ended
+                if is_lost and self._has("fault", NOTICE_SECONDS / 2):
+                    code, _, text = self.store.get("fault").decode().partition(" ")
+                    mine = CnnzooError(text)
+                    mine.exit_code = int(code)
+            elif self._has("told", END_SECONDS if agreed else NOTICE_SECONDS):
+                return AlreadyToldError(code)
+            if self.store.add("tellers", 1) > 1:
+                return AlreadyToldError(code)
+            self.store.set("told", "")
+        except (RuntimeError, ValueError):  # the store has gone with the process that kept it
+            return AlreadyToldError(code) if agreed and not self.is_first else mine
+        return mine
+
+    def _has(self, key: str, seconds: float) -> bool:
+        try:
+            self.store.wait([key], timedelta(seconds=seconds))
+        except dist.DistStoreError:
+            return False
+        return True
+
+
+def _from_environment(name: str, default: int | None = None) -> int:
+    text = os.environ.get(name, "" if default is None else str(default))
+    if not text.isdecimal():
+        raise UsageError(
+            f"${name} is {text!r} and should be a number, as torchrun sets it. Start with torchrun, "
+            "or unset WORLD_SIZE to train in one process."
+        )
+    return int(text)
+
+
+def launch(num_processes: int, arguments: Sequence[str]) -> int:
+    """Run ``cnnzoo ARGUMENTS`` in several processes on this machine, by torch's launcher; return their exit code.
+
+    Raises:
+        CnnzooError: They were killed before one of them could say a word.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes tell of their end
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // num_processes)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_processes,
+        run_id=uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+    )
+    try:
+        # -P: a file in this folder must not pass for a module.
+        elastic_launch(config, sys.executable)("-P", "-m", "cnnzoo", *arguments)
+    except SignalException as stopped:
+        return 128 + stopped.sigval
+    except ChildFailedError as failed:
+        codes = [failure.exitcode for failure in failed.failures.values()]
+        if max(codes) < 0:
+            killer = signal.Signals(-failed.get_first_failure()[1].exitcode).name
+            raise CnnzooError(
+                f"a process of this training was ended by {killer}, perhaps for want of memory. "
+                "Go on by the same command with --resume auto, or with fewer --processes."
+            ) from failed
+        return next(code for code in codes if code > 0)
+    return 0
