@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from datetime import timedelta
 from typing import TypeVar
 from uuid import uuid4
 
@@ -79,7 +78,10 @@ class Processes:
         return name
 
     def synchronized(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """Return a network whose backward pass leaves the mean of all processes' gradients in each."""
+        """Return a network whose backward pass leaves the mean of all processes' gradients in each.
+
+        Batch normalisation is over all their images, but for the CPU.
+        """
         return network
 
     def share_buffers(self, network: nn.Module) -> None:
@@ -209,6 +211,8 @@ class _Joined(Processes):
         return f"{kind}:{self.local_rank}"
 
     def synchronized(self, network: nn.Module, device: torch.device) -> nn.Module:
+        if device.type != "cpu":  # torch has no such layer for the CPU
+            nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place
         return DistributedDataParallel(
             network,
             device_ids=None if device.type == "cpu" else [device],
@@ -237,7 +241,7 @@ class _Joined(Processes):
         mine: BaseException = (
             CnnzooError(
                 "a process of this training ended without a word: killed perhaps, or out of memory. "
-                "Go on by the same command with --resume, or --resume auto."
+                "Go on by the same command with --resume, or with --name and --resume auto."
             )
             if is_lost
             else error
@@ -262,10 +266,11 @@ class _Joined(Processes):
         return mine
 
     def _has(self, key: str, seconds: float) -> bool:
-        try:
-            self.store.wait([key], timedelta(seconds=seconds))
-        except dist.DistStoreError:
-            return False
+        until = time.monotonic() + seconds  # the store's own wait prints a warning
+        while not self.store.check([key]):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
         return True
 
 
@@ -289,7 +294,7 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes tell of their end
+    logging.disable()  # the launcher's: the processes tell of their end themselves
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // num_processes)))
     config = LaunchConfig(
         min_nodes=1,
@@ -309,10 +314,11 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
     except ChildFailedError as failed:
         codes = [failure.exitcode for failure in failed.failures.values()]
         if max(codes) < 0:
-            killer = signal.Signals(-failed.get_first_failure()[1].exitcode).name
+            killer = signal.Signals(-failed.get_first_failure()[1].exitcode)
+            why = ", perhaps for want of memory" if killer == signal.SIGKILL else ""
             raise CnnzooError(
-                f"a process of this training was ended by {killer}, perhaps for want of memory. "
-                "Go on by the same command with --resume auto, or with fewer --processes."
+                f"a process of this training was ended by {killer.name}{why}. Go on by the same command with "
+                "--resume, or with --name and --resume auto."
             ) from failed
         return next(code for code in codes if code > 0)
     return 0

@@ -240,8 +240,13 @@ def evaluate(
     )
 
 
+def has_batch_norm(model: nn.Module) -> bool:
+    """Return whether a layer of the model normalises over the images of a batch."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
 def check_single_image(model: nn.Module, image: tuple[int, int, int], device: torch.device) -> None:
-    """See whether the model can be trained on one image, for a last batch may have no more.
+    """See whether the model can be trained on one image, for a last batch, or a process's share of it, may have no more.
 
     Args:
         model: On ``device``; a copy of it runs.
@@ -251,15 +256,15 @@ def check_single_image(model: nn.Module, image: tuple[int, int, int], device: to
     Raises:
         UsageError: Batch normalisation finds a single value a channel, which has no variance.
     """
-    if not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+    if not has_batch_norm(model):
         return
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
             copy.deepcopy(model).train()(torch.zeros(1, *image, device=device))
     except ValueError as error:
         raise UsageError(
-            "the last batch of an epoch has one image, and this net's batch normalisation needs two or more. "
-            "Change --batch-size."
+            "the last batch of an epoch has one image, or one for a process, and this net's batch normalisation "
+            "needs two or more. Change --batch-size."
         ) from error
 
 

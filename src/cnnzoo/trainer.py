@@ -42,7 +42,7 @@ from cnnzoo.device import (
     pick_precision,
     placed,
 )
-from cnnzoo.distributed import Processes, joined
+from cnnzoo.distributed import Processes, current, joined
 from cnnzoo.engine import (
     NonFiniteLossError,
     OnStep,
@@ -51,6 +51,7 @@ from cnnzoo.engine import (
     criterion_of,
     dry_run,
     evaluate,
+    has_batch_norm,
     train_one_epoch,
 )
 from cnnzoo.errors import CnnzooError, UsageError, one_line
@@ -191,6 +192,11 @@ class Training:
         work = dry_run(self.model, len(self.dataset.classes), image, self.device)
         if self.train_batches.fewest_images == 1:
             check_single_image(self.model, image, self.device)
+        if processes.world_size > 1 and self.device.type == "cpu" and has_batch_norm(self.model):
+            reporter.warn(
+                "this net normalises over a batch, and on the CPU each process does so over its own images alone: "
+                "the result differs from that of one process."
+            )
         self.precision = processes.from_first(
             lambda: pick_precision(config.precision, self.device, work.mult_adds)
         )
@@ -541,7 +547,9 @@ def load_split(config: TrainConfig, split: str, image_size: int, reporter: Repor
         split,
         image_size=image_size,
         data_dir=config.data_dir,
-        workers=cpu_count() if config.workers is None else config.workers,
+        workers=max(1, cpu_count() // current().local_world_size)
+        if config.workers is None
+        else config.workers,
         skip_bad_images=config.skip_bad_images,
         progress=reporter.progress,
     )
@@ -747,8 +755,9 @@ def resume_command(run: Path, config: TrainConfig) -> str:
 
 
 def _interrupted(epoch: int, request: _StopRequested, training: Training, run: Path) -> InterruptedRunError:
+    step = f"step {training.totals.steps} of {training.train_batches.num_steps}"
     return InterruptedRunError(
-        f"stopped in epoch {epoch} after step {training.totals.steps} of {training.train_batches.num_steps}, and saved. "
+        f"stopped in epoch {epoch} after {step}, and saved. "
         f"Go on with: {resume_command(run, training.config)}",
         run,
         128 + request.signal,

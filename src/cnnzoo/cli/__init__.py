@@ -122,6 +122,8 @@ def main() -> None:
     except CnnzooError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
+        if os.environ.get("RANK", "0") != "0":  # of several processes one says it
+            sys.exit(130)
         _fail("stopped.", 130)
     except SystemExit as end:
         if not isinstance(end.__context__, BrokenPipeError):

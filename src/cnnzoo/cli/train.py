@@ -46,15 +46,7 @@ def _train(
     **flags: Any,  # noqa: ANN401
 ) -> None:
     """Train a network; a run folder keeps its weights and history."""
-    started = os.environ.get("WORLD_SIZE")
-    if processes is not None and started is None:
-        from cnnzoo.distributed import launch
-
-        raise typer.Exit(launch(processes, sys.argv[1:]))
-    if processes is not None and started != str(processes):
-        raise UsageError(
-            f"$WORLD_SIZE says that there are {started} processes already. Leave --processes out."
-        )
+    _in_processes(processes or 1)
 
     from cnnzoo.console import QuietScreen, Screen, print_result
     from cnnzoo.distributed import current
@@ -89,6 +81,17 @@ def _train(
         typer.echo(result.run)
     else:
         print_result(result)
+
+
+def _in_processes(num: int) -> None:
+    """Start this very command in ``num`` processes, unless this is one of them, and end with their exit code."""
+    already = os.environ.get("WORLD_SIZE")
+    if num > 1 and already is None:
+        from cnnzoo.distributed import launch
+
+        sys.exit(launch(num, sys.argv[1:]))
+    if num > 1 and already != str(num):
+        raise UsageError(f"there are {already} processes already, by $WORLD_SIZE. Leave --processes out.")
 
 
 def _run_to_resume(

@@ -88,7 +88,7 @@ class Streamed:
             sampler=chunks,
             num_workers=self.workers,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_ignore_interrupt,
+            worker_init_fn=_ignore_signals,
             generator=torch.Generator(),  # else it draws from the numbers that dropout is to have
         )
         try:
@@ -127,8 +127,10 @@ class _Decoded(Dataset["Tensor | CnnzooError"]):
         return torch.from_numpy(np.stack(images))
 
 
-def _ignore_interrupt(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+def _ignore_signals(_: int) -> None:
+    # Ctrl-C, and what torchrun or Slurm sends to all of a training's processes, are the main process's to answer.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)
