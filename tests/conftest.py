@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+
+from tests.processes import Processes
 
 # Nets of these sizes gain nothing from threads, and two processes with two threads each get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,3 +35,13 @@ def cnnzoo(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Run ``cnnzoo ARGS`` in real processes."""
+    if sys.platform == "win32":
+        pytest.skip("needs fork")
+    started = Processes(tmp_path_factory.mktemp("streams"), {})
+    yield started
+    started.close()

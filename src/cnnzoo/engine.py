@@ -246,7 +246,7 @@ def has_batch_norm(model: nn.Module) -> bool:
 
 
 def check_single_image(model: nn.Module, image: tuple[int, int, int], device: torch.device) -> None:
-    """See whether the model can be trained on one image, for a last batch, or a process's share of it, may have no more.
+    """See whether the model can be trained on one image: a last batch, or a share of one, may have no more.
 
     Args:
         model: On ``device``; a copy of it runs.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cnnzoo.cli import main
 from cnnzoo.models import registry
-from tests.faults.processes import Ended, Processes
+from tests.processes import Ended, Processes
 
 Command = Callable[..., Ended]
 
@@ -67,16 +67,6 @@ def own_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_specs", dict(registry._specs))
     registry.register_model("dropping", paper="nobody", year=2000, image_size=28)(Dropping)
     registry.register_model("exploding", paper="nobody", year=2000, image_size=28)(Exploding)
-
-
-@pytest.fixture(scope="session")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    """Run ``cnnzoo ARGS`` in real processes."""
-    if sys.platform == "win32":
-        pytest.skip("needs fork")
-    started = Processes(tmp_path_factory.mktemp("streams"), {})
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import pytest
 
 from cnnzoo import console
 from cnnzoo.errors import CnnzooError
-from tests.faults.processes import Ended, Started
 from tests.faults.test_rows_complete import rows_of
+from tests.processes import Ended, Started
 
 TESTS = Path(__file__).parents[1]
 

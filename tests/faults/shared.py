@@ -16,7 +16,7 @@ import torch
 from cnnzoo.checkpoint import Checkpoint
 from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.models.registry import create_model
-from tests.faults.processes import Ended
+from tests.processes import Ended
 
 SMALL = (
     *("train", "lenet", "--dataset", SAMPLE, "-o", "activation=tanh"),

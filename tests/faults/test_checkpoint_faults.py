@@ -366,7 +366,7 @@ def test_row_24_what_was_saved_on_cuda_is_evaluated_and_resumed_on_the_cpu(
     for file in ("last.pt", "best.pt"):
         saved = load_checkpoint(run / file)
         if saved.training:
-            saved.training["random_states"]["cuda"] = torch.zeros(16, dtype=torch.uint8)
+            saved.training["random_states"][0]["cuda"] = torch.zeros(16, dtype=torch.uint8)
         with monkeypatch.context() as on_cuda:
             on_cuda.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
             save_checkpoint(run / file, saved)

@@ -22,9 +22,9 @@ from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing
 from cnnzoo.history import HistoryRow, write_history
 from tests.faults.conftest import Command
-from tests.faults.processes import Ended, Processes
 from tests.faults.shared import SMALL, assert_refused, left, make_checkpoint
 from tests.helpers import contents, rows, same_state
+from tests.processes import Ended, Processes
 
 POINTS = ("opened", "written", "synced", "replaced")
 

@@ -16,9 +16,9 @@ from cnnzoo.errors import CnnzooError
 from cnnzoo.evaluation import evaluate as evaluate_checkpoint
 from cnnzoo.trainer import Silent, train
 from tests.faults.conftest import Command
-from tests.faults.processes import Processes
 from tests.faults.shared import SMALL, assert_refused, left
 from tests.helpers import CPU, FP32, StopAfter, contents, one_epoch, quick, rows, sample_batches
+from tests.processes import Processes
 
 # A rate that grows until the loss is no number: the first epoch is a good one, the second is not.
 DIVERGING = ("--optimizer", "sgd", "--warmup-epochs", "10", "--epochs", "3")

@@ -12,10 +12,10 @@ from cnnzoo.errors import UsageError
 from cnnzoo.schedule import lr_at
 from cnnzoo.trainer import InterruptedRunError, resume, train
 from tests.faults.conftest import Command
-from tests.faults.processes import Processes
 from tests.faults.shared import SMALL, assert_refused
 from tests.faults.test_crashes import wait_for
 from tests.helpers import StopAfter, contents, quick, rows, same_state
+from tests.processes import Processes
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.errors import UsageError
 from cnnzoo.trainer import train
 from tests.faults.conftest import Command
-from tests.faults.processes import Processes
 from tests.faults.shared import SMALL, assert_refused, escape_codes
 from tests.helpers import contents, quick, rows
+from tests.processes import Processes
 
 # YAML
 

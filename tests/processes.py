@@ -9,16 +9,17 @@ import os
 import resource
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,27 @@ class Processes:
     def run(self, *args: str | Path, cwd: Path, **how: Any) -> Ended:
         """Start ``cnnzoo ARGS`` as ``start`` does, and wait for its end."""
         return self.start(*args, cwd=cwd, **how).wait()
+
+    def start_team(
+        self, num: int, *args: str | Path, cwds: Sequence[Path], env: Mapping[str, str] | None = None
+    ) -> list[Started]:
+        """Start ``cnnzoo ARGS`` ``num`` times, as torchrun does, each in its folder of ``cwds``."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        ours = {"WORLD_SIZE": num, "LOCAL_WORLD_SIZE": num, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        return [
+            self.start(
+                *args,
+                cwd=cwd,
+                env={
+                    **{name: str(value) for name, value in ours.items()},
+                    **{"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    **(env or {}),
+                },
+            )
+            for rank, cwd in zip(range(num), cwds, strict=True)
+        ]
 
     def ask(self, job: Mapping[str, object]) -> int:
         assert self.process.stdin is not None
