@@ -9,7 +9,6 @@ import os
 import resource
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -104,10 +103,17 @@ class Processes:
         self, num: int, *args: str | Path, cwds: Sequence[Path], env: Mapping[str, str] | None = None
     ) -> list[Started]:
         """Start ``cnnzoo ARGS`` ``num`` times, as torchrun does, each in its folder of ``cwds``."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        ours = {"WORLD_SIZE": num, "LOCAL_WORLD_SIZE": num, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+        # Like torchrun's, it outlives the processes that meet there.
+        self.store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        ours = {
+            "WORLD_SIZE": num,
+            "LOCAL_WORLD_SIZE": num,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": self.store.port,
+            "TORCHELASTIC_USE_AGENT_STORE": True,
+        }
         return [
             self.start(
                 *args,

@@ -18,6 +18,7 @@ from uuid import uuid4
 import torch
 from torch import distributed as dist
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -140,7 +141,11 @@ class _Joined(Processes):
                 f"cpu:gloo,{self.accelerator}:{dist.get_default_backend_for_device(self.accelerator)}"
             )
         try:
-            self.store, _, _ = next(iter(rendezvous("env://")))
+            store, _, _ = next(iter(rendezvous("env://")))
+            # torchrun keeps the store over restarts, with the addresses of those that are gone.
+            self.store = PrefixStore(
+                f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')} of {self.world_size}", store
+            )
             dist.init_process_group(
                 self.backend, store=self.store, rank=self.rank, world_size=self.world_size
             )
@@ -252,18 +257,26 @@ class _Joined(Processes):
             self.leave()
             if self.is_first:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, as soon as another has ended
-                if is_lost and self._has("fault", NOTICE_SECONDS / 2):
-                    code, _, text = self.store.get("fault").decode().partition(" ")
-                    mine = CnnzooError(text)
-                    mine.exit_code = int(code)
+                if is_lost:
+                    mine = self._fault(NOTICE_SECONDS / 2) or mine
             elif self._has("told", END_SECONDS if agreed else NOTICE_SECONDS):
-                return AlreadyToldError(code)
+                told = self._fault(0) if is_lost else None
+                return AlreadyToldError(told.exit_code if told else code)
             if self.store.add("tellers", 1) > 1:
                 return AlreadyToldError(code)
             self.store.set("told", "")
         except (RuntimeError, ValueError):  # the store has gone with the process that kept it
             return AlreadyToldError(code) if agreed and not self.is_first else mine
         return mine
+
+    def _fault(self, seconds: float) -> CnnzooError | None:
+        """Return what ended another process, if that comes to be known within so many seconds."""
+        if not self._has("fault", seconds):
+            return None
+        code, _, text = self.store.get("fault").decode().partition(" ")
+        fault = CnnzooError(text)
+        fault.exit_code = int(code)
+        return fault
 
     def _has(self, key: str, seconds: float) -> bool:
         until = time.monotonic() + seconds  # the store's own wait prints a warning
