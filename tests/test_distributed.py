@@ -1,5 +1,6 @@
 """Several processes train what one would: each is a real process, and they meet over Gloo."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -97,6 +98,43 @@ def test_their_dropout_leaves_out_other_units_in_each_share(processes: Processes
         state["cpu"] for state in load_checkpoint(tmp_path / "r/last.pt").training["random_states"]
     )
     assert not torch.equal(first, second)
+
+
+def test_batch_normalisation_is_warned_of_and_keeps_one_set_of_statistics(
+    processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "from cnnzoo import register_model\n"
+        "@register_model('normalising', paper='nobody', year=2000, image_size=28)\n"
+        "def normalising(num_classes=10, in_channels=1):\n"
+        "    layers = nn.Conv2d(in_channels, 4, 5, stride=2), nn.BatchNorm2d(4), nn.Flatten()\n"
+        "    return nn.Sequential(*layers, nn.Linear(576, num_classes))\n",
+        encoding="utf-8",
+    )
+    own = (
+        "--import",
+        "mine",
+        "--dataset",
+        SAMPLE,
+        "--limit-train",
+        "256",
+        "--limit-val",
+        "99",
+        "--epochs",
+        "1",
+    )
+    line = ("train", "normalising", *own, "--out", ".", "--name", "r")
+    first, second = (started.wait() for started in processes.start_team(2, *line, cwds=[tmp_path] * 2))
+    assert (first.code, second.code, second.err) == (0, 0, ""), (first, second)
+    assert "Warning: this net normalises over a batch" in first.err
+    # Validated with one process's statistics, which are those that were saved.
+    evaluated = processes.run(
+        "--import", "mine", "eval", "r", "--split", "val", "--format", "json", cwd=tmp_path
+    )
+    assert json.loads(evaluated.out)["loss"] == pytest.approx(
+        float(rows(tmp_path / "r")[0]["val_loss"]), abs=1e-5
+    )
 
 
 def test_the_command_starts_them_itself(processes: Processes, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -141,14 +142,14 @@ class _Joined(Processes):
                 f"cpu:gloo,{self.accelerator}:{dist.get_default_backend_for_device(self.accelerator)}"
             )
         try:
-            store, _, _ = next(iter(rendezvous("env://")))
-            # torchrun keeps the store over restarts, with the addresses of those that are gone.
-            self.store = PrefixStore(
-                f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')} of {self.world_size}", store
-            )
-            dist.init_process_group(
-                self.backend, store=self.store, rank=self.rank, world_size=self.world_size
-            )
+            with _ended_by_interrupt():
+                store, _, _ = next(iter(rendezvous("env://")))
+                # torchrun keeps the store over restarts, with the addresses of those that are gone.
+                attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+                self.store = PrefixStore(f"{attempt} of {self.world_size}", store)
+                dist.init_process_group(
+                    self.backend, store=self.store, rank=self.rank, world_size=self.world_size
+                )
         except (ValueError, RuntimeError) as error:
             raise CnnzooError(
                 f"the {self.world_size} processes cannot reach each other ({one_line(error)}). Start them with "
@@ -285,6 +286,19 @@ class _Joined(Processes):
                 return False
             time.sleep(0.05)
         return True
+
+
+@contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """Let Ctrl-C end this process at once: while torch waits for the others, Python hears of no signal."""
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _from_environment(name: str, default: int | None = None) -> int:
