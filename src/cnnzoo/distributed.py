@@ -115,6 +115,7 @@ def joined() -> Iterator[Processes]:
     token = _JOINED.set(processes)
     try:
         yield processes
+        processes.leave(together=True)
     except BaseException as error:
         told = processes.with_one_voice(error)
         if told is error:
@@ -122,7 +123,6 @@ def joined() -> Iterator[Processes]:
         raise told from error
     finally:
         _JOINED.reset(token)
-        processes.leave()
 
 
 class _Joined(Processes):
@@ -156,8 +156,19 @@ class _Joined(Processes):
                 "torchrun; over several machines, GLOO_SOCKET_IFNAME names the network to use."
             ) from error
 
-    def leave(self) -> None:
-        """Close the connections to the others, who then notice if they expected more."""
+    def leave(self, *, together: bool) -> None:
+        """Close the connections to the others, who then notice if they expected more.
+
+        Args:
+            together: Not before all others want to, for with its connection goes what they have not read yet.
+        """
+        if together:
+            with suppress(RuntimeError):  # the store has gone with the last of them
+                self.store.add("done", 1)
+                self._comes_true(
+                    lambda: self.store.add("done", 0) == self.world_size or self.store.check(["told"]),
+                    END_SECONDS,
+                )
         if dist.is_initialized():
             with suppress(RuntimeError):
                 dist.destroy_process_group()
@@ -239,7 +250,8 @@ class _Joined(Processes):
                 "this net has parameters that its loss does not depend on, which several processes cannot train. "
                 "Freeze them (requires_grad_(False)), or train in one process."
             )
-        agreed = isinstance(error, KeyboardInterrupt) or getattr(error, "agreed", False)
+        together = getattr(error, "agreed", False)
+        agreed = together or isinstance(error, KeyboardInterrupt)
         is_lost = isinstance(error, dist.DistError) or (
             isinstance(error, RuntimeError) and "gloo" in str(error)
         )
@@ -255,7 +267,7 @@ class _Joined(Processes):
         try:
             if not (agreed or is_lost) and self.store.add("faults", 1) == 1:
                 self.store.set("fault", f"{code} {error}")
-            self.leave()
+            self.leave(together=together)
             if self.is_first:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, as soon as another has ended
                 if is_lost:
@@ -280,8 +292,11 @@ class _Joined(Processes):
         return fault
 
     def _has(self, key: str, seconds: float) -> bool:
+        return self._comes_true(lambda: self.store.check([key]), seconds)
+
+    def _comes_true(self, condition: Callable[[], bool], seconds: float) -> bool:
         until = time.monotonic() + seconds  # the store's own wait prints a warning
-        while not self.store.check([key]):
+        while not condition():
             if time.monotonic() > until:
                 return False
             time.sleep(0.05)
