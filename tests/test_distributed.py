@@ -1,6 +1,8 @@
 """Several processes train what one would: each is a real process, and they meet over Gloo."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -146,6 +148,17 @@ def test_the_command_starts_them_itself(processes: Processes, tmp_path: Path) ->
     assert_same_training(tmp_path / "alone", tmp_path / "two")
     assert (tmp_path / "two/history.png").is_file()
     assert "processes: 2\n" in (tmp_path / "two/config.yaml").read_text(encoding="utf-8")
+
+
+def test_one_process_imports_no_more_of_torch_than_torch_does() -> None:
+    program = (
+        "import sys, torch\n"
+        "before = set(sys.modules)\n"
+        "import cnnzoo.trainer\n"
+        "print(sorted(name for name in set(sys.modules) - before if name.startswith('torch')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 # Shares of a batch
