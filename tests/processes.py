@@ -113,6 +113,7 @@ class Processes:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": self.store.port,
             "TORCHELASTIC_USE_AGENT_STORE": True,
+            "TORCHELASTIC_RUN_ID": "test",
         }
         return [
             self.start(

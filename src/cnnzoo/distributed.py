@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import timedelta
+from hashlib import sha256
 from typing import TypeVar
 from uuid import uuid4
 
 import torch
 from torch import distributed as dist
 from torch import nn
+from torch._C._distributed_c10d import Store
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
@@ -27,6 +30,9 @@ from cnnzoo.device import cpu_count
 from cnnzoo.errors import AlreadyToldError, CnnzooError, UsageError, one_line
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=1)
+"""How long the processes wait for each other: one of them may read a large dataset. That one is gone, they notice."""
 
 TALK_SECONDS = 0.5
 """About how long the processes train between two questions whether one of them was asked to stop."""
@@ -144,11 +150,13 @@ class _Joined(Processes):
         try:
             with _ended_by_interrupt():
                 store, _, _ = next(iter(rendezvous("env://")))
-                # torchrun keeps the store over restarts, with the addresses of those that are gone.
-                attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-                self.store = PrefixStore(f"{attempt} of {self.world_size}", store)
+                self.store = PrefixStore(_meet(store, self.rank, self.world_size), store)
                 dist.init_process_group(
-                    self.backend, store=self.store, rank=self.rank, world_size=self.world_size
+                    self.backend,
+                    store=self.store,
+                    rank=self.rank,
+                    world_size=self.world_size,
+                    timeout=PATIENCE,
                 )
         except (ValueError, RuntimeError) as error:
             raise CnnzooError(
@@ -213,13 +221,13 @@ class _Joined(Processes):
 
     def device_name(self, name: str) -> str:
         kind = (self.accelerator or "cpu") if name == "auto" else name
-        if kind == "cpu":
-            return kind
-        if kind != self.accelerator:
+        if kind == "mps" or ":" in kind:
             raise UsageError(
                 f"{self.world_size} processes cannot share the device {name!r}: each takes its own. "
                 "Use --device auto, cuda, xpu or cpu."
             )
+        if kind != self.accelerator:
+            return kind  # the CPU, or one that is not here
         if self.local_world_size > (num := torch.accelerator.device_count()):
             raise CnnzooError(
                 f"{self.local_world_size} processes on a machine with {num} device(s). "
@@ -256,6 +264,7 @@ class _Joined(Processes):
             isinstance(error, RuntimeError) and "gloo" in str(error)
         )
         code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
+        is_bug = not (agreed or is_lost or hasattr(error, "exit_code") or isinstance(error, SystemExit))
         mine: BaseException = (
             CnnzooError(
                 "a process of this training ended without a word: killed perhaps, or out of memory. "
@@ -264,21 +273,25 @@ class _Joined(Processes):
             if is_lost
             else error
         )
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, as soon as one of them has ended
         try:
+            if is_bug and self.store.add("tellers", 1) == 1:  # with its traceback, which is here
+                self.store.set("told", "")
+                self.leave(together=False)
+                return error
             if not (agreed or is_lost) and self.store.add("faults", 1) == 1:
                 self.store.set("fault", f"{code} {error}")
             self.leave(together=together)
             if self.is_first:
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, as soon as another has ended
-                if is_lost:
-                    mine = self._fault(NOTICE_SECONDS / 2) or mine
+                mine = (self._fault(NOTICE_SECONDS / 2) if is_lost else None) or mine
             elif self._has("told", END_SECONDS if agreed else NOTICE_SECONDS):
                 told = self._fault(0) if is_lost else None
                 return AlreadyToldError(told.exit_code if told else code)
             if self.store.add("tellers", 1) > 1:
                 return AlreadyToldError(code)
             self.store.set("told", "")
-        except (RuntimeError, ValueError):  # the store has gone with the process that kept it
+        except RuntimeError:  # the store has gone with the process that kept it
             return AlreadyToldError(code) if agreed and not self.is_first else mine
         return mine
 
@@ -301,6 +314,28 @@ class _Joined(Processes):
                 return False
             time.sleep(0.05)
         return True
+
+
+def _meet(store: Store, rank: int, world_size: int) -> str:
+    """Return a name that these processes have for their meeting, and none before them had.
+
+    torchrun keeps the store over restarts, with all that those left there who are gone, and its processes on several
+    machines do not agree on how often it has restarted. So each leaves a word of its own, the first one makes the
+    name of all words, and the meeting begins when all have found theirs in it.
+    """
+    mine = uuid4().hex
+    store.set(f"word {rank}", mine)
+    while True:
+        if rank == 0:
+            name = " ".join(store.get(f"word {each}").decode() for each in range(world_size))
+            store.set("name", name)
+        else:
+            name = store.get("name").decode()
+        if mine in name:
+            store.set(f"{name} {rank}", "")
+            if store.check([f"{name} {each}" for each in range(world_size)]):
+                return sha256(name.encode()).hexdigest()
+        time.sleep(0.02)
 
 
 @contextmanager

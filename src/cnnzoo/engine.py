@@ -150,7 +150,6 @@ def train_one_epoch(
     model.train()
     for_scaler = cast("torch.optim.Optimizer", optimizer)  # as far as it cares
     gathering = getattr(model, "no_sync", nullcontext)  # the processes' gradients meet once a step
-    optimizer.zero_grad()
     for (images, labels), part in zip(batches, parts, strict=False):
         optimizer.lr = lr_at_step(totals.steps + 1)
 

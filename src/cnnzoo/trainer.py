@@ -190,7 +190,7 @@ class Training:
         self.model = placed(model, self.device)
         image = self.dataset.channels, image_size, image_size
         work = dry_run(self.model, len(self.dataset.classes), image, self.device)
-        if self.train_batches.fewest_images == 1:
+        if self.train_batches.fewest_images == 1 and (processes.world_size == 1 or self.device.type == "cpu"):
             check_single_image(self.model, image, self.device)
         if processes.world_size > 1 and self.device.type == "cpu" and has_batch_norm(self.model):
             reporter.warn(
@@ -397,7 +397,14 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
                     lr_at_step=training.lr_at_step(epoch),
                     criterion=training.criterion,
                     grad_clip=config.grad_clip,
-                    on_step=_after_step("train", epoch, training.train_batches.num_steps, reporter, stop),
+                    on_step=_after_step(
+                        "train",
+                        epoch,
+                        training.train_batches.num_steps,
+                        reporter,
+                        stop,
+                        processes.agreement(),
+                    ),
                     parts=training.train_batches.parts(done),
                 )
                 train_loss, train_acc = training.summed(training.totals).read()
@@ -408,7 +415,9 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
                     device=training.device,
                     precision=training.precision,
                     criterion=criterion_of(training.model),
-                    on_step=_after_step("val", epoch, training.val_batches.num_steps, reporter, stop),
+                    on_step=_after_step(
+                        "val", epoch, training.val_batches.num_steps, reporter, stop, processes.agreement()
+                    ),
                     parts=training.val_batches.parts(),
                 )
                 val_loss, val_acc = training.summed(val.totals).read()
@@ -451,9 +460,14 @@ def fit(training: Training, run: Path, reporter: Reporter) -> RunResult:
     )
 
 
-def _after_step(phase: str, epoch: int, steps: int, reporter: Reporter, stop: "_Stop") -> OnStep:
-    agreed = stop.processes.agreement()
-
+def _after_step(
+    phase: str,
+    epoch: int,
+    steps: int,
+    reporter: Reporter,
+    stop: "_Stop",
+    agreed: Callable[[int | None], int | None],
+) -> OnStep:
     def after_step(totals: Totals) -> None:
         reporter.step(epoch, phase, steps, totals)
         number = agreed(stop.number)
@@ -479,7 +493,7 @@ def _check_split(batch_size: int, world_size: int) -> None:
         near = [size for size in (batch_size - rest, batch_size - rest + world_size) if size]
         raise UsageError(
             f"--batch-size {batch_size} cannot be split evenly over {world_size} processes. "
-            f"The nearest that can: {' or '.join(map(str, near))}."
+            f"The nearest that can: {' or '.join(map(str, near))}; or start as many processes as divide it."
         )
 
 
@@ -715,9 +729,7 @@ class _StopRequested(Exception):  # noqa: N818  (a request is no error)
 class _Stop:
     """The first signal that asked this process to stop, if one did."""
 
-    def __init__(self, processes: Processes) -> None:
-        self.processes = processes
-        self.number: int | None = None
+    number: int | None = None
 
 
 @contextmanager
@@ -726,7 +738,7 @@ def _stop_signals(processes: Processes) -> Iterator[_Stop]:
 
     Of several processes none does that by itself: what started them sends its signals more than once, and kills.
     """
-    stop = _Stop(processes)
+    stop = _Stop()
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
         yield stop
         return

@@ -54,7 +54,7 @@ def assert_one_message(ends: Sequence[Ended], *parts: str, code: int = 1) -> Non
         ((*SMALL, "--resume", "auto", "--name", ""), 2, ("--name",)),
         (("train", "lenett"), 2, ("lenet",)),
         (("train", "lenet", "--bach-size", "3"), 2, ("--batch-size",)),
-        (("eval", "last"), 2, ("eval runs in one process", "Leave torchrun out")),
+        (("eval", "last"), 2, ("eval is not what torchrun is for", "Leave torchrun out")),
     ],
     ids=lambda value: value[-2] if isinstance(value, tuple) and value[0] in ("train", "eval") else "",
 )
@@ -136,6 +136,42 @@ def test_a_signal_to_one_stops_all_at_the_same_step_and_saves(
     assert_same_training(tmp_path / "runs/r", tmp_path / "whole/r")
 
 
+@pytest.mark.parametrize("seconds", [0.1, 0.5])
+def test_ctrl_c_at_the_beginning_ends_all_at_once(
+    processes: Processes, tmp_path: Path, seconds: float
+) -> None:
+    team = processes.start_team(2, *LONG, cwds=[tmp_path] * 2)
+    time.sleep(seconds)
+    for started in team:
+        os.kill(started.pid, signal.SIGINT)
+    asked = time.monotonic()
+    ends = ends_of(team)
+    assert time.monotonic() - asked < 10
+    assert all(ended.code for ended in ends), ends
+    assert sum(ended.err.count("Error: ") for ended in ends) <= 1, ends
+
+
+@pytest.mark.parametrize("bug", ["KeyError('x')", "AssertionError()"])
+def test_a_bug_in_one_share_keeps_its_traceback(processes: Processes, tmp_path: Path, bug: str) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import os\n"
+        "from cnnzoo import register_model\n"
+        "from cnnzoo.models.lenet import LeNet\n"
+        "@register_model('breaks', paper='nobody', year=2000, image_size=28)\n"
+        "class Breaks(LeNet):\n"
+        "    def forward(self, images):\n"
+        "        if os.environ['RANK'] == '1' and self.training:\n"
+        f"            raise {bug}\n"
+        "        return super().forward(images)\n",
+        encoding="utf-8",
+    )
+    line = ["breaks" if word == "lenet" else word for word in LONG]
+    first, second = ends_of(processes.start_team(2, "--import", "mine", *line, cwds=[tmp_path] * 2))
+    assert first.err == "", first
+    assert first.code == 1
+    assert f"raise {bug}" in second.err, second
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_killed_one_ends_the_other_with_one_message(processes: Processes, tmp_path: Path, rank: int) -> None:
     team = processes.start_team(2, *LONG, cwds=[tmp_path] * 2)
@@ -198,6 +234,7 @@ def test_torchrun_goes_on_where_a_process_was_killed(processes: Processes, tmp_p
     assert code == 0, printed
     assert epochs < 6, "the kill came too late to test anything"
     assert printed.count("run: runs/r") == 2, printed  # once more after the restart
+    assert printed.count("a process of this training ended without a word") == 1, printed
     assert same_state(tmp_path / "runs/r", tmp_path / "whole/r")
 
 
@@ -232,14 +269,17 @@ def two_hosts() -> Iterator[tuple[str, str]]:
             ip("netns", "delete", name)
 
 
-def test_two_hosts_train_together(processes: Processes, two_hosts: tuple[str, str], tmp_path: Path) -> None:
-    assert processes.run(*SMALL, "--epochs", "2", "--out", "alone", cwd=tmp_path).code == 0
+def test_two_hosts_train_together_and_again_after_a_kill_on_one(
+    processes: Processes, two_hosts: tuple[str, str], tmp_path: Path
+) -> None:
+    line = (*SMALL, "--limit-train", "960", "--epochs", "6")
+    assert processes.run(*line, "--out", "alone", cwd=tmp_path).code == 0
 
     meeting = (
-        *("--nnodes", "2", "--nproc-per-node", "1", "--rdzv-id", "job"),
+        *("--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3", "--rdzv-id", "job"),
         *("--rdzv-backend", "c10d", "--rdzv-endpoint", "10.77.0.1:29400"),
     )
-    training = ("-m", "cnnzoo", *SMALL, "--epochs", "2", "--out", str(tmp_path / "together"))
+    training = ("-m", "cnnzoo", *line, "--out", str(tmp_path / "together"), "--resume", "auto")
     started = []
     for number, host in enumerate(two_hosts, start=1):
         # Neither has a name that could be looked up, by which hosts know themselves else.
@@ -254,7 +294,16 @@ def test_two_hosts_train_together(processes: Processes, two_hosts: tuple[str, st
                 env={**os.environ, "GLOO_SOCKET_IFNAME": "eth0"},
             )
         )
-    said = [process.communicate(timeout=60)[0] for process in started]
+    try:
+        wait_for(tmp_path / "together/r/history.csv")
+        (victim,) = children(started[1].pid).values()
+        os.kill(victim, signal.SIGKILL)
+        epochs = len(rows(tmp_path / "together/r"))
+        said = [process.communicate(timeout=60)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert epochs < 6, "the kill came too late to test anything"
     assert [process.returncode for process in started] == [0, 0], said
-    assert [text.count("processes: 2") for text in said].count(1) == 1, said
+    assert sum(text.count("processes: 2") for text in said) == 2, said
     assert_same_training(tmp_path / "alone/r", tmp_path / "together/r")

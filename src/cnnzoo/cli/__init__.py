@@ -89,10 +89,10 @@ def _start(
     ] = False,
     import_: ImportOption = None,
 ) -> None:
-    if os.environ.get("WORLD_SIZE", "1") != "1" and ctx.invoked_subcommand not in (None, "train"):
-        ctx.fail(
-            f"{ctx.invoked_subcommand} runs in one process, and only train in several. Leave torchrun out"
-        )
+    if "TORCHELASTIC_RUN_ID" in os.environ and ctx.invoked_subcommand not in (None, "train"):
+        if not _is_first():
+            raise AlreadyToldError(2)
+        ctx.fail(f"{ctx.invoked_subcommand} is not what torchrun is for: only train is. Leave torchrun out")
     import_option(import_)
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
@@ -112,9 +112,9 @@ def main() -> None:
         columns = min(shutil.get_terminal_size().columns, 80)
         with _joined():
             code = app(standalone_mode=False, terminal_width=max(columns - 2, 20))
+            if code == 130:  # typer's answer to Ctrl-C
+                raise KeyboardInterrupt
             sys.stdout.flush()
-        if code == 130:  # typer's answer to Ctrl-C
-            raise KeyboardInterrupt
     except typer.TyperException as error:
         _fail(_usage_line(error), error.exit_code)
     except AlreadyToldError as error:
@@ -122,7 +122,7 @@ def main() -> None:
     except CnnzooError as error:
         _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        if os.environ.get("RANK", "0") != "0":  # of several processes one says it
+        if not _is_first():  # of several processes one says it
             sys.exit(130)
         _fail("stopped.", 130)
     except SystemExit as end:
@@ -141,12 +141,16 @@ def main() -> None:
 
 
 def _joined() -> AbstractContextManager[object]:
-    """Join the other processes where torchrun or --processes started several, and only then import torch."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    """Join the others where torchrun or --processes started several to train, and only then import torch."""
+    if os.environ.get("WORLD_SIZE", "1") == "1" or "train" not in sys.argv or {"-h", "--help"} & {*sys.argv}:
         return nullcontext()
     from cnnzoo.distributed import joined
 
     return joined()
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _output_is_broken() -> bool:

@@ -85,8 +85,8 @@ def _train(
 
 def _in_processes(num: int) -> None:
     """Start this very command in ``num`` processes, unless this is one of them, and end with their exit code."""
-    already = os.environ.get("WORLD_SIZE")
-    if num > 1 and already is None:
+    already = os.environ.get("WORLD_SIZE", "1")
+    if num > 1 and already == "1":
         from cnnzoo.distributed import launch
 
         sys.exit(launch(num, sys.argv[1:]))
@@ -102,9 +102,10 @@ def _run_to_resume(
 
     if resume == "auto":
         settings = _settings(file, given)
-        if not settings.get("name"):
+        config = TrainConfig.from_dict(settings)
+        if not config.name:
             raise UsageError("`--resume auto` looks for a run by its name. Give it one with --name.")
-        run = Path(settings.get("out", "runs")).expanduser() / str(settings["name"])
+        run = config.out / config.name
         if not (run / "last.pt").is_file():
             return None, given
         return run, {key: value for key, value in settings.items() if key not in ("name", "out")}
