@@ -18,14 +18,13 @@ import torch
 
 from cnnzoo.device import describe_device
 
+LENET = ("--limit-train", "16000", "--limit-val", "4000")
+ALEXNET = ("--limit-train", "320", "--limit-val", "80")
 RUNS = {
-    "lenet": ("lenet", "--batch-size", "32"),
-    "lenet, large batches": ("lenet", "--batch-size", "512"),
-    "alexnet": ("alexnet", "--batch-size", "32", "--limit-train", "640", "--limit-val", "160"),
-    "alexnet, 4 batches a step": (
-        *("alexnet", "--batch-size", "32", "--limit-train", "640", "--limit-val", "160"),
-        *("--accumulate", "4"),
-    ),
+    "lenet": ("lenet", *LENET, "--batch-size", "32"),
+    "lenet, batches of 512": ("lenet", *LENET, "--batch-size", "512"),
+    "alexnet": ("alexnet", *ALEXNET, "--batch-size", "32"),
+    "alexnet, 4 batches a step": ("alexnet", *ALEXNET, "--batch-size", "32", "--accumulate", "4"),
 }
 
 

@@ -355,7 +355,7 @@ class Batches:
 
 @cache
 def _part(counts: bool, weight: float, ends_step: bool, device: torch.device) -> Part:
-    return Part(counts, torch.tensor(weight, device=device), ends_step)
+    return Part(counts, None if weight == 1 else torch.tensor(weight, device=device), ends_step)
 
 
 def generator(purpose: str, seed: int, epoch: int = 0) -> torch.Generator:
