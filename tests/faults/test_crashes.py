@@ -388,6 +388,30 @@ class Slow(nn.Module):
 """
 
 
+def test_row_8_ctrl_c_in_a_destructor_before_the_first_step_is_not_lost(
+    processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import os, signal\n"
+        "from torch import nn\n"
+        "from cnnzoo import register_model\n"
+        "class Last:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        sum(range(1000))\n"
+        "@register_model('interrupting', paper='nobody', year=2000, image_size=28)\n"
+        "def interrupting(num_classes=10, in_channels=1):\n"
+        "    Last()\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(784, num_classes))\n",
+        encoding="utf-8",
+    )
+    line = ("train", "interrupting", "--import", "mine", "--dataset", SAMPLE, "--epochs", "1")
+    ended = processes.run(*line, cwd=tmp_path)
+    assert "Exception ignored in" in ended.err  # Python has dropped it
+    assert ended.code == 130, ended
+    assert not list(tmp_path.rglob("history.csv"))
+
+
 @pytest.mark.parametrize("again", [signal.SIGINT, signal.SIGTERM])
 def test_row_8_a_second_signal_stops_at_once(processes: Processes, tmp_path: Path, again: int) -> None:
     (tmp_path / "slow.py").write_text(SLOW_MODEL)
