@@ -38,6 +38,7 @@ IDEAS: dict[str, dict[str, Any]] = {
     "with response normalisation (section 3.3)": {"model_options": {"lrn": True}},
     "tanh for ReLU (section 3.1)": {"model_options": {"activation": "tanh"}},
     "flips and crops (section 4.1)": {"augment": ["flip", "crop"]},
+    "fp32 for bf16 (no idea of the paper's)": {"precision": "fp32"},
 }
 
 
