@@ -285,7 +285,7 @@ class _Joined(Processes):
             self.leave(together=together)
             if self.is_first:
                 mine = (self._fault(NOTICE_SECONDS / 2) if is_lost else None) or mine
-            elif self._has("told", END_SECONDS if agreed else NOTICE_SECONDS):
+            elif self._has("told", END_SECONDS if together else NOTICE_SECONDS):
                 told = self._fault(0) if is_lost else None
                 return AlreadyToldError(told.exit_code if told else code)
             if self.store.add("tellers", 1) > 1:

@@ -13,7 +13,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol, cast
 
 import torch
@@ -57,6 +56,7 @@ from cnnzoo.engine import (
 )
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.history import HistoryRow, best_row, write_history
+from cnnzoo.interrupts import Interrupt, interrupts_remembered
 from cnnzoo.models.registry import create_model, get_spec, import_models
 from cnnzoo.optimizers import Optimizer
 from cnnzoo.runs import create_run, locked
@@ -309,7 +309,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
         CnnzooError: Anything else that a person can mend.
         InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    with _interrupts_remembered(), joined() as processes:
+    with interrupts_remembered(), joined() as processes:
         reporter = reporter if reporter and processes.is_first else Silent()
         import_models(config.imports)
         config = config.replace(model_options=get_spec(config.model).check_options(config.model_options))
@@ -341,7 +341,7 @@ def resume(
         CnnzooError: Anything else that a person can mend; what was saved before stays whole.
         InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    with _interrupts_remembered(), joined() as processes:
+    with interrupts_remembered(), joined() as processes:
         reporter = reporter if reporter and processes.is_first else Silent()
         if processes.is_first and not (run / "last.pt").is_file():
             raise CnnzooError(f"{run} has no last.pt to go on from. Train anew: cnnzoo train MODEL")
@@ -733,36 +733,6 @@ class _Stop:
     number: int | None = None
 
 
-class _Interrupt:
-    """Python's answer to Ctrl-C, KeyboardInterrupt, which also remembers that it was given.
-
-    Where one is raised in a destructor or a weak reference's callback, Python says so and goes on.
-    """
-
-    seen = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.seen = True
-        signal.default_int_handler(number, frame)
-
-
-@contextmanager
-def _interrupts_remembered() -> Iterator[None]:
-    """Have no Ctrl-C lost that comes before the first step: ``_stop_signals`` looks for one.
-
-    A handler that is not Python's own is somebody's, and stays.
-    """
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, _Interrupt())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @contextmanager
 def _stop_signals(processes: Processes) -> Iterator[_Stop]:
     """Let Ctrl-C and SIGTERM end the run at the next step; a second one ends it at once.
@@ -784,7 +754,7 @@ def _stop_signals(processes: Processes) -> Iterator[_Stop]:
     for number in before:
         signal.signal(number, ask)
     try:
-        if getattr(before[signal.SIGINT], "seen", False):
+        if isinstance(interrupt := before[signal.SIGINT], Interrupt) and interrupt.seen:
             raise KeyboardInterrupt
         yield stop
     finally:

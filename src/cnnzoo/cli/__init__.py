@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from cnnzoo.errors import AlreadyToldError, CnnzooError, one_line
+from cnnzoo.interrupts import interrupts_remembered
 
 
 class GroupedCommand(TyperCommand):
@@ -110,7 +111,7 @@ def main() -> None:
         _register_commands()
         # Typer's own help never gets narrower than 50 columns.
         columns = min(shutil.get_terminal_size().columns, 80)
-        with _joined():
+        with interrupts_remembered(), _joined():
             code = app(standalone_mode=False, terminal_width=max(columns - 2, 20))
             if code == 130:  # typer's answer to Ctrl-C
                 raise KeyboardInterrupt
