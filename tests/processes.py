@@ -4,6 +4,7 @@ Nothing is shared after the fork: a child has its own streams, folder, environme
 real. POSIX only.
 """
 
+import gc
 import json
 import os
 import resource
@@ -214,5 +215,7 @@ def _warm_up() -> None:
 
 if __name__ == "__main__":
     _warm_up()
+    # In a new process there is no such heap to be searched, in whose callbacks Python drops a Ctrl-C.
+    gc.freeze()
     if (job := _serve()) is not None:
         _become(job)

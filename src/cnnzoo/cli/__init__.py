@@ -108,14 +108,15 @@ def main() -> None:
     """Run the command line: faults of the user's side become one line on stderr and an exit code."""
     _make_streams_safe()
     try:
-        _register_commands()
-        # Typer's own help never gets narrower than 50 columns.
-        columns = min(shutil.get_terminal_size().columns, 80)
-        with interrupts_remembered(), _joined():
-            code = app(standalone_mode=False, terminal_width=max(columns - 2, 20))
-            if code == 130:  # typer's answer to Ctrl-C
-                raise KeyboardInterrupt
-            sys.stdout.flush()
+        with interrupts_remembered():
+            _register_commands()
+            # Typer's own help never gets narrower than 50 columns.
+            columns = min(shutil.get_terminal_size().columns, 80)
+            with _joined():
+                code = app(standalone_mode=False, terminal_width=max(columns - 2, 20))
+                if code == 130:  # typer's answer to Ctrl-C
+                    raise KeyboardInterrupt
+                sys.stdout.flush()
     except typer.TyperException as error:
         _fail(_usage_line(error), error.exit_code)
     except AlreadyToldError as error:
