@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -28,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cnnzoo.device import cpu_count
 from cnnzoo.errors import AlreadyToldError, CnnzooError, UsageError, one_line
+from cnnzoo.interrupts import answered_by
 
 T = TypeVar("T")
 
@@ -148,7 +148,8 @@ class _Joined(Processes):
                 f"cpu:gloo,{self.accelerator}:{dist.get_default_backend_for_device(self.accelerator)}"
             )
         try:
-            with _ended_by_interrupt():
+            # At once, by the system's own answer: while torch waits for the others, Python hears of no signal.
+            with answered_by(signal.SIG_DFL):
                 store, _, _ = next(iter(rendezvous("env://")))
                 self.store = PrefixStore(_meet(store, self.rank, self.world_size), store)
                 dist.init_process_group(
@@ -336,19 +337,6 @@ def _meet(store: Store, rank: int, world_size: int) -> str:
             if store.check([f"{name} {each}" for each in range(world_size)]):
                 return sha256(name.encode()).hexdigest()
         time.sleep(0.02)
-
-
-@contextmanager
-def _ended_by_interrupt() -> Iterator[None]:
-    """Let Ctrl-C end this process at once: while torch waits for the others, Python hears of no signal."""
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _from_environment(name: str, default: int | None = None) -> int:

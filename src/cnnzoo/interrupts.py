@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 
 
@@ -25,17 +25,22 @@ class Interrupt:
 
 
 @contextmanager
-def interrupts_remembered() -> Iterator[None]:
+def answered_by(handler: "Interrupt | signal.Handlers") -> Iterator[None]:
+    """Let ``handler`` answer Ctrl-C within the block; where Python allows none, in other threads, nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def interrupts_remembered() -> AbstractContextManager[None]:
     """Have no Ctrl-C lost that comes before the first step: the trainer looks for one there.
 
     A handler that is not Python's own is somebody's, and stays.
     """
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, Interrupt())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    is_pythons = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return answered_by(Interrupt()) if is_pythons else nullcontext()
