@@ -5,20 +5,40 @@ import os
 import signal
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from cnnzoo import checkpoint, data, device, engine
 from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import load_dataset
+from cnnzoo.data import batches, load_dataset, sources
 from cnnzoo.data.batches import Batches, Preprocessing
 from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.device import Precision
 from cnnzoo.engine import Totals, train_one_epoch
+from cnnzoo.models import registry
 from cnnzoo.optimizers import Optimizer
-from cnnzoo.trainer import Silent
+from cnnzoo.trainer import (
+    InterruptedRunError,
+    Silent,
+    Training,
+    load_training_data,
+    resume,
+    train,
+)
+
+__all__ = [
+    "InterruptedRunError",
+    "Silent",
+    "Training",
+    "load_training_data",
+    "resume",
+    "train",
+]
 
 CPU = torch.device("cpu")
 FP32 = Precision("fp32", "")
@@ -34,6 +54,31 @@ DROPOUT: dict[str, object] = {
     "epochs": 2,
 }
 """Settings of a small net with dropout, for ``quick``."""
+
+
+INTERNALS: dict[str, ModuleType] = {
+    "FORMAT": checkpoint,
+    "MAX_RESIDENT_BYTES": data,
+    "MIN_BYTES": sources,
+    "PREPARED": batches,
+    "READ_SECONDS": engine,
+    "TIMEOUT": sources,
+    "_cpu_info": device,
+    "_specs": registry,
+    "decode_image": batches,
+}
+"""What tests change of the package's own, and the module that reads it."""
+
+
+def patch_internal(monkeypatch: pytest.MonkeyPatch, name: str, value: object) -> None:
+    """Set one of INTERNALS for the length of a test."""
+    monkeypatch.setattr(INTERNALS[name], name, value)
+
+
+def forget_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the registry forget at the end of a test what the test registers."""
+    registry.list_models()
+    patch_internal(monkeypatch, "_specs", dict(registry._specs))
 
 
 def quick(tmp_path: Path, **changes: object) -> TrainConfig:

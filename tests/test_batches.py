@@ -13,8 +13,6 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-import cnnzoo.data
-from cnnzoo.data import batches as batches_module
 from cnnzoo.data import limit, load_dataset, split_validation
 from cnnzoo.data.augment import ten_crops
 from cnnzoo.data.batches import (
@@ -27,6 +25,7 @@ from cnnzoo.data.batches import (
     mean_and_std,
 )
 from cnnzoo.errors import CnnzooError
+from tests.helpers import patch_internal
 
 CPU = torch.device("cpu")
 
@@ -118,7 +117,7 @@ def test_row_11_batch_size_changes_neither_order_nor_augmentation(augment: tuple
 def test_row_11_an_epoch_resumed_at_a_step_goes_on_as_if_never_stopped(
     monkeypatch: pytest.MonkeyPatch, start: int, at_once: int
 ) -> None:
-    monkeypatch.setattr("cnnzoo.data.batches.PREPARED", at_once * 5 * 16**2)
+    patch_internal(monkeypatch, "PREPARED", at_once * 5 * 16**2)
     batches = plain(noise(33), 5, seed=1, augment=("flip", "crop"))
     images, labels = joined(batches, 2)
     rest = joined(batches, 2, start=start)
@@ -407,7 +406,7 @@ def folder(tmp_path: Path) -> Path:
 
 def load(folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None) -> Source:
     """The training images in memory, or streamed by some processes."""
-    monkeypatch.setattr(cnnzoo.data, "MAX_RESIDENT_BYTES", 1 << 30 if workers is None else 0)
+    patch_internal(monkeypatch, "MAX_RESIDENT_BYTES", 1 << 30 if workers is None else 0)
     dataset = load_dataset(f"folder:{folder}", "train", image_size=24, workers=workers or 0)
     assert dataset is not None
     assert isinstance(dataset.source, Resident if workers is None else Streamed)
@@ -464,7 +463,7 @@ def test_a_process_that_is_killed_is_an_error_that_says_what_to_do(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = load(folder, monkeypatch, 1)
-    monkeypatch.setattr(batches_module, "decode_image", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    patch_internal(monkeypatch, "decode_image", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(CnnzooError, match=r"died.*--workers"):
         list(plain(source, 4, seed=0).epoch())
 

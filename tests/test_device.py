@@ -9,11 +9,9 @@ import torch
 from torch import nn
 
 import cnnzoo
-from cnnzoo import device
 from cnnzoo.device import deterministic, pick_precision
 from cnnzoo.errors import CnnzooError
-from cnnzoo.trainer import Silent
-from tests.helpers import CPU, quick
+from tests.helpers import CPU, Silent, patch_internal, quick
 
 FAULTS = """
 import resource, torch
@@ -53,7 +51,7 @@ def test_auto_takes_bf16_where_it_is_native_and_the_net_is_large(
     monkeypatch: pytest.MonkeyPatch, flags: str, mult_adds: int, name: str, reason: str
 ) -> None:
     # What a processor can do cannot be had here otherwise.
-    monkeypatch.setattr(device, "_cpu_info", lambda key: flags if key == "flags" else "")
+    patch_internal(monkeypatch, "_cpu_info", lambda key: flags if key == "flags" else "")
     picked = pick_precision("auto", CPU, mult_adds)
     assert picked.name == name
     assert reason in picked.reason
@@ -76,7 +74,7 @@ def test_without_a_compiler_training_goes_on_with_a_warning(
     heard = Warnings()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "compile", _failing_compile)
-        result = cnnzoo.trainer.train(quick(tmp_path, epochs=1, compile=True), reporter=heard)
+        result = cnnzoo.train(quick(tmp_path, epochs=1, compile=True), reporter=heard)
     assert len(result.history) == 1
     assert [said for said in heard.said if said.startswith("Training without --compile, which fails here: ")]
 

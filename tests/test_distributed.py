@@ -16,8 +16,7 @@ from cnnzoo.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.config import read_yaml
 from cnnzoo.data.batches import Batches, Preprocessing, Resident
 from cnnzoo.data.datasets import SAMPLE
-from cnnzoo.trainer import train
-from tests.helpers import CPU, quick, rows
+from tests.helpers import CPU, quick, rows, train
 from tests.processes import Ended, Processes
 
 UNEVEN = (

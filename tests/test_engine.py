@@ -20,7 +20,7 @@ from cnnzoo.engine import NonFiniteLossError, Totals, criterion_of, dry_run, eva
 from cnnzoo.metrics import confusion_matrix, per_class, wilson_interval
 from cnnzoo.optimizers import Optimizer
 from cnnzoo.schedule import lr_at
-from tests.helpers import CPU, FP32, one_epoch, sample_batches
+from tests.helpers import CPU, FP32, one_epoch, patch_internal, sample_batches
 
 
 def tutorial_epoch(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
@@ -216,7 +216,7 @@ def test_an_epoch_waits_for_no_number(monkeypatch: pytest.MonkeyPatch, augment: 
 
 
 def test_a_loss_of_nan_ends_a_long_epoch_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnnzoo.engine.READ_SECONDS", 0)
+    patch_internal(monkeypatch, "READ_SECONDS", 0)
     model = cnnzoo.create_model("lenet")
     nn.init.constant_(next(model.parameters()), math.nan)
     with pytest.raises(NonFiniteLossError, match=r"^step 1$"):

@@ -16,8 +16,7 @@ from cnnzoo.data.batches import Batches
 from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.errors import UsageError
 from cnnzoo.evaluation import evaluate
-from cnnzoo.trainer import train
-from tests.helpers import quick
+from tests.helpers import quick, train
 
 Cnnzoo = Callable[..., CompletedProcess[str]]
 

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision import transforms
 
-import cnnzoo.data
 from cnnzoo.config import TrainConfig
 from cnnzoo.data import Dataset, load_dataset, split_validation
 from cnnzoo.data.batches import Resident, Streamed
 from cnnzoo.data.folders import Folder, decode_image, open_folder
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.trainer import Silent, load_training_data
+from tests.helpers import Silent, load_training_data, patch_internal
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -486,7 +485,7 @@ def test_row_36_bad_images_are_skipped_where_that_is_asked_for_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool
 ) -> None:
     if streamed:
-        monkeypatch.setattr(cnnzoo.data, "MAX_RESIDENT_BYTES", 0)
+        patch_internal(monkeypatch, "MAX_RESIDENT_BYTES", 0)
     tree(tmp_path / "test", 2)
     for name, shade in (("cat", 50), ("dog", 200)):
         for number in range(4):
@@ -510,7 +509,7 @@ def test_a_class_of_bad_images_only_is_refused_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool
 ) -> None:
     if streamed:
-        monkeypatch.setattr(cnnzoo.data, "MAX_RESIDENT_BYTES", 0)
+        patch_internal(monkeypatch, "MAX_RESIDENT_BYTES", 0)
     tree(tmp_path / "train")
     tree(tmp_path / "test")
     for file in (tmp_path / "train" / "dog").iterdir():

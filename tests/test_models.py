@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from cnnzoo import create_model, list_models, register_model
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import TORCHVISION, get_spec
+from tests.helpers import forget_models
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -281,8 +282,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A registry that forgets what a test registers."""
     from cnnzoo.models import registry
 
-    list_models()
-    monkeypatch.setattr(registry, "_specs", dict(registry._specs))
+    forget_models(monkeypatch)
     return registry
 
 

@@ -15,8 +15,7 @@ from cnnzoo.evaluation import evaluate
 from cnnzoo.files import file_sha256
 from cnnzoo.metrics import t_quantile
 from cnnzoo.reproduction import Target, reproduce
-from cnnzoo.trainer import InterruptedRunError
-from tests.helpers import StopAfter
+from tests.helpers import InterruptedRunError, StopAfter
 
 Run = Callable[..., CompletedProcess[str]]
 

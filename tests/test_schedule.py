@@ -6,8 +6,7 @@ import pytest
 
 from cnnzoo.history import HistoryRow
 from cnnzoo.schedule import lr_at
-from cnnzoo.trainer import resume, train
-from tests.helpers import StopAfter, quick, rows, same_state
+from tests.helpers import StopAfter, quick, resume, rows, same_state, train
 
 
 def history(*accuracies: float) -> list[HistoryRow]:

@@ -19,6 +19,7 @@ from cnnzoo import create_model
 from cnnzoo.cli.options import parse_options
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.summary import LayerSummary, ModelSummary, summarize
+from tests.helpers import forget_models
 
 Run = Callable[..., CompletedProcess[str]]
 Command = Callable[..., tuple[int, str, str]]
@@ -576,7 +577,7 @@ def test_bad_input_is_one_line(command: Command, args: list[str], code: int, say
 def test_models_says_which_one_cannot_be_built(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from cnnzoo.models import registry
 
-    monkeypatch.setattr(registry, "_specs", dict(registry._specs))
+    forget_models(monkeypatch)
 
     @registry.register_model("broken", paper="Me", year=2024, image_size=8)
     def broken(num_classes: int, in_channels: int) -> nn.Module:

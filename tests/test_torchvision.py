@@ -17,9 +17,8 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.evaluation import evaluate
 from cnnzoo.models.registry import create_skeleton, get_spec
-from cnnzoo.trainer import InterruptedRunError, resume, train
 from cnnzoo.weights import begin_with
-from tests.helpers import StopAfter, quick, same_state
+from tests.helpers import InterruptedRunError, StopAfter, quick, resume, same_state, train
 
 Run = Callable[..., CompletedProcess[str]]
 

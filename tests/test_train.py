@@ -16,8 +16,18 @@ from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.engine import Totals
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.history import HistoryRow
-from cnnzoo.trainer import InterruptedRunError, Silent, Training, resume, train
-from tests.helpers import DROPOUT, StopAfter, quick, rows, same_state
+from tests.helpers import (
+    DROPOUT,
+    InterruptedRunError,
+    Silent,
+    StopAfter,
+    Training,
+    quick,
+    resume,
+    rows,
+    same_state,
+    train,
+)
 
 Cnnzoo = Callable[..., CompletedProcess[str]]
 # What a run leaves behind

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cnnzoo.cli import main
 from cnnzoo.models import registry
+from tests.helpers import forget_models
 from tests.processes import Ended, Processes
 
 Command = Callable[..., Ended]
@@ -63,8 +64,7 @@ class Exploding(Dropping):
 @pytest.fixture
 def own_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the models ``dropping`` and ``exploding`` for this test."""
-    registry.list_models()
-    monkeypatch.setattr(registry, "_specs", dict(registry._specs))
+    forget_models(monkeypatch)
     registry.register_model("dropping", paper="nobody", year=2000, image_size=28)(Dropping)
     registry.register_model("exploding", paper="nobody", year=2000, image_size=28)(Exploding)
 

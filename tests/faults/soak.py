@@ -28,7 +28,7 @@ from cnnzoo.engine import Totals
 from cnnzoo.errors import CnnzooError
 from cnnzoo.history import HistoryRow
 from cnnzoo.models.registry import register_model
-from cnnzoo.trainer import Silent, resume, train
+from tests.helpers import Silent, resume, train
 
 EPOCHS = 6
 POINTS = [

@@ -15,14 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cnnzoo import checkpoint as module
 from cnnzoo.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint
 from cnnzoo.errors import CnnzooError
 from cnnzoo.evaluation import evaluate
-from cnnzoo.trainer import resume, train
 from tests.faults.conftest import Command
 from tests.faults.shared import Calls, Claimed, assert_refused, forge, make_checkpoint, seal
-from tests.helpers import quick, same_state
+from tests.helpers import patch_internal, quick, resume, same_state, train
 
 
 @pytest.fixture(scope="module")
@@ -390,7 +388,7 @@ def test_row_24_a_checkpoint_from_a_machine_without_this_byte_order_is_read(tmp_
 
 
 def test_row_25_a_newer_format_names_both_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FORMAT", 7)
+    patch_internal(monkeypatch, "FORMAT", 7)
     save_checkpoint(tmp_path / "a.pt", make_checkpoint())
     monkeypatch.undo()
     message = refusal(tmp_path / "a.pt")

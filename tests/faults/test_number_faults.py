@@ -14,10 +14,21 @@ from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.engine import NonFiniteLossError, evaluate
 from cnnzoo.errors import CnnzooError
 from cnnzoo.evaluation import evaluate as evaluate_checkpoint
-from cnnzoo.trainer import Silent, train
 from tests.faults.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, left
-from tests.helpers import CPU, FP32, StopAfter, contents, one_epoch, quick, rows, sample_batches
+from tests.helpers import (
+    CPU,
+    FP32,
+    Silent,
+    StopAfter,
+    Training,
+    contents,
+    one_epoch,
+    quick,
+    rows,
+    sample_batches,
+    train,
+)
 from tests.processes import Processes
 
 # A rate that grows until the loss is no number: the first epoch is a good one, the second is not.
@@ -70,7 +81,7 @@ def test_row_26_nan_is_never_saved_not_even_when_the_run_is_stopped_at_that_step
 
 def test_row_26_a_gradient_that_is_not_finite_ends_the_run_though_the_loss_is(tmp_path: Path) -> None:
     class Spoil(Silent):
-        def start(self, run: Path, training: cnnzoo.trainer.Training) -> None:
+        def start(self, run: Path, training: Training) -> None:
             weight = next(training.model.parameters())
             weight.register_hook(lambda gradient: gradient * (math.inf if training.totals.steps == 2 else 1))
 

@@ -10,11 +10,10 @@ from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.config import read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.schedule import lr_at
-from cnnzoo.trainer import InterruptedRunError, resume, train
 from tests.faults.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
 from tests.faults.test_crashes import wait_for
-from tests.helpers import StopAfter, contents, quick, rows, same_state
+from tests.helpers import InterruptedRunError, StopAfter, contents, quick, resume, rows, same_state, train
 from tests.processes import Processes
 
 

@@ -22,10 +22,9 @@ from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.config import TrainConfig, read_yaml
 from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.errors import UsageError
-from cnnzoo.trainer import train
 from tests.faults.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, escape_codes
-from tests.helpers import contents, quick, rows
+from tests.helpers import contents, quick, rows, train
 from tests.processes import Processes
 
 # YAML
