@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cnnzoo.device import cpu_count
 from cnnzoo.errors import AlreadyToldError, CnnzooError, UsageError, one_line
-from cnnzoo.interrupts import answered_by
+from cnnzoo.signals import answered_by
 
 T = TypeVar("T")
 

@@ -56,11 +56,11 @@ from cnnzoo.engine import (
 )
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.history import HistoryRow, best_row, write_history
-from cnnzoo.interrupts import Interrupt, interrupts_remembered
 from cnnzoo.models.registry import create_model, get_spec, import_models
 from cnnzoo.optimizers import Optimizer
 from cnnzoo.runs import create_run, locked
 from cnnzoo.schedule import lr_at
+from cnnzoo.signals import Interrupt, interrupts_remembered
 from cnnzoo.weights import begin_with
 
 CHANGEABLE = {"epochs", "device", "workers", "data_dir", "out", "patience"}

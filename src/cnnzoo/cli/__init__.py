@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from cnnzoo.errors import AlreadyToldError, CnnzooError, one_line
-from cnnzoo.interrupts import interrupts_remembered
+from cnnzoo.signals import interrupts_remembered
 
 
 class GroupedCommand(TyperCommand):
