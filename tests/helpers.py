@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnzoo import checkpoint, data, device, engine
-from cnnzoo.checkpoint import load_checkpoint
+from cnnzoo import data, device, engine
 from cnnzoo.config import TrainConfig
 from cnnzoo.data import batches, load_dataset, sources
 from cnnzoo.data.batches import Batches, Preprocessing
@@ -22,6 +21,8 @@ from cnnzoo.device import Precision
 from cnnzoo.engine import Totals, train_one_epoch
 from cnnzoo.models import registry
 from cnnzoo.optimizers import Optimizer
+from cnnzoo.runs import checkpoint
+from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.trainer import (
     InterruptedRunError,
     Silent,

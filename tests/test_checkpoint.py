@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import cnnzoo
-from cnnzoo.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnnzoo.errors import CnnzooError
+from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
 @pytest.fixture

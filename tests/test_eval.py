@@ -9,13 +9,13 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
-from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.config import TrainConfig
 from cnnzoo.data import load_dataset
 from cnnzoo.data.batches import Batches
 from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.errors import UsageError
 from cnnzoo.evaluation import evaluate
+from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.helpers import quick, train
 
 Cnnzoo = Callable[..., CompletedProcess[str]]

@@ -21,8 +21,8 @@ from matplotlib.lines import Line2D
 
 from cnnzoo import cli
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.history import History, HistoryRow, read_history, write_history
 from cnnzoo.plots import plot_histories, save_figure
+from cnnzoo.runs.history import History, HistoryRow, read_history, write_history
 
 Outcome = tuple[int, str, str]
 

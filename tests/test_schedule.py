@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnzoo.history import HistoryRow
+from cnnzoo.runs.history import HistoryRow
 from cnnzoo.schedule import lr_at
 from tests.helpers import StopAfter, quick, resume, rows, same_state, train
 

@@ -12,11 +12,11 @@ import torchvision
 from torch import nn
 
 from cnnzoo import create_model, list_models
-from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.evaluation import evaluate
 from cnnzoo.models.registry import create_skeleton, get_spec
+from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.weights import begin_with
 from tests.helpers import InterruptedRunError, StopAfter, quick, resume, same_state, train
 

@@ -10,12 +10,12 @@ import yaml
 from torch import nn
 
 import cnnzoo
-from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.config import TrainConfig, read_yaml
 from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.engine import Totals
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.history import HistoryRow
+from cnnzoo.runs.checkpoint import load_checkpoint
+from cnnzoo.runs.history import HistoryRow
 from tests.helpers import (
     DROPOUT,
     InterruptedRunError,

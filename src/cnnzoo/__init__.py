@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnzoo.checkpoint import load_checkpoint
     from cnnzoo.config import TrainConfig
     from cnnzoo.errors import CnnzooError
     from cnnzoo.evaluation import evaluate
     from cnnzoo.models.registry import create_model, list_models, register_model
+    from cnnzoo.runs.checkpoint import load_checkpoint
     from cnnzoo.trainer import RunResult, resume, train
 
 __version__ = "0.1.0"
@@ -36,7 +36,7 @@ _HOME = {
     "create_model": "models.registry",
     "evaluate": "evaluation",
     "list_models": "models.registry",
-    "load_checkpoint": "checkpoint",
+    "load_checkpoint": "runs.checkpoint",
     "register_model": "models.registry",
     "resume": "trainer",
     "train": "trainer",

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from cnnzoo.data.datasets import DatasetSpec
     from cnnzoo.engine import Totals
     from cnnzoo.evaluation import EvaluationResult
-    from cnnzoo.history import HistoryRow
     from cnnzoo.reproduction import Receipt
+    from cnnzoo.runs.history import HistoryRow
     from cnnzoo.trainer import RunResult, Training
 
 REFRESH_SECONDS = 0.5

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import replacing
-from cnnzoo.history import History
+from cnnzoo.runs.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.history import HistoryRow, score
+from cnnzoo.runs.history import HistoryRow, score
 
 
 def lr_at(config: TrainConfig, epochs_done: float, history: Sequence[HistoryRow] = ()) -> float:

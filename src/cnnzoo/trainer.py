@@ -19,7 +19,6 @@ import torch
 from torch import nn
 
 from cnnzoo import __version__
-from cnnzoo.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnnzoo.config import TrainConfig, write_yaml
 from cnnzoo.data import FOLDER, Dataset, limit, load_dataset, split_validation
 from cnnzoo.data.batches import (
@@ -55,10 +54,11 @@ from cnnzoo.engine import (
     train_one_epoch,
 )
 from cnnzoo.errors import CnnzooError, UsageError, one_line
-from cnnzoo.history import HistoryRow, best_row, write_history
 from cnnzoo.models.registry import create_model, get_spec, import_models
 from cnnzoo.optimizers import Optimizer
-from cnnzoo.runs import create_run, locked
+from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cnnzoo.runs.folder import create_run, locked
+from cnnzoo.runs.history import HistoryRow, best_row, write_history
 from cnnzoo.schedule import lr_at
 from cnnzoo.signals import Interrupt, interrupts_remembered
 from cnnzoo.weights import begin_with

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cnnzoo.checkpoint import load_state_dict
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.models.registry import ModelSpec, create_model
+from cnnzoo.runs.checkpoint import load_state_dict
 
 DEFAULT = "default"
 """Stands for the weights that the model's makers offer for download."""

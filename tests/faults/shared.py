@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from cnnzoo.checkpoint import Checkpoint
 from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.models.registry import create_model
+from cnnzoo.runs.checkpoint import Checkpoint
 from tests.processes import Ended
 
 SMALL = (

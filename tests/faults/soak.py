@@ -21,13 +21,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cnnzoo.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.engine import Totals
 from cnnzoo.errors import CnnzooError
-from cnnzoo.history import HistoryRow
 from cnnzoo.models.registry import register_model
+from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
+from cnnzoo.runs.history import HistoryRow
 from tests.helpers import Silent, resume, train
 
 EPOCHS = 6

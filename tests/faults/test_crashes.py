@@ -15,12 +15,12 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from cnnzoo.checkpoint import load_checkpoint, save_checkpoint
 from cnnzoo.config import TrainConfig, read_yaml, write_yaml
 from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing
-from cnnzoo.history import HistoryRow, write_history
+from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
+from cnnzoo.runs.history import HistoryRow, write_history
 from tests.faults.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, left, make_checkpoint
 from tests.helpers import contents, rows, same_state

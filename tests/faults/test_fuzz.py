@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnnzoo.checkpoint import load_checkpoint, save_checkpoint
 from cnnzoo.config import TrainConfig, field_types, read_yaml, write_yaml
 from cnnzoo.data.folders import decode_image, quiet
 from cnnzoo.data.sources import parse_idx
 from cnnzoo.errors import CnnzooError
-from cnnzoo.history import read_history
 from cnnzoo.plots import plot_histories
+from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
+from cnnzoo.runs.history import read_history
 from tests.faults.shared import forge, make_checkpoint, seal
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.config import read_yaml
 from cnnzoo.errors import UsageError
+from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.schedule import lr_at
 from tests.faults.conftest import Command
 from tests.faults.shared import SMALL, assert_refused

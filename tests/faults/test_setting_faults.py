@@ -18,10 +18,10 @@ import yaml
 from PIL import Image
 from rich.cells import cell_len
 
-from cnnzoo.checkpoint import load_checkpoint
 from cnnzoo.config import TrainConfig, read_yaml
 from cnnzoo.data.datasets import SAMPLE
 from cnnzoo.errors import UsageError
+from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.faults.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, escape_codes
 from tests.helpers import contents, quick, rows, train

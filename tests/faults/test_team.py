@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnzoo.checkpoint import load_checkpoint
+from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.faults.shared import SMALL, assert_refused
 from tests.faults.test_crashes import wait_for
 from tests.helpers import rows, same_state

@@ -78,7 +78,7 @@ def evaluate_command(
 
 def _checkpoint(target: str | None, out: Path) -> Path:
     from cnnzoo.files import as_typed
-    from cnnzoo.runs import newest, resolve_run
+    from cnnzoo.runs.folder import newest, resolve_run
 
     if target is None:
         run = newest(out, "best.pt")

@@ -11,7 +11,7 @@ import typer
 
 from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.runs import newest, resolve_run
+from cnnzoo.runs.folder import newest, resolve_run
 
 HISTORY = "history.csv"
 
@@ -47,8 +47,8 @@ def plot(
     Reads the histories of cnnzoo and of its tutorial, and those of Keras, Lightning, timm and Ultralytics.
     """
     import_option(import_)
-    from cnnzoo.history import read_history
     from cnnzoo.plots import plot_histories, save_figure, show_histories
+    from cnnzoo.runs.history import read_history
 
     histories = [read_history(_find(source, out)) for source in sources or []]
     if not histories:

@@ -98,7 +98,7 @@ def _run_to_resume(
     resume: str, file: Path | None, given: dict[str, Any]
 ) -> tuple[Path | None, dict[str, Any]]:
     """Return the run that ``--resume`` means, None where one is to begin, and the settings to change in it."""
-    from cnnzoo.runs import resolve_run
+    from cnnzoo.runs.folder import resolve_run
 
     if resume == "auto":
         settings = _settings(file, given)
@@ -128,8 +128,8 @@ def _settings(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
 def _draw(run: Path) -> None:
     """Draw the run's history; that it cannot be drawn must not look as if training had failed."""
     from cnnzoo.console import print_warning
-    from cnnzoo.history import read_history
     from cnnzoo.plots import plot_histories, save_figure
+    from cnnzoo.runs.history import read_history
 
     if (run / "history.csv").is_file():
         try:
