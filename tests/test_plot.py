@@ -22,7 +22,8 @@ from matplotlib.lines import Line2D
 from cnnzoo import cli
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.plots import plot_histories, save_figure
-from cnnzoo.runs.history import History, HistoryRow, read_history, write_history
+from cnnzoo.runs.history import History, HistoryRow, write_history
+from cnnzoo.runs.importers import read_history
 
 Outcome = tuple[int, str, str]
 

@@ -19,7 +19,7 @@ from cnnzoo.data.sources import parse_idx
 from cnnzoo.errors import CnnzooError
 from cnnzoo.plots import plot_histories
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
-from cnnzoo.runs.history import read_history
+from cnnzoo.runs.importers import read_history
 from tests.faults.shared import forge, make_checkpoint, seal
 
 

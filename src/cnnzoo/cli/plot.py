@@ -48,7 +48,7 @@ def plot(
     """
     import_option(import_)
     from cnnzoo.plots import plot_histories, save_figure, show_histories
-    from cnnzoo.runs.history import read_history
+    from cnnzoo.runs.importers import read_history
 
     histories = [read_history(_find(source, out)) for source in sources or []]
     if not histories:

@@ -129,7 +129,7 @@ def _draw(run: Path) -> None:
     """Draw the run's history; that it cannot be drawn must not look as if training had failed."""
     from cnnzoo.console import print_warning
     from cnnzoo.plots import plot_histories, save_figure
-    from cnnzoo.runs.history import read_history
+    from cnnzoo.runs.importers import read_history
 
     if (run / "history.csv").is_file():
         try:
