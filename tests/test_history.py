@@ -107,7 +107,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_writing_needs_neither_pandas_nor_torch(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from cnnzoo.history import HistoryRow, write_history\n"
+        "import sys; from pathlib import Path; from cnnzoo.runs.history import HistoryRow, write_history\n"
         "write_history(Path('history.csv'), [HistoryRow(1, .5, .8, .6, .7, .001, 7.0, 6600.0)])\n"
         "print(*({'pandas', 'torch', 'matplotlib'} & set(sys.modules)))"
     )
