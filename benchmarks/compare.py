@@ -49,8 +49,8 @@ ABOUT_CNNZOO = """
 import json
 from importlib.metadata import version
 import torch
-from cnnzoo.data.datasets import DATASETS, DEFAULT
-from cnnzoo.data.sources import locate
+from cnnzoo.data.catalog import DATASETS, DEFAULT
+from cnnzoo.data.download import locate
 from cnnzoo.device import describe_device
 found = locate(DATASETS[DEFAULT], None)
 print(json.dumps({

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.datasets import DATASETS, DEFAULT, SAMPLE
-from cnnzoo.data.sources import locate
+from cnnzoo.data.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.download import locate
 from cnnzoo.device import Precision, describe_device
 from cnnzoo.trainer import train
 
@@ -49,7 +49,7 @@ Taken = AbstractContextManager[object]
 
 LEVERS: dict[str, Taken] = {
     "channels last": patch("cnnzoo.trainer.placed", lambda model, device: model.to(device)),
-    "many batches prepared at once": patch("cnnzoo.data.batches.PREPARED", 1),
+    "many batches prepared at once": patch("cnnzoo.data.loader.PREPARED", 1),
     "the kernel alone (torch.optim.Adam, fused)": patch("cnnzoo.trainer.Optimizer", TorchAdam),
     "the fused kernel (torch.optim.Adam)": patch("cnnzoo.trainer.Optimizer", PlainAdam),
     "freed memory kept": patch("cnnzoo.trainer.keep_freed_memory", lambda device: None),

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import torch
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.device import describe_device
 from cnnzoo.trainer import train
 

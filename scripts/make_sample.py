@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnzoo.data.datasets import IDX_FILES, get_dataset_spec
-from cnnzoo.data.sources import verify
+from cnnzoo.data.catalog import IDX_FILES, get_dataset_spec
+from cnnzoo.data.download import verify
 
 PER_CLASS = {"train": 600, "test": 100}
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnzoo import data, device, engine
+from cnnzoo import device, engine
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import batches, load_dataset, sources
-from cnnzoo.data.batches import Batches, Preprocessing
-from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.data import download, loader, splits
+from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.loader import Batches, Preprocessing
+from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision
 from cnnzoo.engine import Totals, train_one_epoch
 from cnnzoo.models import registry
@@ -59,14 +60,14 @@ DROPOUT: dict[str, object] = {
 
 INTERNALS: dict[str, ModuleType] = {
     "FORMAT": checkpoint,
-    "MAX_RESIDENT_BYTES": data,
-    "MIN_BYTES": sources,
-    "PREPARED": batches,
+    "MAX_RESIDENT_BYTES": splits,
+    "MIN_BYTES": download,
+    "PREPARED": loader,
     "READ_SECONDS": engine,
-    "TIMEOUT": sources,
+    "TIMEOUT": download,
     "_cpu_info": device,
     "_specs": registry,
-    "decode_image": batches,
+    "decode_image": loader,
 }
 """What tests change of the package's own, and the module that reads it."""
 

@@ -13,9 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from cnnzoo.data import limit, load_dataset, split_validation
 from cnnzoo.data.augment import ten_crops
-from cnnzoo.data.batches import (
+from cnnzoo.data.loader import (
     Batches,
     Preprocessing,
     Resident,
@@ -24,6 +23,7 @@ from cnnzoo.data.batches import (
     colour_directions,
     mean_and_std,
 )
+from cnnzoo.data.splits import limit, load_dataset, split_validation
 from cnnzoo.errors import CnnzooError
 from tests.helpers import patch_internal
 

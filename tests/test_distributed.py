@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch.utils._pytree import tree_flatten
 
 from cnnzoo.config import read_yaml
-from cnnzoo.data.batches import Batches, Preprocessing, Resident
-from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.loader import Batches, Preprocessing, Resident
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from tests.helpers import CPU, quick, rows, train
 from tests.processes import Ended, Processes

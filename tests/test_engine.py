@@ -12,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import cnnzoo
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import load_dataset
-from cnnzoo.data.batches import Batches, Preprocessing
-from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.loader import Batches, Preprocessing
+from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision, placed
 from cnnzoo.engine import NonFiniteLossError, Totals, criterion_of, dry_run, evaluate
 from cnnzoo.metrics import confusion_matrix, per_class, wilson_interval

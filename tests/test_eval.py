@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import load_dataset
-from cnnzoo.data.batches import Batches
-from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.loader import Batches
+from cnnzoo.data.splits import load_dataset
 from cnnzoo.errors import UsageError
 from cnnzoo.evaluation import evaluate
 from cnnzoo.runs.checkpoint import load_checkpoint

@@ -28,9 +28,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import load_dataset, sources
-from cnnzoo.data.datasets import DATASETS, IDX_FILES, DatasetSpec, get_dataset_spec
-from cnnzoo.data.sources import (
+from cnnzoo.data import download
+from cnnzoo.data.catalog import DATASETS, IDX_FILES, DatasetSpec, get_dataset_spec
+from cnnzoo.data.download import (
     Arrays,
     DatasetUnavailableError,
     default_data_dir,
@@ -39,6 +39,7 @@ from cnnzoo.data.sources import (
     parse_idx,
     verify,
 )
+from cnnzoo.data.splits import load_dataset
 from cnnzoo.errors import CnnzooError
 from tests.helpers import Silent, load_training_data, patch_internal
 
@@ -600,7 +601,7 @@ def test_row_32_mirrors_that_all_hang_cost_less_than_half_a_minute() -> None:
         for spec in DATASETS.values()
         if spec.torchvision not in ("", "CIFAR10")
     )
-    assert num_mirrors * sources.TIMEOUT < 30
+    assert num_mirrors * download.TIMEOUT < 30
 
 
 def test_row_33_a_wrong_checksum_is_tried_once_more_and_then_an_error(mirror: Mirror, tmp_path: Path) -> None:

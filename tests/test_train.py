@@ -11,7 +11,7 @@ from torch import nn
 
 import cnnzoo
 from cnnzoo.config import TrainConfig, read_yaml
-from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.engine import Totals
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnnzoo.data.batches import Batches, Preprocessing, Resident
+from cnnzoo.data.loader import Batches, Preprocessing, Resident
 from cnnzoo.device import (
     Precision,
     keep_freed_memory,

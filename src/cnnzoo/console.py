@@ -17,7 +17,7 @@ from rich.table import Table
 from cnnzoo.files import as_typed
 
 if TYPE_CHECKING:
-    from cnnzoo.data.datasets import DatasetSpec
+    from cnnzoo.data.catalog import DatasetSpec
     from cnnzoo.engine import Totals
     from cnnzoo.evaluation import EvaluationResult
     from cnnzoo.reproduction import Receipt

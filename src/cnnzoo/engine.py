@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnzoo.data.batches import WHOLE, Part
+from cnnzoo.data.loader import WHOLE, Part
 from cnnzoo.device import Precision
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.optimizers import Optimizer

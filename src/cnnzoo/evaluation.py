@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnzoo.data.augment import ten_crops
-from cnnzoo.data.batches import Batches
+from cnnzoo.data.loader import Batches
 from cnnzoo.device import (
     keep_freed_memory,
     named_out_of_memory,

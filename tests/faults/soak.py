@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.engine import Totals
 from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import register_model

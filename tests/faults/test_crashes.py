@@ -16,7 +16,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from cnnzoo.config import TrainConfig, read_yaml, write_yaml
-from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.data.catalog import SAMPLE
 from tests.faults.conftest import Command
 from tests.faults.shared import assert_refused
 from tests.helpers import contents, rows

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import cnnzoo
-from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.engine import NonFiniteLossError, evaluate
 from cnnzoo.errors import CnnzooError
 from cnnzoo.evaluation import evaluate as evaluate_checkpoint

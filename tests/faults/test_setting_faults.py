@@ -19,7 +19,7 @@ from PIL import Image
 from rich.cells import cell_len
 
 from cnnzoo.config import TrainConfig, read_yaml
-from cnnzoo.data.datasets import SAMPLE
+from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.faults.conftest import Command

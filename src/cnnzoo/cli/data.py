@@ -24,8 +24,8 @@ def list_datasets(ctx: typer.Context, data_dir: DataDirOption = None) -> None:
     ctx.obj = data_dir  # `data --data-dir DIR fetch NAME` means what `data fetch NAME --data-dir DIR` does
     if ctx.invoked_subcommand is None:
         from cnnzoo.console import print_datasets
-        from cnnzoo.data.datasets import DATASETS
-        from cnnzoo.data.sources import default_data_dir, locate
+        from cnnzoo.data.catalog import DATASETS
+        from cnnzoo.data.download import default_data_dir, locate
 
         print_datasets(
             [(spec, locate(spec, data_dir)) for spec in DATASETS.values()], data_dir or default_data_dir()
@@ -36,8 +36,8 @@ def list_datasets(ctx: typer.Context, data_dir: DataDirOption = None) -> None:
 def fetch_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Download a dataset, unless it is here already, and verify it."""
     from cnnzoo.console import Screen
-    from cnnzoo.data.datasets import IDX_FILES, get_dataset_spec
-    from cnnzoo.data.sources import load_arrays
+    from cnnzoo.data.catalog import IDX_FILES, get_dataset_spec
+    from cnnzoo.data.download import load_arrays
 
     spec, folder = get_dataset_spec(name), data_dir or ctx.obj
     screen = Screen()
@@ -51,8 +51,8 @@ def fetch_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOptio
 @data.command("verify", cls=GroupedCommand)
 def verify_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Check every file of a dataset on this machine against its published checksums."""
-    from cnnzoo.data.datasets import get_dataset_spec
-    from cnnzoo.data.sources import verify
+    from cnnzoo.data.catalog import get_dataset_spec
+    from cnnzoo.data.download import verify
 
     spec = get_dataset_spec(name)
     train, test = verify(spec, data_dir or ctx.obj)

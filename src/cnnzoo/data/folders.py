@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnzoo.data.sources import Progress
+from cnnzoo.data import Progress
 from cnnzoo.errors import CnnzooError, one_line
 
 if TYPE_CHECKING:

@@ -11,21 +11,19 @@ import tarfile
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnzoo.data.datasets import DATASETS, IDX_FILES, DatasetSpec
+from cnnzoo.data import Progress
+from cnnzoo.data.catalog import DATASETS, IDX_FILES, DatasetSpec
 from cnnzoo.errors import CnnzooError, one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is going on, how much is done and how much there is (bytes or images; 0: unknown)."""
 
 TIMEOUT = 10.0
 """Seconds in which a mirror must send MIN_BYTES, or the rest of the file."""
