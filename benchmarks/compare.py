@@ -50,7 +50,7 @@ import json
 from importlib.metadata import version
 import torch
 from cnnzoo.data.catalog import DATASETS, DEFAULT
-from cnnzoo.data.download import locate
+from cnnzoo.data.locate import locate
 from cnnzoo.device import describe_device
 found = locate(DATASETS[DEFAULT], None)
 print(json.dumps({

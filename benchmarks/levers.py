@@ -18,7 +18,7 @@ from torch import nn
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import DATASETS, DEFAULT, SAMPLE
-from cnnzoo.data.download import locate
+from cnnzoo.data.locate import locate
 from cnnzoo.device import Precision, describe_device
 from cnnzoo.trainer import train
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cnnzoo.data.catalog import IDX_FILES, get_dataset_spec
-from cnnzoo.data.download import verify
+from cnnzoo.data.locate import verify
 
 PER_CLASS = {"train": 600, "test": 100}
 

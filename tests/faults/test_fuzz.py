@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnzoo.config import TrainConfig, field_types, read_yaml, write_yaml
-from cnnzoo.data.download import parse_idx
 from cnnzoo.data.folders import decode_image, quiet
+from cnnzoo.data.formats import parse_idx
 from cnnzoo.errors import CnnzooError
 from cnnzoo.plots import plot_histories
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -212,7 +212,7 @@ def test_fuzz_random_bytes_are_no_picture(tmp_path: Path, content: bytes) -> Non
 
 
 def test_fuzz_a_packed_idx_file_with_bytes_changed(tmp_path: Path) -> None:
-    from cnnzoo.data.download import _unpack
+    from cnnzoo.data.formats import unpack
 
     chance = random.Random(0)
     whole = gzip.compress(b"\0\0\x08\x01\0\0\0\x40" + bytes(range(64)))
@@ -221,4 +221,4 @@ def test_fuzz_a_packed_idx_file_with_bytes_changed(tmp_path: Path) -> None:
         changed = bytearray(whole)
         changed[chance.randrange(len(changed))] = chance.randrange(256)
         path.write_bytes(changed[: chance.choice([len(changed), chance.randrange(len(changed))])])
-        reads_or_refuses(lambda: parse_idx(_unpack(path), path))
+        reads_or_refuses(lambda: parse_idx(unpack(path), path))

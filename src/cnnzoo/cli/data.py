@@ -25,7 +25,7 @@ def list_datasets(ctx: typer.Context, data_dir: DataDirOption = None) -> None:
     if ctx.invoked_subcommand is None:
         from cnnzoo.console import print_datasets
         from cnnzoo.data.catalog import DATASETS
-        from cnnzoo.data.download import default_data_dir, locate
+        from cnnzoo.data.locate import default_data_dir, locate
 
         print_datasets(
             [(spec, locate(spec, data_dir)) for spec in DATASETS.values()], data_dir or default_data_dir()
@@ -37,7 +37,7 @@ def fetch_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOptio
     """Download a dataset, unless it is here already, and verify it."""
     from cnnzoo.console import Screen
     from cnnzoo.data.catalog import IDX_FILES, get_dataset_spec
-    from cnnzoo.data.download import load_arrays
+    from cnnzoo.data.locate import load_arrays
 
     spec, folder = get_dataset_spec(name), data_dir or ctx.obj
     screen = Screen()
@@ -52,7 +52,7 @@ def fetch_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOptio
 def verify_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Check every file of a dataset on this machine against its published checksums."""
     from cnnzoo.data.catalog import get_dataset_spec
-    from cnnzoo.data.download import verify
+    from cnnzoo.data.locate import verify
 
     spec = get_dataset_spec(name)
     train, test = verify(spec, data_dir or ctx.obj)

@@ -1,0 +1,182 @@
+"""The files of the named datasets: which there are, whether they are what was published, and how to read them."""
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnnzoo.data.catalog import DATASETS, IDX_FILES, DatasetSpec
+from cnnzoo.errors import CnnzooError, one_line
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+MAX_UNPACKED = 1 << 26
+"""Bytes of the largest IDX file that is read. The largest of these datasets has 47 million; a bomb has more."""
+
+CIFAR10_FOLDER = "cifar-10-batches-py"
+
+
+class DamagedError(CnnzooError):
+    """A file is not what its dataset's authors published."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """One split, in memory.
+
+    Attributes:
+        images: uint8 ``(N, C, H, W)``.
+        labels: int64 ``(N,)``.
+        location: The folder that it was read from.
+        num_bytes: That its files take there.
+        sha256: Of the unpacked images and labels.
+    """
+
+    images: "NDArray[np.uint8]"
+    labels: "NDArray[np.int64]"
+    location: Path
+    num_bytes: int
+    sha256: str
+
+
+def read_pair(spec: DatasetSpec, split: str, folder: Path) -> Arrays | None:
+    """Return a split from its two IDX files; None if ``folder`` does not have both."""
+    files = [genuine(spec, folder, name) for name in IDX_FILES[split]]
+    if None in files:
+        return None
+    (images_path, pixels), (labels_path, answers) = (file for file in files if file)
+    images, labels = parse_idx(pixels, images_path), parse_idx(answers, labels_path)
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise DamagedError(f"{images_path} and {labels_path.name} do not belong together.")
+    digest = hashlib.sha256(pixels)
+    digest.update(answers)
+    num_bytes = images_path.stat().st_size + labels_path.stat().st_size
+    return Arrays(images[:, None], labels.astype(np.int64), folder, num_bytes, digest.hexdigest())
+
+
+def genuine(spec: DatasetSpec, folder: Path, name: str) -> tuple[Path, bytes] | None:
+    """Return the copy of an IDX file in ``folder``, packed or not, that is the published one, and its contents.
+
+    The contents decide where their checksum is known, since packed files differ with the packer. Else
+    only the packed file can be told.
+
+    Returns:
+        None if there is no such file, or only that of another dataset: the MNIST family shares its file names.
+
+    Raises:
+        DamagedError: There are copies, but damaged ones.
+    """
+    damaged = None
+    for path in (folder / name, folder / f"{name}.gz"):
+        if not _is_file(path) or not (name in spec.sha256 or path.suffix == ".gz"):
+            continue
+        try:
+            content = unpack(path)
+        except DamagedError as error:
+            damaged = error
+            continue
+        actual = hashlib.sha256(content).hexdigest()
+        if actual == spec.sha256[name] if name in spec.sha256 else md5_of(path) == downloads(spec)[path.name]:
+            return path, content
+        if all(actual != other.sha256.get(name) for other in DATASETS.values()):
+            damaged = DamagedError(
+                f"{path} is not the file that {spec.title} was published with (its checksum differs)."
+            )
+    if damaged:
+        raise damaged
+    return None
+
+
+def unpack(path: Path) -> bytes:
+    """Return what is in a file, unpacked if its name ends in .gz.
+
+    Raises:
+        DamagedError: It cannot be read, or unpacks to more than any of these datasets has.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MAX_UNPACKED + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DamagedError(f"{path} cannot be read ({one_line(error)}).") from error
+    if len(content) > MAX_UNPACKED:
+        raise DamagedError(f"{path} has more than {MAX_UNPACKED >> 20} MiB, which no such dataset has.")
+    return content
+
+
+def parse_idx(content: bytes, path: Path) -> "NDArray[np.uint8]":
+    """Return the array in an IDX file's unpacked ``content``: magic number, one big-endian int a side, bytes.
+
+    Raises:
+        CnnzooError: It is none, or cut short; the message names ``path``.
+    """
+    ndim = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
+    body = 4 + 4 * ndim
+    if not 1 <= ndim <= 4 or len(content) < body:
+        raise DamagedError(f"{path} is not an IDX file of bytes.")
+    shape = struct.unpack_from(f">{ndim}I", content, 4)
+    if 0 in shape or math.prod(shape) != len(content) - body:
+        raise DamagedError(f"{path} is cut short or damaged.")
+    # A copy, since torch wants memory that it may write to.
+    return np.frombuffer(content, dtype=np.uint8, offset=body).reshape(shape).copy()
+
+
+def read_cifar10(spec: DatasetSpec, split: str, folder: Path) -> Arrays | None:
+    """Return a split of CIFAR-10; None if ``folder`` does not have all its batches."""
+    if not _is_file(folder / CIFAR10_FOLDER / "batches.meta"):  # saves importing torchvision
+        return None
+    from torchvision.datasets import CIFAR10
+
+    paths = [folder / CIFAR10_FOLDER / name for name in cifar10_files()]
+    if not all(_is_file(path) for path in paths):
+        return None
+    try:
+        # torchvision compares every batch with its published MD5 before it unpickles any.
+        data: Any = CIFAR10(str(folder), train=split == "train", download=False)
+    except (RuntimeError, OSError) as error:
+        raise DamagedError(
+            f"{folder / CIFAR10_FOLDER} is not {spec.title} as it was published (a checksum differs)."
+        ) from error
+    images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
+    labels = np.asarray(data.targets, dtype=np.int64)
+    digest = hashlib.sha256(images.data)
+    digest.update(labels.astype(np.uint8).data)
+    num_bytes = sum(path.stat().st_size for path in paths if (path.name == "test_batch") == (split == "test"))
+    return Arrays(images, labels, folder / CIFAR10_FOLDER, num_bytes, digest.hexdigest())
+
+
+def cifar10_files() -> list[str]:
+    """Return the names of CIFAR-10's batches and of the file that describes them."""
+    from torchvision.datasets import CIFAR10
+
+    return [*(name for name, _ in CIFAR10.train_list + CIFAR10.test_list), CIFAR10.meta["filename"]]
+
+
+def downloads(spec: DatasetSpec) -> dict[str, str]:
+    """Return each file to download with its MD5, as torchvision publishes them."""
+    import torchvision
+
+    source = getattr(torchvision.datasets, spec.torchvision)
+    if spec.name == "cifar10":
+        return {source.filename: source.tgz_md5}
+    return dict(source.resources)
+
+
+def md5_of(path: Path) -> str:
+    """Return a file's MD5, by which torchvision knows the packed ones, as 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a folder that this person may not look into
+        return False

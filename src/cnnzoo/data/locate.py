@@ -1,0 +1,114 @@
+"""Find a named dataset on this machine, else have it downloaded."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cnnzoo.data import Progress
+from cnnzoo.data.catalog import DatasetSpec
+from cnnzoo.data.download import fetch
+from cnnzoo.data.formats import Arrays, DamagedError, read_cifar10, read_pair
+from cnnzoo.errors import CnnzooError
+
+
+class DatasetUnavailableError(CnnzooError):
+    """A named dataset is not on this machine and cannot be downloaded."""
+
+
+def default_data_dir() -> Path:
+    """Return ``$CNNZOO_DATA``, else the user's cache folder as the platform has it."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("CNNZOO_DATA") or user_cache_path("cnnzoo", appauthor=False))
+
+
+def load_arrays(spec: DatasetSpec, split: str, data_dir: Path | None, progress: Progress) -> Arrays:
+    """Return one split of a named dataset: found on this machine, else downloaded into ``data_dir``.
+
+    Raises:
+        DatasetUnavailableError: It is neither here nor to be had; the message names the ways to get it.
+        CnnzooError: The sample that ships with cnnzoo is not whole.
+    """
+    data_dir = _data_dir(data_dir)
+    found, damaged = _find(spec, split, data_dir)
+    if found is None and spec.torchvision:
+        try:
+            fetch(spec, data_dir, progress)
+        except CnnzooError as error:
+            here = damaged or [f"{spec.title} is not on this machine."]
+            raise DatasetUnavailableError(
+                " ".join([*here, str(error), _ways_to_get(spec, data_dir)])
+            ) from error
+        found, damaged = _find(spec, split, data_dir)
+    if found is None:
+        raise CnnzooError(" ".join([*damaged, f"{spec.title} is not whole. Install cnnzoo again."]))
+    return found
+
+
+def verify(spec: DatasetSpec, data_dir: Path | None) -> tuple[Arrays, Arrays]:
+    """Return the training and test images as they are on this machine; nothing is downloaded.
+
+    Raises:
+        CnnzooError: They are missing, or no copy of them is what was published.
+    """
+
+    def read(split: str) -> Arrays:
+        found, damaged = _find(spec, split, _data_dir(data_dir))
+        if found is None:
+            what = " ".join(damaged) or f"{spec.title} is not on this machine."
+            how = f"Get it: cnnzoo data fetch {spec.name}" if spec.torchvision else "Install cnnzoo again."
+            raise CnnzooError(f"{what} {how}")
+        return found
+
+    return read("train"), read("test")
+
+
+def locate(spec: DatasetSpec, data_dir: Path | None) -> tuple[Path, int] | None:
+    """Return the folder that holds a dataset, whole, and the bytes it takes there; None if there is none."""
+    try:
+        train, test = verify(spec, data_dir)
+    except CnnzooError:
+        return None
+    return train.location, train.num_bytes + test.num_bytes
+
+
+# Where things lie
+
+
+def _data_dir(data_dir: Path | None) -> Path:
+    return (data_dir or default_data_dir()).expanduser()  # no shell expands --data-dir=~/data
+
+
+def _folders(spec: DatasetSpec, data_dir: Path) -> Iterator[Path]:
+    """Yield the folders to look into, in order: torchvision's layout, bare files, the system's."""
+    if spec.torchvision:
+        yield data_dir / spec.torchvision / "raw"
+        yield data_dir / spec.name
+        yield data_dir / "raw"
+        yield data_dir
+    yield from spec.folders
+
+
+def _find(spec: DatasetSpec, split: str, data_dir: Path) -> tuple[Arrays | None, list[str]]:
+    """Return the first genuine copy of a split; where there is none, what is wrong with the others."""
+    read = read_cifar10 if spec.name == "cifar10" else read_pair
+    damaged: list[str] = []
+    for folder in _folders(spec, data_dir):
+        try:
+            if found := read(spec, split, folder):
+                return found, []
+        except DamagedError as error:
+            damaged.append(str(error))
+    return None, damaged
+
+
+def _ways_to_get(spec: DatasetSpec, data_dir: Path) -> str:
+    """Return three ways to get a dataset, on one line."""
+    folder = data_dir if spec.name == "cifar10" else data_dir / spec.torchvision / "raw"
+    ways = [
+        *spec.by_hand,
+        f"put the files that torchvision.datasets.{spec.torchvision} downloads into {folder}",
+        "point --data-dir at a folder that has them",
+        f"where there is a network: cnnzoo data fetch {spec.name}",
+    ]
+    return "Ways to get it: " + "; ".join(f"({number}) {way}" for number, way in enumerate(ways[:3], 1)) + "."
