@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from cnnzoo import device, engine
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import download, loader, splits
+from cnnzoo.data import download, loader, sources, splits
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.data.loader import Batches, Preprocessing
+from cnnzoo.data.loader import Batches
+from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision
 from cnnzoo.engine import Totals, train_one_epoch
@@ -67,7 +68,7 @@ INTERNALS: dict[str, ModuleType] = {
     "TIMEOUT": download,
     "_cpu_info": device,
     "_specs": registry,
-    "decode_image": loader,
+    "decode_image": sources,
 }
 """What tests change of the package's own, and the module that reads it."""
 

@@ -14,15 +14,9 @@ from torch import Tensor
 from torchvision import transforms
 
 from cnnzoo.data.augment import ten_crops
-from cnnzoo.data.loader import (
-    Batches,
-    Preprocessing,
-    Resident,
-    Source,
-    Streamed,
-    colour_directions,
-    mean_and_std,
-)
+from cnnzoo.data.loader import Batches
+from cnnzoo.data.preprocess import Preprocessing, colour_directions, mean_and_std
+from cnnzoo.data.sources import Resident, Source, Streamed
 from cnnzoo.data.splits import limit, load_dataset, split_validation
 from cnnzoo.errors import CnnzooError
 from tests.helpers import patch_internal

@@ -14,7 +14,9 @@ from torch.utils._pytree import tree_flatten
 
 from cnnzoo.config import read_yaml
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.data.loader import Batches, Preprocessing, Resident
+from cnnzoo.data.loader import Batches
+from cnnzoo.data.preprocess import Preprocessing
+from cnnzoo.data.sources import Resident
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from tests.helpers import CPU, quick, rows, train
 from tests.processes import Ended, Processes

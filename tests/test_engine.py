@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import cnnzoo
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.data.loader import Batches, Preprocessing
+from cnnzoo.data.loader import Batches
+from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision, placed
 from cnnzoo.engine import NonFiniteLossError, Totals, criterion_of, dry_run, evaluate

@@ -17,8 +17,9 @@ from PIL import Image
 from torchvision import transforms
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.folders import Folder, decode_image, open_folder
-from cnnzoo.data.loader import Resident, Streamed
+from cnnzoo.data.folders import Folder, open_folder
+from cnnzoo.data.images import decode_image
+from cnnzoo.data.sources import Resident, Streamed
 from cnnzoo.data.splits import Dataset, load_dataset, split_validation
 from cnnzoo.errors import CnnzooError, UsageError
 from tests.helpers import Silent, load_training_data, patch_internal

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnnzoo.data.loader import Batches, Preprocessing, Resident
+from cnnzoo.data.loader import Batches
+from cnnzoo.data.preprocess import Preprocessing
+from cnnzoo.data.sources import Resident
 from cnnzoo.device import (
     Precision,
     keep_freed_memory,

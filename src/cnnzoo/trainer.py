@@ -21,8 +21,10 @@ from torch import nn
 from cnnzoo import __version__
 from cnnzoo.config import TrainConfig, write_yaml
 from cnnzoo.data.catalog import DEFAULT, SAMPLE
-from cnnzoo.data.loader import Batches, Preprocessing, Source, colour_directions, generator, mean_and_std
+from cnnzoo.data.loader import Batches, generator
 from cnnzoo.data.locate import DatasetUnavailableError
+from cnnzoo.data.preprocess import Preprocessing, colour_directions, mean_and_std
+from cnnzoo.data.sources import Source
 from cnnzoo.data.splits import FOLDER, Dataset, limit, load_dataset, split_validation
 from cnnzoo.device import (
     cpu_count,

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnzoo.config import TrainConfig, field_types, read_yaml, write_yaml
-from cnnzoo.data.folders import decode_image, quiet
 from cnnzoo.data.formats import parse_idx
+from cnnzoo.data.images import decode_image, quiet
 from cnnzoo.errors import CnnzooError
 from cnnzoo.plots import plot_histories
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint

@@ -1,11 +1,9 @@
-"""Trees of class folders: which images there are, and one image as the net will see it."""
+"""Trees of class folders: which images there are, and all of them read."""
 
 import dataclasses
 import hashlib
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,16 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnzoo.data import Progress
+from cnnzoo.data.images import decode_image, open_image, quiet
 from cnnzoo.errors import CnnzooError, one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL.ImageFile import ImageFile
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-"""What a file may hold, whatever it is called. Pillow knows more, such as EPS, for which it starts Ghostscript."""
 
 PARTS = {
     "train": "train",
@@ -34,9 +29,6 @@ PARTS = {
     "testing": "test",
 }
 """Names of folders that hold a part of the images rather than a class, in small letters."""
-
-MAX_PIXELS = 100_000_000
-"""An image of more pixels is taken for a decompression bomb."""
 
 TEST_SHARE = 0.2
 """Share of a tree without train/ and test/ that is kept for the test."""
@@ -83,9 +75,6 @@ class Folder:
             raise CnnzooError(f"no image of class {self.classes[label]} in {self.root} can be read.")
         files = tuple(self.files[index] for index in indices)
         return dataclasses.replace(self, files=files, labels=labels, num_skipped=len(self.files) - len(files))
-
-
-# Which images there are
 
 
 def open_folder(root: Path, split: str, *, skip_bad_images: bool = False) -> Folder | None:
@@ -217,7 +206,7 @@ def _channels(files: Sequence[Path], skip_bad_images: bool) -> int:
 
     def is_grey(file: Path) -> bool:
         try:
-            with _open(file) as image:
+            with open_image(file) as image:
                 return Image.getmodebase(image.mode) == "L"
         except CnnzooError:
             if skip_bad_images:
@@ -226,85 +215,6 @@ def _channels(files: Sequence[Path], skip_bad_images: bool) -> int:
 
     with quiet(), ThreadPoolExecutor() as pool:
         return 1 if all(pool.map(is_grey, files)) else 3
-
-
-# What they show
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence warnings while images are read: Pillow warns of metadata that nobody needs.
-
-    The filters are the whole process's, so this is for the thread that starts others, not for those.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _open(file: Path) -> "ImageFile":
-    from PIL import Image
-
-    try:
-        image = Image.open(file, formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _bomb(file) from error
-    except Exception as error:
-        raise _broken(file, error) from error
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise _bomb(file)
-    return image
-
-
-def _bomb(file: Path) -> CnnzooError:
-    return CnnzooError(
-        f"{file} would unpack to more than {MAX_PIXELS // 1_000_000} million pixels. "
-        "Remove it or make it smaller, or leave such images out with --skip-bad-images."
-    )
-
-
-def _broken(file: Path, error: Exception) -> CnnzooError:
-    from PIL import UnidentifiedImageError
-
-    why = "no known format" if isinstance(error, UnidentifiedImageError) else one_line(error)
-    return CnnzooError(
-        f"{file} cannot be read as an image ({why}). "
-        "Remove or replace it, or leave such images out with --skip-bad-images."
-    )
-
-
-def decode_image(file: Path, channels: int, image_size: int) -> "NDArray[np.uint8]":
-    """Read one image as a person would see it, cut to a square: uint8 ``(channels, image_size, image_size)``.
-
-    Turned as its EXIF says, transparent parts on white, the shorter side resized (bilinear) to
-    ``image_size``, the middle of the longer one kept; of an animation the first picture.
-
-    Raises:
-        CnnzooError: It is broken; the message names it.
-    """
-    from PIL import Image, ImageOps
-
-    with _open(file) as image:
-        try:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I") or upright.mode == "F":  # 16 bits and more: PIL would clip at 255
-                values = np.nan_to_num(np.asarray(upright, dtype=np.float64))
-                top = 65535 if upright.mode.startswith("I") else max(values.max(), 1.0)
-                upright = Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))
-            if upright.has_transparency_data:
-                seen_through = upright.convert("RGBA")
-                upright = Image.new("RGBA", upright.size, "white")
-                upright.alpha_composite(seen_through)
-            square = ImageOps.fit(
-                upright.convert("L" if channels == 1 else "RGB"),
-                (image_size, image_size),
-                Image.Resampling.BILINEAR,
-            )
-        except Exception as error:
-            raise _broken(file, error) from error
-    pixels = np.array(square, dtype=np.uint8)  # a copy: torch wants memory that it may write to
-    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def decode_all(

@@ -1,200 +1,22 @@
-"""Epochs of (images, labels) batches on the device: from memory, or streamed from files."""
+"""Epochs of (images, labels) batches on the device, in an order and shares that depend on seed and position alone."""
 
 import hashlib
 import math
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from itertools import islice
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
 
-from cnnzoo.data.augment import Augmentation, centre
-from cnnzoo.data.folders import decode_image, quiet
-from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.data.augment import Augmentation
+from cnnzoo.data.preprocess import Preprocessing
+from cnnzoo.data.sources import Resident, Source
 
 PREPARED = 2**20
 """Pixels that are prepared at once: many small batches in one go, since what a step of LeNet takes is mostly
 the calls and not the arithmetic; 4 MB as floats, so that the processor's cache holds them."""
-
-
-class Source(Protocol):
-    """Labelled uint8 images, wherever they are kept."""
-
-    @property
-    def labels(self) -> Tensor:
-        """Int64 ``(N,)``."""
-
-    def subset(self, indices: Tensor) -> "Source":
-        """Return the images at ``indices``."""
-
-    def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield uint8 images ``(N, C, H, W)`` and labels ``(N,)`` on ``device``, a batch for each chunk of indices."""
-
-
-@dataclass(frozen=True)
-class Resident:
-    """Images that stay in memory as uint8 ``(N, C, H, W)``, moved to the device once."""
-
-    images: Tensor
-    labels: Tensor
-
-    def subset(self, indices: Tensor) -> "Resident":
-        """Return the images at ``indices``."""
-        return Resident(self.images[indices], self.labels[indices])
-
-    def to(self, device: torch.device) -> "Resident":
-        """Return the same on ``device``."""
-        return Resident(self.images.to(device), self.labels.to(device))
-
-    def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Index the images of each chunk; ``device`` is where they are already."""
-        for chunk in chunks:
-            indices = chunk.to(device)
-            yield self.images[indices], self.labels[indices]
-
-
-@dataclass(frozen=True)
-class Streamed:
-    """Image files too large for memory, decoded as they are needed by ``workers`` processes."""
-
-    files: Sequence[Path]
-    labels: Tensor
-    channels: int
-    image_size: int
-    workers: int
-
-    def subset(self, indices: Tensor) -> "Streamed":
-        """Return the images at ``indices``."""
-        files = [self.files[index] for index in indices.tolist()]
-        return Streamed(files, self.labels[indices], self.channels, self.image_size, self.workers)
-
-    def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Decode the images of each chunk in other processes, and copy them over.
-
-        Raises:
-            CnnzooError: An image is broken, or one of the processes died.
-        """
-        loader: DataLoader[Tensor | CnnzooError] = DataLoader(
-            _Decoded(self),
-            batch_size=None,  # the chunks are the batches
-            sampler=chunks,
-            num_workers=self.workers,
-            pin_memory=device.type == "cuda",
-            worker_init_fn=_ignore_signals,
-            generator=torch.Generator(),  # else it draws from the numbers that dropout is to have
-        )
-        try:
-            for chunk, images in zip(chunks, loader, strict=True):
-                if isinstance(images, CnnzooError):
-                    raise images
-                yield (
-                    images.to(device, non_blocking=True),
-                    self.labels[chunk].to(device, non_blocking=True),
-                )
-        except (RuntimeError, OSError) as error:
-            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-                raise
-            raise CnnzooError(
-                f"a process that decodes images died ({one_line(error)}), perhaps of too little memory. "
-                "Try fewer --workers, or 0."
-            ) from error
-
-
-class _Decoded(Dataset["Tensor | CnnzooError"]):
-    """Chunks of decoded images. An error is handed over as a value, since DataLoader would rewrite its message."""
-
-    def __init__(self, source: Streamed) -> None:
-        self.source = source
-
-    def __getitem__(self, indices: Tensor) -> "Tensor | CnnzooError":
-        source = self.source
-        try:
-            with quiet():
-                images = [
-                    decode_image(source.files[index], source.channels, source.image_size)
-                    for index in indices.tolist()
-                ]
-        except CnnzooError as error:
-            return error
-        return torch.from_numpy(np.stack(images))
-
-
-def _ignore_signals(_: int) -> None:
-    # Ctrl-C, and what torchrun or Slurm sends to all of a training's processes, are the main process's to answer.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From uint8 pixels to what the net sees; a checkpoint carries it.
-
-    Attributes:
-        image_size: Pixels a side.
-        mean: Per channel, of pixels in [0, 1]; empty to leave them so.
-        std: Per channel; likewise.
-        resize: Pixels a side that images get before squares of ``image_size`` are cut from them; None for that size.
-        pad: Whether smaller images are laid into the middle of a black one, and not enlarged.
-    """
-
-    image_size: int
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    resize: int | None = None
-    pad: bool = False
-
-    @property
-    def full_size(self) -> int:
-        """Pixels a side of the images from which squares are cut."""
-        return self.resize or self.image_size
-
-    def __call__(self, images: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return uint8 images ``(N, C, H, W)`` as float32 ``(N, C, image_size, image_size)``, channels last.
-
-        Args:
-            images: As they are kept.
-            change: What happens to their pixels, 0 to 1, once they have ``full_size``; it cuts squares from them.
-                Without it they are cut from the middle.
-        """
-        pixels = self._sized(images.float().div_(255))
-        pixels = centre(pixels, self.image_size) if change is None else change(pixels)
-        if self.mean:
-            mean, std = (
-                torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (self.mean, self.std)
-            )
-            pixels = pixels.sub_(mean).div_(std)
-        return pixels.contiguous(memory_format=torch.channels_last)
-
-    def _sized(self, pixels: Tensor) -> Tensor:
-        sides, size = pixels.shape[-2:], self.full_size
-        if sides == (size, size):
-            return pixels
-        if self.pad and max(sides) <= size:
-            (top, bottom), (left, right) = (((size - side) // 2, (size - side + 1) // 2) for side in sides)
-            return F.pad(pixels, (left, right, top, bottom))
-        rows, columns = (interpolation(side, size, pixels.device) for side in sides)
-        with torch.autocast(pixels.device.type, enabled=False):  # pixels are float32 whatever the net is
-            return rows @ pixels @ columns.T
-
-
-@cache
-def interpolation(side: int, size: int, device: torch.device) -> Tensor:
-    """Return what resizes a column of ``side`` pixels to ``size``, as a matrix ``(size, side)``.
-
-    Bilinear as PIL does it: smoothed when an image is made smaller, plain when it grows. Two matrix
-    products take less time than ``F.interpolate``, from which the matrix comes.
-    """
-    unit = torch.eye(side)[None, None]
-    matrix = F.interpolate(unit, size=(size, side), mode="bilinear", antialias=size < side)
-    return matrix[0, 0].to(device)
 
 
 class Part(NamedTuple):
@@ -362,47 +184,3 @@ def generator(purpose: str, seed: int, epoch: int = 0) -> torch.Generator:
     """Return random numbers that depend on these three alone, and differ wherever one of them does."""
     digest = hashlib.sha256(f"{purpose} {seed} {epoch}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-def mean_and_std(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and standard deviation of each channel, of pixels in [0, 1].
-
-    Exact for images in memory; from 1,000 images spread evenly over the source where they are streamed.
-    """
-    images = _images_for_statistics(source)
-    values = torch.arange(256, dtype=torch.float64) / 255
-    # (C, 256): how many pixels have each value, since as floats a gigabyte of images would be eight.
-    counts = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in images.unbind(1)]).double()
-    counts /= counts.sum(1, keepdim=True)
-    mean = counts @ values
-    variance = (counts * (values - mean[:, None]).square()).sum(1)
-    std = variance.sqrt().clamp_min(1 / 255)  # images of one colour only
-    return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def colour_directions(source: Source) -> Tensor:
-    """Return the principal components of the pixels' colours, each times its variance: float32 ``(C, C)``, in columns.
-
-    Of pixels in [0, 1], from the same images as ``mean_and_std`` (Krizhevsky et al. 2012, section 4.1: p and λ).
-    """
-    images = _images_for_statistics(source)
-    num_channels = images.shape[1]
-    sums = torch.zeros(num_channels, dtype=torch.float64)
-    products = torch.zeros(num_channels, num_channels, dtype=torch.float64)
-    for chunk in images.split(1000):  # as floats a gigabyte of images would be eight
-        pixels = chunk.transpose(0, 1).flatten(1).double() / 255
-        sums += pixels.sum(1)
-        products += pixels @ pixels.T
-    num = images.numel() // num_channels
-    mean = sums / num
-    variances, directions = torch.linalg.eigh(products / num - mean[:, None] * mean)
-    scaled: Tensor = directions * variances
-    return scaled.float()
-
-
-def _images_for_statistics(source: Source) -> Tensor:
-    if isinstance(source, Resident):
-        return source.images
-    num = len(source.labels)
-    some = torch.linspace(0, num - 1, min(num, 1000)).long()
-    return torch.cat([images for images, _ in source.batches(some.split(100), torch.device("cpu"))])

@@ -9,8 +9,9 @@ import torch
 from cnnzoo.data import Progress
 from cnnzoo.data.catalog import get_dataset_spec
 from cnnzoo.data.folders import decode_all, open_folder, without_bad_images
-from cnnzoo.data.loader import Resident, Source, Streamed, generator
+from cnnzoo.data.loader import generator
 from cnnzoo.data.locate import load_arrays
+from cnnzoo.data.sources import Resident, Source, Streamed
 from cnnzoo.errors import CnnzooError, UsageError
 
 FOLDER = "folder:"

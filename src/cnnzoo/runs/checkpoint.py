@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.loader import Preprocessing
+from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, is_registered
 from cnnzoo.runs.serialization import USE_OURS, read_values, refuse_bombs, write_values

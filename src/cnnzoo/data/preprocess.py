@@ -1,0 +1,120 @@
+"""From uint8 pixels to what the net sees, and the statistics of pixels that this takes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cnnzoo.data.augment import centre
+from cnnzoo.data.sources import Resident, Source
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From uint8 pixels to what the net sees; a checkpoint carries it.
+
+    Attributes:
+        image_size: Pixels a side.
+        mean: Per channel, of pixels in [0, 1]; empty to leave them so.
+        std: Per channel; likewise.
+        resize: Pixels a side that images get before squares of ``image_size`` are cut from them; None for that size.
+        pad: Whether smaller images are laid into the middle of a black one, and not enlarged.
+    """
+
+    image_size: int
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    resize: int | None = None
+    pad: bool = False
+
+    @property
+    def full_size(self) -> int:
+        """Pixels a side of the images from which squares are cut."""
+        return self.resize or self.image_size
+
+    def __call__(self, images: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return uint8 images ``(N, C, H, W)`` as float32 ``(N, C, image_size, image_size)``, channels last.
+
+        Args:
+            images: As they are kept.
+            change: What happens to their pixels, 0 to 1, once they have ``full_size``; it cuts squares from them.
+                Without it they are cut from the middle.
+        """
+        pixels = self._sized(images.float().div_(255))
+        pixels = centre(pixels, self.image_size) if change is None else change(pixels)
+        if self.mean:
+            mean, std = (
+                torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (self.mean, self.std)
+            )
+            pixels = pixels.sub_(mean).div_(std)
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    def _sized(self, pixels: Tensor) -> Tensor:
+        sides, size = pixels.shape[-2:], self.full_size
+        if sides == (size, size):
+            return pixels
+        if self.pad and max(sides) <= size:
+            (top, bottom), (left, right) = (((size - side) // 2, (size - side + 1) // 2) for side in sides)
+            return F.pad(pixels, (left, right, top, bottom))
+        rows, columns = (interpolation(side, size, pixels.device) for side in sides)
+        with torch.autocast(pixels.device.type, enabled=False):  # pixels are float32 whatever the net is
+            return rows @ pixels @ columns.T
+
+
+@cache
+def interpolation(side: int, size: int, device: torch.device) -> Tensor:
+    """Return what resizes a column of ``side`` pixels to ``size``, as a matrix ``(size, side)``.
+
+    Bilinear as PIL does it: smoothed when an image is made smaller, plain when it grows. Two matrix
+    products take less time than ``F.interpolate``, from which the matrix comes.
+    """
+    unit = torch.eye(side)[None, None]
+    matrix = F.interpolate(unit, size=(size, side), mode="bilinear", antialias=size < side)
+    return matrix[0, 0].to(device)
+
+
+def mean_and_std(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and standard deviation of each channel, of pixels in [0, 1].
+
+    Exact for images in memory; from 1,000 images spread evenly over the source where they are streamed.
+    """
+    images = _images_for_statistics(source)
+    values = torch.arange(256, dtype=torch.float64) / 255
+    # (C, 256): how many pixels have each value, since as floats a gigabyte of images would be eight.
+    counts = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in images.unbind(1)]).double()
+    counts /= counts.sum(1, keepdim=True)
+    mean = counts @ values
+    variance = (counts * (values - mean[:, None]).square()).sum(1)
+    std = variance.sqrt().clamp_min(1 / 255)  # images of one colour only
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def colour_directions(source: Source) -> Tensor:
+    """Return the principal components of the pixels' colours, each times its variance: float32 ``(C, C)``, in columns.
+
+    Of pixels in [0, 1], from the same images as ``mean_and_std`` (Krizhevsky et al. 2012, section 4.1: p and λ).
+    """
+    images = _images_for_statistics(source)
+    num_channels = images.shape[1]
+    sums = torch.zeros(num_channels, dtype=torch.float64)
+    products = torch.zeros(num_channels, num_channels, dtype=torch.float64)
+    for chunk in images.split(1000):  # as floats a gigabyte of images would be eight
+        pixels = chunk.transpose(0, 1).flatten(1).double() / 255
+        sums += pixels.sum(1)
+        products += pixels @ pixels.T
+    num = images.numel() // num_channels
+    mean = sums / num
+    variances, directions = torch.linalg.eigh(products / num - mean[:, None] * mean)
+    scaled: Tensor = directions * variances
+    return scaled.float()
+
+
+def _images_for_statistics(source: Source) -> Tensor:
+    if isinstance(source, Resident):
+        return source.images
+    num = len(source.labels)
+    some = torch.linspace(0, num - 1, min(num, 1000)).long()
+    return torch.cat([images for images, _ in source.batches(some.split(100), torch.device("cpu"))])
