@@ -203,8 +203,8 @@ def _warm_up() -> None:
     import pandas as pd
 
     from cnnzoo.config import TrainConfig
-    from cnnzoo.plots import plot_histories
     from cnnzoo.runs.history import History
+    from cnnzoo.ui.plots import plot_histories
 
     for module in ("trainer", "evaluation"):
         importlib.import_module(f"cnnzoo.{module}")

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from cnnzoo import console
 from cnnzoo.errors import CnnzooError
+from cnnzoo.ui import screen
 from tests.faults.test_rows_complete import rows_of
 from tests.processes import Ended, Started
 
@@ -50,7 +50,7 @@ class Listener:
 
     def listen(self, patch: pytest.MonkeyPatch) -> None:
         """Have errors, warnings and what other processes print on stderr noted."""
-        init, warn, wait = CnnzooError.__init__, console.print_warning, Started.wait
+        init, warn, wait = CnnzooError.__init__, screen.print_warning, Started.wait
 
         def noting_init(error: CnnzooError, *args: Any) -> None:
             init(error, *args)
@@ -67,7 +67,7 @@ class Listener:
             return ended
 
         patch.setattr(CnnzooError, "__init__", noting_init)
-        patch.setattr(console, "print_warning", noting_warn)
+        patch.setattr(screen, "print_warning", noting_warn)
         patch.setattr(Started, "wait", noting_wait)
 
 

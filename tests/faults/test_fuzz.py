@@ -17,9 +17,9 @@ from cnnzoo.config import TrainConfig, field_types, read_yaml, write_yaml
 from cnnzoo.data.formats import parse_idx
 from cnnzoo.data.images import decode_image, quiet
 from cnnzoo.errors import CnnzooError
-from cnnzoo.plots import plot_histories
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnnzoo.runs.importers import read_history
+from cnnzoo.ui.plots import plot_histories
 from tests.faults.shared import forge, make_checkpoint, seal
 
 

@@ -187,7 +187,7 @@ def _usage_line(error: typer.TyperException) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    from cnnzoo.console import print_error
+    from cnnzoo.ui.screen import print_error
 
     print_error(message)
     sys.exit(code)

@@ -55,7 +55,7 @@ def bench_command(
         if name not in (known := get_args(PrecisionName)):
             raise UsageError(f"unknown precision {name!r}. There are: {', '.join(known)}.")
     from cnnzoo.benchmark import bench
-    from cnnzoo.tables import print_bench
+    from cnnzoo.ui.tables import print_bench
 
     results = list(
         bench(

@@ -23,9 +23,9 @@ def list_datasets(ctx: typer.Context, data_dir: DataDirOption = None) -> None:
     """List the datasets; fetch or verify one."""
     ctx.obj = data_dir  # `data --data-dir DIR fetch NAME` means what `data fetch NAME --data-dir DIR` does
     if ctx.invoked_subcommand is None:
-        from cnnzoo.console import print_datasets
         from cnnzoo.data.catalog import DATASETS
         from cnnzoo.data.locate import default_data_dir, locate
+        from cnnzoo.ui.screen import print_datasets
 
         print_datasets(
             [(spec, locate(spec, data_dir)) for spec in DATASETS.values()], data_dir or default_data_dir()
@@ -35,9 +35,9 @@ def list_datasets(ctx: typer.Context, data_dir: DataDirOption = None) -> None:
 @data.command("fetch", cls=GroupedCommand)
 def fetch_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Download a dataset, unless it is here already, and verify it."""
-    from cnnzoo.console import Screen
     from cnnzoo.data.catalog import IDX_FILES, get_dataset_spec
     from cnnzoo.data.locate import load_arrays
+    from cnnzoo.ui.screen import Screen
 
     spec, folder = get_dataset_spec(name), data_dir or ctx.obj
     screen = Screen()

@@ -49,8 +49,8 @@ def evaluate_command(
     import_: ImportOption = None,
 ) -> None:
     """Evaluate a trained network; eval.json keeps the figures."""
-    from cnnzoo.console import QuietScreen, Screen, print_evaluation
     from cnnzoo.evaluation import evaluate
+    from cnnzoo.ui.screen import QuietScreen, Screen, print_evaluation
 
     checkpoint = _checkpoint(target, out)
     screen = QuietScreen() if format_ == "json" else Screen()

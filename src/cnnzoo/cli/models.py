@@ -23,10 +23,10 @@ def models_command(
     import_option(import_)
     import json
 
-    from cnnzoo.console import print_warning
     from cnnzoo.models.registry import broken_packages
     from cnnzoo.summary import describe_models
-    from cnnzoo.tables import print_models
+    from cnnzoo.ui.screen import print_warning
+    from cnnzoo.ui.tables import print_models
 
     entries = describe_models()
     if format_ == "json":

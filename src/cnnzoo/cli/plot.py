@@ -47,8 +47,8 @@ def plot(
     Reads the histories of cnnzoo and of its tutorial, and those of Keras, Lightning, timm and Ultralytics.
     """
     import_option(import_)
-    from cnnzoo.plots import plot_histories, save_figure, show_histories
     from cnnzoo.runs.importers import read_history
+    from cnnzoo.ui.plots import plot_histories, save_figure, show_histories
 
     histories = [read_history(_find(source, out)) for source in sources or []]
     if not histories:

@@ -48,10 +48,10 @@ def _train(
     """Train a network; a run folder keeps its weights and history."""
     _in_processes(processes or 1)
 
-    from cnnzoo.console import QuietScreen, Screen, print_result
     from cnnzoo.distributed import current
     from cnnzoo.trainer import InterruptedRunError, train
     from cnnzoo.trainer import resume as resume_run
+    from cnnzoo.ui.screen import QuietScreen, Screen, print_result
 
     given = {name: value for name, value in {"model": model, **flags}.items() if value is not None}
     if "model_options" in given:
@@ -127,9 +127,9 @@ def _settings(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
 
 def _draw(run: Path) -> None:
     """Draw the run's history; that it cannot be drawn must not look as if training had failed."""
-    from cnnzoo.console import print_warning
-    from cnnzoo.plots import plot_histories, save_figure
     from cnnzoo.runs.importers import read_history
+    from cnnzoo.ui.plots import plot_histories, save_figure
+    from cnnzoo.ui.screen import print_warning
 
     if (run / "history.csv").is_file():
         try:

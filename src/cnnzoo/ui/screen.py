@@ -1,6 +1,6 @@
 """What a person sees of a run: header, progress, epochs, warnings, errors.
 
-Beside tables.py and cli/ the only module that knows rich; it imports no torch.
+It imports no torch.
 """
 
 import sys

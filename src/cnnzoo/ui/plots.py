@@ -1,4 +1,4 @@
-"""Pictures of histories: loss and accuracy against epoch. The only module that knows matplotlib."""
+"""Pictures of histories: loss and accuracy against epoch."""
 
 import math
 import os

@@ -15,9 +15,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from cnnzoo.console import out
 from cnnzoo.models.registry import TORCHVISION
 from cnnzoo.summary import LayerSummary, ModelEntry, ModelSummary, Sizes
+from cnnzoo.ui.screen import out
 from cnnzoo.validation import describe
 
 if TYPE_CHECKING:
