@@ -15,10 +15,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.metrics import t_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.device import describe_device, pick_device
-from cnnzoo.evaluation import evaluate
-from cnnzoo.metrics import t_interval
 from cnnzoo.trainer import resume, train
 
 BASE: dict[str, Any] = {

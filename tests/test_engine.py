@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import cnnzoo
+from cnnzoo.analysis.metrics import confusion_matrix, per_class, wilson_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.loader import Batches
@@ -18,7 +19,6 @@ from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision, placed
 from cnnzoo.engine import NonFiniteLossError, Totals, criterion_of, dry_run, evaluate
-from cnnzoo.metrics import confusion_matrix, per_class, wilson_interval
 from cnnzoo.optimizers import Optimizer
 from cnnzoo.schedule import lr_at
 from tests.helpers import CPU, FP32, one_epoch, patch_internal, sample_batches

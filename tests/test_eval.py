@@ -9,12 +9,12 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
+from cnnzoo.analysis.evaluation import evaluate
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.loader import Batches
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.errors import UsageError
-from cnnzoo.evaluation import evaluate
 from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.helpers import quick, train
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnzoo import create_model
+from cnnzoo.analysis.paper import Comparison, compare, get_publication
+from cnnzoo.analysis.summary import summarize
 from cnnzoo.engine import criterion_of
 from cnnzoo.errors import UsageError
 from cnnzoo.models.lenet5_1998 import TABLE_I, characters
 from cnnzoo.models.registry import get_spec
-from cnnzoo.paper import Comparison, compare, get_publication
-from cnnzoo.summary import summarize
 
 Run = Callable[..., CompletedProcess[str]]
 

@@ -10,11 +10,11 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
+from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.metrics import t_quantile
+from cnnzoo.analysis.reproduce import Target, reproduce
 from cnnzoo.errors import UsageError
-from cnnzoo.evaluation import evaluate
 from cnnzoo.files import file_sha256
-from cnnzoo.metrics import t_quantile
-from cnnzoo.reproduction import Target, reproduce
 from tests.helpers import InterruptedRunError, StopAfter
 
 Run = Callable[..., CompletedProcess[str]]
@@ -175,9 +175,9 @@ def test_ten_crop_without_larger_images_is_refused_before_training(tmp_path: Pat
 
 
 def test_every_recipe_that_ships_is_one() -> None:
+    from cnnzoo.analysis.reproduce import read_recipe
     from cnnzoo.config import TrainConfig, read_mapping, read_yaml
     from cnnzoo.models.registry import get_spec
-    from cnnzoo.reproduction import read_recipe
 
     recipes = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
     with_target = [path for path in recipes if "target" in read_mapping(path)]

@@ -12,9 +12,9 @@ import torchvision
 from torch import nn
 
 from cnnzoo import create_model, list_models
+from cnnzoo.analysis.evaluation import evaluate
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.evaluation import evaluate
 from cnnzoo.models.registry import create_skeleton, get_spec
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.weights import begin_with

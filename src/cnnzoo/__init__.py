@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cnnzoo.analysis.evaluation import evaluate
     from cnnzoo.config import TrainConfig
     from cnnzoo.errors import CnnzooError
-    from cnnzoo.evaluation import evaluate
     from cnnzoo.models.registry import create_model, list_models, register_model
     from cnnzoo.runs.checkpoint import load_checkpoint
     from cnnzoo.trainer import RunResult, resume, train
@@ -34,7 +34,7 @@ _HOME = {
     "RunResult": "trainer",
     "TrainConfig": "config",
     "create_model": "models.registry",
-    "evaluate": "evaluation",
+    "evaluate": "analysis.evaluation",
     "list_models": "models.registry",
     "load_checkpoint": "runs.checkpoint",
     "register_model": "models.registry",

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cnnzoo.analysis.evaluation import evaluate
 from cnnzoo.errors import CnnzooError
-from cnnzoo.evaluation import evaluate
 from cnnzoo.runs.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint
 from tests.faults.conftest import Command
 from tests.faults.shared import Calls, Claimed, assert_refused, forge, make_checkpoint, seal

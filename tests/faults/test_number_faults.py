@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import cnnzoo
+from cnnzoo.analysis.evaluation import evaluate as evaluate_checkpoint
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.engine import NonFiniteLossError, evaluate
 from cnnzoo.errors import CnnzooError
-from cnnzoo.evaluation import evaluate as evaluate_checkpoint
 from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.faults.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, left

@@ -54,7 +54,7 @@ def bench_command(
     for name in names:
         if name not in (known := get_args(PrecisionName)):
             raise UsageError(f"unknown precision {name!r}. There are: {', '.join(known)}.")
-    from cnnzoo.benchmark import bench
+    from cnnzoo.analysis.benchmark import bench
     from cnnzoo.ui.tables import print_bench
 
     results = list(

@@ -49,7 +49,7 @@ def evaluate_command(
     import_: ImportOption = None,
 ) -> None:
     """Evaluate a trained network; eval.json keeps the figures."""
-    from cnnzoo.evaluation import evaluate
+    from cnnzoo.analysis.evaluation import evaluate
     from cnnzoo.ui.screen import QuietScreen, Screen, print_evaluation
 
     checkpoint = _checkpoint(target, out)

@@ -23,8 +23,8 @@ def models_command(
     import_option(import_)
     import json
 
+    from cnnzoo.analysis.summary import describe_models
     from cnnzoo.models.registry import broken_packages
-    from cnnzoo.summary import describe_models
     from cnnzoo.ui.screen import print_warning
     from cnnzoo.ui.tables import print_models
 

@@ -27,7 +27,7 @@ def reproduce_command(
     fractions, source, and ten_crop. OUT/CONFIG/ then holds a run for each seed, receipt.json and receipt.md. A seed
     that was done is not done again; one that was stopped goes on.
     """
-    from cnnzoo.reproduction import reproduce
+    from cnnzoo.analysis.reproduce import reproduce
     from cnnzoo.ui.screen import QuietScreen, Screen, print_receipt
 
     given = {"data_dir": data_dir, "device": device}

@@ -65,10 +65,10 @@ def summary_command(
 
     import torch
 
+    from cnnzoo.analysis.paper import compare, get_publication
+    from cnnzoo.analysis.summary import summarize
     from cnnzoo.device import pick_device
     from cnnzoo.models.registry import create_model, create_skeleton, get_spec
-    from cnnzoo.paper import compare, get_publication
-    from cnnzoo.summary import summarize
 
     spec = get_spec(model)
     publication = get_publication(spec) if paper else None

@@ -17,10 +17,10 @@ from rich.table import Table
 from cnnzoo.files import as_typed
 
 if TYPE_CHECKING:
+    from cnnzoo.analysis.evaluation import EvaluationResult
+    from cnnzoo.analysis.reproduce import Receipt
     from cnnzoo.data.catalog import DatasetSpec
     from cnnzoo.engine import Totals
-    from cnnzoo.evaluation import EvaluationResult
-    from cnnzoo.reproduction import Receipt
     from cnnzoo.runs.history import HistoryRow
     from cnnzoo.trainer import RunResult, Training
 
@@ -248,7 +248,7 @@ def print_evaluation(result: "EvaluationResult") -> None:
 
 def print_receipt(receipt: "Receipt", path: Path) -> None:
     """Print each seed's result, the verdicts, and where the receipt lies."""
-    from cnnzoo.reproduction import WORDS
+    from cnnzoo.analysis.reproduce import WORDS
 
     console = out()
     metrics = receipt.metrics

@@ -15,14 +15,14 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from cnnzoo.analysis.summary import LayerSummary, ModelEntry, ModelSummary, Sizes
 from cnnzoo.models.registry import TORCHVISION
-from cnnzoo.summary import LayerSummary, ModelEntry, ModelSummary, Sizes
 from cnnzoo.ui.screen import out
 from cnnzoo.validation import describe
 
 if TYPE_CHECKING:
-    from cnnzoo.benchmark import BenchResult
-    from cnnzoo.paper import ComparedLayer, Comparison
+    from cnnzoo.analysis.benchmark import BenchResult
+    from cnnzoo.analysis.paper import ComparedLayer, Comparison
 
 UNBOUNDED = 120
 """Columns where nobody says how many there are, such as in a file."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from cnnzoo.analysis.summary import ModelSummary
 from cnnzoo.errors import UsageError
 from cnnzoo.models.published import Publication
 from cnnzoo.models.registry import ModelSpec
-from cnnzoo.summary import ModelSummary
 
 Output = tuple[int, ...]
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Le
 
+from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.metrics import t_interval, wilson_interval
 from cnnzoo.config import RECORDED, TARGET, TrainConfig, read_mapping, read_yaml
 from cnnzoo.errors import UsageError, unknown
-from cnnzoo.evaluation import evaluate
 from cnnzoo.files import as_typed, file_sha256, replacing
-from cnnzoo.metrics import t_interval, wilson_interval
 from cnnzoo.models.registry import get_spec
 from cnnzoo.trainer import InterruptedRunError, Reporter, RunResult, Silent, resume, train
 from cnnzoo.validation import check

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnnzoo.analysis.metrics import ClassMetrics, confusion_matrix, per_class, wilson_interval
 from cnnzoo.data.augment import ten_crops
 from cnnzoo.data.loader import Batches
 from cnnzoo.device import (
@@ -23,7 +24,6 @@ from cnnzoo.engine import NonFiniteLossError, criterion_of, dry_run
 from cnnzoo.engine import evaluate as run_evaluation
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import file_sha256, replacing
-from cnnzoo.metrics import ClassMetrics, confusion_matrix, per_class, wilson_interval
 from cnnzoo.models.registry import import_models
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.trainer import Reporter, Silent, evaluation_batch_size, load_split, load_training_data
