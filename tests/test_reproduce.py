@@ -12,7 +12,8 @@ import torch
 
 from cnnzoo.analysis.evaluation import evaluate
 from cnnzoo.analysis.metrics import t_quantile
-from cnnzoo.analysis.reproduce import Target, reproduce
+from cnnzoo.analysis.receipts import Target
+from cnnzoo.analysis.reproduce import reproduce
 from cnnzoo.errors import UsageError
 from cnnzoo.files import file_sha256
 from tests.helpers import InterruptedRunError, StopAfter

@@ -7,8 +7,7 @@ device is named, none of its data: on PyTorch's meta device a pass computes shap
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -17,12 +16,22 @@ from torch import Tensor, nn
 from torchinfo.layer_info import LayerInfo
 from torchinfo.torchinfo import clear_cached_forward_pass
 
+from cnnzoo.analysis.receptive_field import (
+    AdaptivePool,
+    Conv,
+    Field,
+    FieldTracker,
+    Norm,
+    Pool,
+    Sizes,
+    TransposedConv,
+    Window,
+    equation,
+    windows_of,
+)
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.models.registry import ModelSpec, create_skeleton, get_spec, list_models
 from cnnzoo.validation import describe
-
-Sizes = tuple[int, ...]
-"""One number for each spatial direction, ``(height, width)`` for images; or the shape of a tensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +142,7 @@ def summarize(
     """
     device = torch.device(device)
     forked = [] if device.type in ("cpu", "meta") else [device]
-    tracker = _FieldTracker()
+    tracker = FieldTracker()
     try:
         with (
             torch.inference_mode(False),  # its tensors have no version for the tracker to look at
@@ -195,7 +204,7 @@ def _copy(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _layers(
-    model: nn.Module, rows: list[LayerInfo], fields: list["_Field | None"]
+    model: nn.Module, rows: list[LayerInfo], fields: list["Field | None"]
 ) -> tuple[LayerSummary, ...]:
     """Make the summary's rows: the layers that ran, and whatever else has parameters of its own."""
     names = {id(module): name for name, module in model.named_modules()}
@@ -219,8 +228,8 @@ def _layers(
     return tuple(layers)
 
 
-def _layer(row: LayerInfo, name: str, parameters: int, seen: "_Field | None") -> LayerSummary:
-    windows = _windows(row.module, row.input_size[2:], row.output_size[2:])
+def _layer(row: LayerInfo, name: str, parameters: int, seen: "Field | None") -> LayerSummary:
+    windows = windows_of(row.module, row.input_size[2:], row.output_size[2:])
     padding = tuple(w.padding // 2 for w in windows) or None
     return LayerSummary(
         name=name,
@@ -240,199 +249,48 @@ def _layer(row: LayerInfo, name: str, parameters: int, seen: "_Field | None") ->
     )
 
 
-def _connections(row: LayerInfo, windows: "tuple[_Window, ...]") -> int | None:
+def _connections(row: LayerInfo, windows: "tuple[Window, ...]") -> int | None:
     """Return the inputs of all units for one image, biases included."""
     module, outputs = row.module, math.prod(row.output_size[1:])
     per_output: int | None = getattr(module, "connections_per_output", None)
-    if per_output is None and isinstance(module, _Pool | _AdaptivePool):
+    if per_output is None and isinstance(module, Pool | AdaptivePool):
         per_output = math.prod(window.kernel for window in windows) if windows else None
     if per_output is not None:
         return per_output * outputs
-    if isinstance(module, _Conv | _TransposedConv | nn.Linear):
+    if isinstance(module, Conv | TransposedConv | nn.Linear):
         positions = outputs // row.output_size[1]  # each parameter takes part in every one
         return positions * sum(p.numel() for p in module.parameters())
     return None
 
 
-_Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
-_TransposedConv = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
-_Pool = nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d | nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d
-_AdaptivePool = nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool1d | nn.AdaptiveMaxPool2d
-_BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
-_Norm = _BatchNorm | nn.GroupNorm | nn.LayerNorm
-_Pointwise = (  # an output depends on one position of the input only
-    nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d | nn.AlphaDropout
-    | nn.Sigmoid | nn.Tanh | nn.ReLU | nn.ReLU6 | nn.LeakyReLU | nn.PReLU | nn.ELU | nn.SELU | nn.CELU
-    | nn.GELU | nn.SiLU | nn.Mish | nn.Hardswish | nn.Hardsigmoid | nn.Hardtanh | nn.Softplus | nn.Softsign
-    | nn.LocalResponseNorm
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Window:
-    """What a convolution or pooling looks through, in one direction."""
-
-    kernel: int
-    stride: int
-    padding: int = 0  # both sides together
-    dilation: int = 1
-    ceil: bool = False
-
-    def arithmetic(self, before: int, after: int) -> str | None:
-        """Write out how a side of ``before`` pixels becomes one of ``after``."""
-        added = f" + 2·{self.padding // 2}" if self.padding % 2 == 0 else f" + {self.padding}"
-        reach = f"{self.dilation}·({self.kernel} − 1) − 1" if self.dilation > 1 else f"{self.kernel}"
-        quotient = f"({before}{added if self.padding else ''} − {reach})/{self.stride}"
-        span = before + self.padding - self.dilation * (self.kernel - 1) - 1
-        steps = -(-span // self.stride) if self.ceil else span // self.stride
-        if span % self.stride:
-            quotient = f"⌈{quotient}⌉" if self.ceil else f"⌊{quotient}⌋"
-        return _equation(f"{quotient} + 1", steps + 1, after)
-
-
-def _windows(module: nn.Module, before: Sequence[int], after: Sequence[int]) -> tuple[_Window, ...]:
-    """Return a layer's window in each direction, none if it has none; it makes ``after`` of ``before``."""
-
-    def each(value: Any) -> Sizes:  # noqa: ANN401
-        return (value,) * len(before) if isinstance(value, int) else tuple(value)
-
-    if isinstance(module, _AdaptivePool):
-        if len(before) != len(after) or any(b % a for b, a in zip(before, after, strict=True)):
-            return ()  # its windows are not all alike
-        return tuple(_Window(b // a, b // a) for b, a in zip(before, after, strict=True))
-    if not isinstance(module, _Conv | _Pool):
-        return ()
-    kernel, dilation = each(module.kernel_size), each(getattr(module, "dilation", 1))
-    if isinstance(module.padding, str):
-        same = module.padding == "same"
-        padding = tuple(same * d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
-    else:
-        padding = tuple(2 * p for p in each(module.padding))
-    if len(kernel) != len(before):
-        return ()  # images without a batch: their sides are elsewhere in the shape
-    ceil = getattr(module, "ceil_mode", False)
-    sizes = zip(kernel, each(module.stride), padding, dilation, strict=True)
-    return tuple(_Window(*numbers, ceil=ceil) for numbers in sizes)
-
-
 def _parameter_arithmetic(module: nn.Module, parameters: int) -> str | None:
     """Write out how a layer's parameters come about; None if it is not known or not that many."""
-    if isinstance(module, _Conv | _TransposedConv):
+    if isinstance(module, Conv | TransposedConv):
         inputs = (*module.kernel_size, module.in_channels // module.groups)
         outputs = [module.out_channels // module.groups, module.groups][: 1 + (module.groups > 1)]
     elif isinstance(module, nn.Linear):
         inputs, outputs = (module.in_features,), [module.out_features]
-    elif isinstance(module, _Norm) and module.weight is not None and module.bias is not None:
+    elif isinstance(module, Norm) and module.weight is not None and module.bias is not None:
         channels = module.weight.numel()
-        return _equation(f"2·{channels:,}", 2 * channels, parameters)
+        return equation(f"2·{channels:,}", 2 * channels, parameters)
     else:
         return None
     weights = "·".join(f"{n:,}" for n in inputs)
     bias = module.bias is not None
     factors = [f"({weights} + 1)" if bias else weights, *(f"{n:,}" for n in outputs)]
-    return _equation("·".join(factors), (math.prod(inputs) + bias) * math.prod(outputs), parameters)
+    return equation("·".join(factors), (math.prod(inputs) + bias) * math.prod(outputs), parameters)
 
 
-def _output_arithmetic(row: LayerInfo, windows: tuple[_Window, ...]) -> str | None:
+def _output_arithmetic(row: LayerInfo, windows: tuple[Window, ...]) -> str | None:
     """Write out how the side of a layer's output comes about, each direction if they differ."""
     if isinstance(row.module, nn.Flatten) and len(row.output_size) == 2 < len(row.input_size):
         features = row.input_size[1:]
-        return _equation("·".join(f"{n:,}" for n in features), math.prod(features), row.output_size[1])
+        return equation("·".join(f"{n:,}" for n in features), math.prod(features), row.output_size[1])
     sides = [
         window.arithmetic(before, after)
         for window, before, after in zip(windows, row.input_size[2:], row.output_size[2:], strict=False)
     ]
     return "; ".join(dict.fromkeys(side for side in sides if side)) if sides and all(sides) else None
-
-
-def _equation(text: str, value: int, real: int) -> str | None:
-    """Return ``text = value``, or None where the layer really has another number."""
-    return f"{text} = {value:,}" if value == real else None
-
-
-@dataclass(frozen=True)
-class _Field:
-    """The part of the image that one element of a tensor depends on.
-
-    Attributes:
-        size: Pixels a side.
-        jump: Pixels of the image from this element to its neighbour.
-        flattened: Once the positions stand in one row: pixels from the first to the last of them.
-    """
-
-    size: Sizes
-    jump: Sizes
-    flattened: Sizes | None = None
-
-
-class _FieldTracker:
-    """Follows receptive fields along the tensors themselves, from the images through one layer after another.
-
-    Each tensor carries its field with it. One that no known layer made (a sum, a functional call) has none,
-    nor has one that was changed in place since. So no wrong number can come about.
-    """
-
-    def __init__(self) -> None:
-        self.fields: list[_Field | None] = []  # one for each use of a layer, in order
-        self._arriving: _Field | None = None
-
-    def follow(self, images: Tensor, model: nn.Module) -> None:
-        """Start from ``images`` and listen to every layer, which is what torchinfo takes for one."""
-        one = (1,) * (images.dim() - 2)
-        _attach(images, _Field(size=one, jump=one))
-        for module in model.modules():
-            if not any(module.children()):
-                module.register_forward_pre_hook(self._before)
-                module.register_forward_hook(self._after)
-
-    def _before(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        del module
-        self._arriving = _attached(inputs[0]) if len(inputs) == 1 else None
-
-    def _after(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ANN401
-        seen = None
-        if isinstance(output, Tensor):
-            if self._arriving:
-                seen = _grown(self._arriving, module, tuple(inputs[0].shape), tuple(output.shape))
-            _attach(output, seen)
-        self.fields.append(seen)
-
-
-def _attach(tensor: Tensor, seen: _Field | None) -> None:
-    setattr(tensor, _FIELD, (seen, tensor._version))
-
-
-def _attached(tensor: Any) -> _Field | None:  # noqa: ANN401
-    seen, version = getattr(tensor, _FIELD, (None, None))
-    return seen if version == getattr(tensor, "_version", None) else None
-
-
-_FIELD = "_cnnzoo_receptive_field"
-
-
-def _grown(seen: _Field, module: nn.Module, before: Sizes, after: Sizes) -> _Field | None:
-    """Return the field behind a layer that makes shape ``after`` of ``before``; None if that is not known."""
-    if isinstance(module, _Pointwise) or (isinstance(module, _BatchNorm) and module.track_running_stats):
-        return seen
-    if (
-        isinstance(module, nn.Flatten)
-        and not seen.flattened
-        and (module.start_dim, module.end_dim) == (1, -1)
-    ):
-        between = ((n - 1) * j for n, j in zip(before[2:], seen.jump, strict=True))
-        return replace(seen, flattened=tuple(between))
-    if isinstance(module, nn.Linear) and seen.flattened:  # each output looks at all positions
-        everything = (r + n for r, n in zip(seen.size, seen.flattened, strict=True))
-        return replace(seen, size=tuple(everything), flattened=(0,) * len(seen.size))
-    windows = _windows(module, before[2:], after[2:])
-    if not windows or seen.flattened:
-        return None
-    return _Field(
-        size=tuple(
-            r + w.dilation * (w.kernel - 1) * j for r, w, j in zip(seen.size, windows, seen.jump, strict=True)
-        ),
-        jump=tuple(j * w.stride for w, j in zip(windows, seen.jump, strict=True)),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

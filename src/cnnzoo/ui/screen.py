@@ -18,7 +18,7 @@ from cnnzoo.files import as_typed
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.evaluation import EvaluationResult
-    from cnnzoo.analysis.reproduce import Receipt
+    from cnnzoo.analysis.receipts import Receipt
     from cnnzoo.data.catalog import DatasetSpec
     from cnnzoo.engine import Totals
     from cnnzoo.runs.history import HistoryRow
@@ -248,7 +248,7 @@ def print_evaluation(result: "EvaluationResult") -> None:
 
 def print_receipt(receipt: "Receipt", path: Path) -> None:
     """Print each seed's result, the verdicts, and where the receipt lies."""
-    from cnnzoo.analysis.reproduce import WORDS
+    from cnnzoo.analysis.receipts import WORDS
 
     console = out()
     metrics = receipt.metrics

@@ -15,7 +15,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from cnnzoo.analysis.summary import LayerSummary, ModelEntry, ModelSummary, Sizes
+from cnnzoo.analysis.receptive_field import Sizes
+from cnnzoo.analysis.summary import LayerSummary, ModelEntry, ModelSummary
 from cnnzoo.models.registry import TORCHVISION
 from cnnzoo.ui.screen import out
 from cnnzoo.validation import describe
