@@ -7,8 +7,9 @@ from torch import nn
 
 from cnnzoo.analysis.summary import ModelSummary
 from cnnzoo.errors import UsageError
-from cnnzoo.models.published import Publication
 from cnnzoo.models.registry import ModelSpec
+from cnnzoo.papers import find_publication
+from cnnzoo.papers.publication import Publication
 
 Output = tuple[int, ...]
 
@@ -65,9 +66,10 @@ def get_publication(spec: ModelSpec) -> Publication:
     Raises:
         UsageError: cnnzoo does not have its figures.
     """
-    if spec.publication is None:
+    publication = find_publication(spec.name)
+    if publication is None:
         raise UsageError(f"the figures of {spec.name}'s paper are not in cnnzoo. Leave --paper out.")
-    return spec.publication
+    return publication
 
 
 def compare(model: nn.Module, summary: ModelSummary, publication: Publication) -> Comparison:

@@ -16,13 +16,10 @@ from cnnzoo.models.layers import (
     make_pooling,
     response_norm,
 )
-from cnnzoo.models.published import ALEXNET
 from cnnzoo.models.registry import ChannelStats, register_model
 
 
-@register_model(
-    "alexnet", paper="Krizhevsky et al.", year=2012, image_size=227, num_classes=1000, publication=ALEXNET
-)
+@register_model("alexnet", paper="Krizhevsky et al.", year=2012, image_size=227, num_classes=1000)
 class AlexNet(nn.Module):
     """AlexNet as one tower, as tutorials have it: ``(N, in_channels, 227, 227)`` to logits ``(N, num_classes)``.
 
@@ -120,7 +117,6 @@ def centred(mean: ChannelStats, _: ChannelStats) -> tuple[ChannelStats, ChannelS
     year=2012,
     image_size=227,
     num_classes=1000,
-    publication=ALEXNET,
     normalization=centred,
 )
 class AlexNet2012(AlexNet):

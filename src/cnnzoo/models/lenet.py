@@ -18,11 +18,10 @@ from cnnzoo.models.layers import (
     make_pooling,
     response_norm,
 )
-from cnnzoo.models.published import LENET_5
 from cnnzoo.models.registry import register_model
 
 
-@register_model("lenet", paper="LeCun et al.", year=1998, image_size=28, in_channels=1, publication=LENET_5)
+@register_model("lenet", paper="LeCun et al.", year=1998, image_size=28, in_channels=1)
 class LeNet(nn.Module):
     """LeNet-5: ``(N, in_channels, 28, 28)`` to logits ``(N, num_classes)``; 61,706 parameters.
 

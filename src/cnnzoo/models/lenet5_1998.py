@@ -12,7 +12,6 @@ from annotated_types import Gt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnzoo.models.published import LENET_5
 from cnnzoo.models.registry import ChannelStats, register_model
 
 TABLE_I = (
@@ -139,7 +138,6 @@ def _background_to_foreground(mean: ChannelStats, _: ChannelStats) -> tuple[Chan
     year=1998,
     image_size=32,
     in_channels=1,
-    publication=LENET_5,
     normalization=_background_to_foreground,
     pad=True,
 )

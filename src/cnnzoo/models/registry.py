@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from cnnzoo.config import Count
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
-from cnnzoo.models.published import Publication
 from cnnzoo.validation import check
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
@@ -41,7 +40,6 @@ class ModelSpec:
         image_size: Pixels a side of the images that it was made for.
         in_channels: Channels that it was made for, where no dataset says otherwise.
         num_classes: Classes that it was made for, where no dataset says otherwise.
-        publication: What the paper says of its layers.
         normalization: From the training pixels' mean and standard deviation to what the paper has subtracted from
             pixels and divided them by; None for those two themselves.
         pad: Whether smaller images are laid into the middle of a black one, as the paper has it, and not enlarged;
@@ -57,7 +55,6 @@ class ModelSpec:
     image_size: int
     in_channels: int
     num_classes: int
-    publication: Publication | None = None
     normalization: Callable[[ChannelStats, ChannelStats], tuple[ChannelStats, ChannelStats]] | None = None
     pad: bool = False
     pretrained: Callable[[], Mapping[str, Tensor]] | None = None

@@ -1,80 +1,11 @@
-"""What the papers themselves say of their networks, layer by layer; ``cnnzoo summary --paper`` compares with it."""
+"""AlexNet as published: Krizhevsky et al. 2012, section 3 and Fig. 2."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedLayer:
-    """One layer, as its paper describes it.
-
-    Attributes:
-        name: As in the paper; the layer of that name in our net is compared with it.
-        output: Shape of what an image becomes in it: ``(C, H, W)`` or ``(C,)``.
-        parameters: Numbers that it learns; where the paper gives kernels only, what follows from them.
-        connections: Inputs of all its units together, biases included; None where the paper gives none.
-        source: Where the paper says so.
-    """
-
-    name: str
-    output: tuple[int, ...]
-    parameters: int
-    connections: int | None = None
-    source: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Publication:
-    """A network as published.
-
-    Attributes:
-        reference: Authors, title, where and when.
-        layers: In their order.
-        remarks: What a reader of the paper should know about its figures.
-    """
-
-    reference: str
-    layers: tuple[PublishedLayer, ...]
-    remarks: tuple[str, ...] = ()
-
-
-_C1_TO_F6 = "section II.B, p. 7"
-
-LENET_5 = Publication(
-    reference="Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document "
-    "Recognition, Proc. IEEE 86(11), 1998; pages of the authors' version",
-    layers=(
-        PublishedLayer(name="C1", output=(6, 28, 28), parameters=156, connections=122_304, source=_C1_TO_F6),
-        PublishedLayer(name="S2", output=(6, 14, 14), parameters=12, connections=5_880, source=_C1_TO_F6),
-        PublishedLayer(
-            name="C3",
-            output=(16, 10, 10),
-            parameters=1_516,
-            connections=151_600,
-            source="section II.B and Table I, p. 8",
-        ),
-        PublishedLayer(
-            name="S4", output=(16, 5, 5), parameters=32, connections=2_000, source="section II.B, p. 8"
-        ),
-        PublishedLayer(
-            name="C5", output=(120,), parameters=48_120, connections=48_120, source="section II.B, p. 8"
-        ),
-        PublishedLayer(
-            name="F6", output=(84,), parameters=10_164, connections=10_164, source="section II.B, p. 8"
-        ),
-        PublishedLayer(
-            name="output",
-            output=(10,),
-            parameters=0,
-            connections=840,
-            source="section II.B, p. 8: 10 RBFs of 84",
-        ),
-    ),
-    remarks=("In all: 340,908 connections, but only 60,000 trainable parameters (p. 8).",),
-)
+from cnnzoo.papers.publication import Publication, PublishedLayer
 
 _KERNELS = "section 3.5, p. 5"
 
-ALEXNET = Publication(
+PAPER = Publication(
+    models=("alexnet", "alexnet-2012"),
     reference="A. Krizhevsky, I. Sutskever, G. E. Hinton, ImageNet Classification with Deep Convolutional Neural "
     "Networks, NIPS 2012",
     layers=(
