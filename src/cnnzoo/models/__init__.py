@@ -1,5 +1,7 @@
 """The networks: one file per family. Importing this package registers them all."""
 
-from cnnzoo.models import alexnet, lenet, lenet5_1998
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ["alexnet", "lenet", "lenet5_1998"]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

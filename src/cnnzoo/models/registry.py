@@ -23,7 +23,7 @@ ChannelStats = tuple[float, ...]
 ENTRY_POINT_GROUP = "cnnzoo.models"
 
 TORCHVISION = "torchvision/"
-"""How the names of torchvision's networks begin. They are registered when one is asked for: the import takes time."""
+"""How the names of torchvision's networks begin."""
 
 _STRUCTURE = ("num_classes", "in_channels", "image_size")
 
@@ -98,6 +98,7 @@ class ModelSpec:
 
 
 _specs: dict[str, ModelSpec] = {}
+_late: dict[str, Callable[[], None]] = {}
 _broken: dict[str, str] = {}
 
 
@@ -133,6 +134,11 @@ def register_model(
         return build
 
     return register
+
+
+def register_late(prefix: str, register_all: Callable[[], None]) -> None:
+    """Have models whose names begin with ``prefix`` registered once one is asked for: their import takes time."""
+    _late[prefix] = cache(register_all)
 
 
 @cache
@@ -171,15 +177,11 @@ def import_models(modules: tuple[str, ...]) -> None:
             ) from error
 
 
-@cache
-def _load_torchvision() -> None:
-    import_module("cnnzoo.models.torchvision_nets")
-
-
 def list_models() -> list[str]:
     """Return the names of all models, sorted: cnnzoo's, those of other packages, and torchvision's."""
     _load_entry_points()
-    _load_torchvision()
+    for register_all in _late.values():
+        register_all()
     return sorted(_specs, key=lambda name: (name.startswith(TORCHVISION), name))
 
 
@@ -192,8 +194,9 @@ def broken_packages() -> dict[str, str]:
 def is_registered(name: str) -> bool:
     """Whether there is a model of that name."""
     _load_entry_points()
-    if name.startswith(TORCHVISION):
-        _load_torchvision()
+    for prefix, register_all in _late.items():
+        if name.startswith(prefix):
+            register_all()
     return name in _specs
 
 

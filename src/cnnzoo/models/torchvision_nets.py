@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import torchvision
 from torch import Tensor, nn
 
-from cnnzoo.models.registry import TORCHVISION, register_model
+from cnnzoo.models.registry import TORCHVISION, register_late, register_model
 
 _SIZE_KEYWORDS = {"vit": "image_size", "maxvit": "input_size"}
 """What a family calls the size that its nets are built for; the others take images of any size."""
@@ -19,6 +18,8 @@ _SIZE_KEYWORDS = {"vit": "image_size", "maxvit": "input_size"}
 
 def build(name: str, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     """Build torchvision's net ``name``: ``(N, C, image_size, image_size)`` to logits ``(N, num_classes)``."""
+    import torchvision
+
     size = {"image_size": image_size, "input_size": (image_size, image_size)}
     keyword = _SIZE_KEYWORDS.get(name.split("_", maxsplit=1)[0])
     with warnings.catch_warnings():
@@ -51,6 +52,8 @@ def _set_in_channels(model: nn.Module, in_channels: int) -> None:
 
 
 def _pretrained(name: str, weights: Any) -> Mapping[str, Tensor]:  # noqa: ANN401
+    import torchvision
+
     # By way of a net: the names in some of the files are older than those of its layers.
     state: Mapping[str, Tensor] = torchvision.models.get_model(
         name, weights=weights, progress=False
@@ -59,6 +62,8 @@ def _pretrained(name: str, weights: Any) -> Mapping[str, Tensor]:  # noqa: ANN40
 
 
 def _register(name: str) -> None:
+    import torchvision
+
     weights = torchvision.models.get_model_weights(name).DEFAULT
     register_model(
         f"{TORCHVISION}{name}",
@@ -71,5 +76,11 @@ def _register(name: str) -> None:
     )(partial(build, name))
 
 
-for _name in torchvision.models.list_models(module=torchvision.models):
-    _register(_name)
+def _register_all() -> None:
+    import torchvision
+
+    for name in torchvision.models.list_models(module=torchvision.models):
+        _register(name)
+
+
+register_late(TORCHVISION, _register_all)
