@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.device import describe_device
-from cnnzoo.distributed import ALONE
+from cnnzoo.distributed.group import ALONE
 from cnnzoo.trainer import Silent, Training
 
 EPOCHS = 3

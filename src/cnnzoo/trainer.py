@@ -36,7 +36,7 @@ from cnnzoo.device import (
     pick_precision,
     placed,
 )
-from cnnzoo.distributed import Processes, current, joined
+from cnnzoo.distributed.group import Processes, current, joined
 from cnnzoo.engine import (
     NonFiniteLossError,
     OnStep,

@@ -146,7 +146,7 @@ def _joined() -> AbstractContextManager[object]:
     """Join the others where torchrun or --processes started several to train, and only then import torch."""
     if os.environ.get("WORLD_SIZE", "1") == "1" or "train" not in sys.argv or {"-h", "--help"} & {*sys.argv}:
         return nullcontext()
-    from cnnzoo.distributed import joined
+    from cnnzoo.distributed.group import joined
 
     return joined()
 

@@ -48,7 +48,7 @@ def _train(
     """Train a network; a run folder keeps its weights and history."""
     _in_processes(processes or 1)
 
-    from cnnzoo.distributed import current
+    from cnnzoo.distributed.group import current
     from cnnzoo.trainer import InterruptedRunError, train
     from cnnzoo.trainer import resume as resume_run
     from cnnzoo.ui.screen import QuietScreen, Screen, print_result
@@ -87,7 +87,7 @@ def _in_processes(num: int) -> None:
     """Start this very command in ``num`` processes, unless this is one of them, and end with their exit code."""
     already = os.environ.get("WORLD_SIZE", "1")
     if num > 1 and already == "1":
-        from cnnzoo.distributed import launch
+        from cnnzoo.distributed.launch import launch
 
         sys.exit(launch(num, sys.argv[1:]))
     if num > 1 and already != str(num):

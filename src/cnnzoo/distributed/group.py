@@ -1,15 +1,9 @@
-"""Several processes that train one net together: found as torchrun starts them, or started by ``--processes``.
+"""The processes that train one net together: how they meet, what they tell each other, and how they part."""
 
-Rendezvous, messages, gradients and restarts are torch.distributed's. What is here makes the processes one to a
-person: one of them writes and speaks, all begin and end together, and a fault is told once.
-"""
-
-import logging
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
@@ -25,8 +19,8 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from cnnzoo.device import cpu_count
-from cnnzoo.errors import AlreadyToldError, CnnzooError, UsageError, one_line
+from cnnzoo.distributed.failures import END_SECONDS, comes_true, with_one_voice
+from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.signals import answered_by
 
 T = TypeVar("T")
@@ -36,12 +30,6 @@ PATIENCE = timedelta(days=1)
 
 TALK_SECONDS = 0.5
 """About how long the processes train between two questions whether one of them was asked to stop."""
-
-NOTICE_SECONDS = 5
-"""How long a fault waits for the first process to tell of it, before another one does."""
-
-END_SECONDS = 30
-"""The same at an end that all agreed upon, where the first one still saves; then torchrun kills."""
 
 
 class Processes:
@@ -123,7 +111,7 @@ def joined() -> Iterator[Processes]:
         yield processes
         processes.leave(together=True)
     except BaseException as error:
-        told = processes.with_one_voice(error)
+        told = with_one_voice(error, processes.store, is_first=processes.is_first, leave=processes.leave)
         if told is error:
             raise
         raise told from error
@@ -174,7 +162,7 @@ class _Joined(Processes):
         if together:
             with suppress(RuntimeError):  # the store has gone with the last of them
                 self.store.add("done", 1)
-                self._comes_true(
+                comes_true(
                     lambda: self.store.add("done", 0) == self.world_size or self.store.check(["told"]),
                     END_SECONDS,
                 )
@@ -249,73 +237,6 @@ class _Joined(Processes):
         for buffer in network.buffers():
             dist.broadcast(buffer, 0)
 
-    def with_one_voice(self, error: BaseException) -> BaseException:
-        """Return what this process ends with: the error that a person is to read, in one of them alone.
-
-        That is the first process, which has the screen, even if the error is another's; unless it is gone.
-        """
-        if "finished reduction in the prior iteration" in str(error):
-            error = CnnzooError(
-                "this net has parameters that its loss does not depend on, which several processes cannot train. "
-                "Freeze them (requires_grad_(False)), or train in one process."
-            )
-        together = getattr(error, "agreed", False)
-        agreed = together or isinstance(error, KeyboardInterrupt)
-        is_lost = isinstance(error, dist.DistError) or (
-            isinstance(error, RuntimeError) and "gloo" in str(error)
-        )
-        code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
-        is_bug = not (agreed or is_lost or hasattr(error, "exit_code") or isinstance(error, SystemExit))
-        mine: BaseException = (
-            CnnzooError(
-                "a process of this training ended without a word: killed perhaps, or out of memory. "
-                "Go on by the same command with --resume, or with --name and --resume auto."
-            )
-            if is_lost
-            else error
-        )
-        with suppress(ValueError):  # not in the main thread
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, as soon as one of them has ended
-        try:
-            if is_bug and self.store.add("tellers", 1) == 1:  # with its traceback, which is here
-                self.store.set("told", "")
-                self.leave(together=False)
-                return error
-            if not (agreed or is_lost) and self.store.add("faults", 1) == 1:
-                self.store.set("fault", f"{code} {error}")
-            self.leave(together=together)
-            if self.is_first:
-                mine = (self._fault(NOTICE_SECONDS / 2) if is_lost else None) or mine
-            elif self._has("told", END_SECONDS if together else NOTICE_SECONDS):
-                told = self._fault(0) if is_lost else None
-                return AlreadyToldError(told.exit_code if told else code)
-            if self.store.add("tellers", 1) > 1:
-                return AlreadyToldError(code)
-            self.store.set("told", "")
-        except RuntimeError:  # the store has gone with the process that kept it
-            return AlreadyToldError(code) if agreed and not self.is_first else mine
-        return mine
-
-    def _fault(self, seconds: float) -> CnnzooError | None:
-        """Return what ended another process, if that comes to be known within so many seconds."""
-        if not self._has("fault", seconds):
-            return None
-        code, _, text = self.store.get("fault").decode().partition(" ")
-        fault = CnnzooError(text)
-        fault.exit_code = int(code)
-        return fault
-
-    def _has(self, key: str, seconds: float) -> bool:
-        return self._comes_true(lambda: self.store.check([key]), seconds)
-
-    def _comes_true(self, condition: Callable[[], bool], seconds: float) -> bool:
-        until = time.monotonic() + seconds  # the store's own wait prints a warning
-        while not condition():
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.05)
-        return True
-
 
 def _meet(store: Store, rank: int, world_size: int) -> str:
     """Return a name that these processes have for their meeting, and none before them had.
@@ -347,43 +268,3 @@ def _from_environment(name: str, default: int | None = None) -> int:
             "or unset WORLD_SIZE to train in one process."
         )
     return int(text)
-
-
-def launch(num_processes: int, arguments: Sequence[str]) -> int:
-    """Run ``cnnzoo ARGUMENTS`` in several processes on this machine, by torch's launcher; return their exit code.
-
-    Raises:
-        CnnzooError: They were killed before one of them could say a word.
-    """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    logging.disable()  # the launcher's: the processes tell of their end themselves
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // num_processes)))
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=num_processes,
-        run_id=uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",
-        max_restarts=0,
-    )
-    try:
-        # -P: a file in this folder must not pass for a module.
-        elastic_launch(config, sys.executable)("-P", "-m", "cnnzoo", *arguments)
-    except SignalException as stopped:
-        return 128 + stopped.sigval
-    except ChildFailedError as failed:
-        codes = [failure.exitcode for failure in failed.failures.values()]
-        if max(codes) < 0:
-            killer = signal.Signals(-failed.get_first_failure()[1].exitcode)
-            why = ", perhaps for want of memory" if killer == signal.SIGKILL else ""
-            raise CnnzooError(
-                f"a process of this training was ended by {killer.name}{why}. Go on by the same command with "
-                "--resume, or with --name and --resume auto."
-            ) from failed
-        return next(code for code in codes if code > 0)
-    return 0
