@@ -16,7 +16,7 @@ import torch
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.device import describe_device
-from cnnzoo.trainer import train
+from cnnzoo.training.train import train
 
 
 def seconds(config: TrainConfig, *, save: bool) -> float:
@@ -25,7 +25,7 @@ def seconds(config: TrainConfig, *, save: bool) -> float:
     if save:
         train(config)
     else:
-        with patch("cnnzoo.trainer.save_checkpoint"), patch("cnnzoo.trainer.write_history"):
+        with patch("cnnzoo.training.train.save_checkpoint"), patch("cnnzoo.training.train.write_history"):
             train(config)
     return (time.perf_counter() - started) / config.epochs
 

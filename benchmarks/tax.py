@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from cnnzoo.config import TrainConfig
 from cnnzoo.device import describe_device
 from cnnzoo.distributed.group import ALONE
-from cnnzoo.trainer import Silent, Training
+from cnnzoo.training.train import Silent, Training
 
 EPOCHS = 3
 LIMITS = {"lenet": 48_000, "alexnet": 320}

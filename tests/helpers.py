@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnzoo import device, engine
+from cnnzoo import device
 from cnnzoo.config import TrainConfig
 from cnnzoo.data import download, loader, sources, splits
 from cnnzoo.data.catalog import SAMPLE
@@ -20,19 +20,13 @@ from cnnzoo.data.loader import Batches
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision
-from cnnzoo.engine import Totals, train_one_epoch
 from cnnzoo.models import registry
-from cnnzoo.optimizers import Optimizer
 from cnnzoo.runs import checkpoint
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.trainer import (
-    InterruptedRunError,
-    Silent,
-    Training,
-    load_training_data,
-    resume,
-    train,
-)
+from cnnzoo.training import loop
+from cnnzoo.training.loop import Totals, train_one_epoch
+from cnnzoo.training.optimizers import Optimizer
+from cnnzoo.training.train import InterruptedRunError, Silent, Training, load_training_data, resume, train
 
 __all__ = [
     "InterruptedRunError",
@@ -64,7 +58,7 @@ INTERNALS: dict[str, ModuleType] = {
     "MAX_RESIDENT_BYTES": splits,
     "MIN_BYTES": download,
     "PREPARED": loader,
-    "READ_SECONDS": engine,
+    "READ_SECONDS": loop,
     "TIMEOUT": download,
     "_cpu_info": device,
     "_specs": registry,

@@ -155,7 +155,7 @@ def test_one_process_imports_no_more_of_torch_than_torch_does() -> None:
     program = (
         "import sys, torch\n"
         "before = set(sys.modules)\n"
-        "import cnnzoo.trainer\n"
+        "import cnnzoo.training.train\n"
         "print(sorted(name for name in set(sys.modules) - before if name.startswith('torch')))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -18,9 +18,9 @@ from cnnzoo.data.loader import Batches
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision, placed
-from cnnzoo.engine import NonFiniteLossError, Totals, criterion_of, dry_run, evaluate
-from cnnzoo.optimizers import Optimizer
-from cnnzoo.schedule import lr_at
+from cnnzoo.training.loop import NonFiniteLossError, Totals, criterion_of, dry_run, evaluate
+from cnnzoo.training.optimizers import Optimizer
+from cnnzoo.training.schedule import lr_at
 from tests.helpers import CPU, FP32, one_epoch, patch_internal, sample_batches
 
 

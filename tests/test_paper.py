@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from cnnzoo import create_model
 from cnnzoo.analysis.paper import Comparison, compare, get_publication
 from cnnzoo.analysis.summary import summarize
-from cnnzoo.engine import criterion_of
 from cnnzoo.errors import UsageError
 from cnnzoo.models.lenet5_1998 import TABLE_I, characters
 from cnnzoo.models.registry import get_spec
+from cnnzoo.training.loop import criterion_of
 
 Run = Callable[..., CompletedProcess[str]]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cnnzoo.runs.history import HistoryRow
-from cnnzoo.schedule import lr_at
+from cnnzoo.training.schedule import lr_at
 from tests.helpers import StopAfter, quick, resume, rows, same_state, train
 
 

@@ -17,7 +17,7 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import create_skeleton, get_spec
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.weights import begin_with
+from cnnzoo.training.pretrained import begin_with
 from tests.helpers import InterruptedRunError, StopAfter, quick, resume, same_state, train
 
 Run = Callable[..., CompletedProcess[str]]

@@ -12,10 +12,10 @@ from torch import nn
 import cnnzoo
 from cnnzoo.config import TrainConfig, read_yaml
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.engine import Totals
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.history import HistoryRow
+from cnnzoo.training.loop import Totals
 from tests.helpers import (
     DROPOUT,
     InterruptedRunError,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cnnzoo.errors import CnnzooError
     from cnnzoo.models.registry import create_model, list_models, register_model
     from cnnzoo.runs.checkpoint import load_checkpoint
-    from cnnzoo.trainer import RunResult, resume, train
+    from cnnzoo.training.train import RunResult, resume, train
 
 __version__ = "0.1.0"
 
@@ -31,15 +31,15 @@ __all__ = [
 
 _HOME = {
     "CnnzooError": "errors",
-    "RunResult": "trainer",
+    "RunResult": "training.train",
     "TrainConfig": "config",
     "create_model": "models.registry",
     "evaluate": "analysis.evaluation",
     "list_models": "models.registry",
     "load_checkpoint": "runs.checkpoint",
     "register_model": "models.registry",
-    "resume": "trainer",
-    "train": "trainer",
+    "resume": "training.train",
+    "train": "training.train",
 }
 
 

@@ -23,11 +23,11 @@ from torch import nn
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.engine import Totals
 from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import register_model
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.history import HistoryRow
+from cnnzoo.training.loop import Totals
 from tests.helpers import Silent, resume, train
 
 EPOCHS = 6

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 import cnnzoo
 from cnnzoo.analysis.evaluation import evaluate as evaluate_checkpoint
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.engine import NonFiniteLossError, evaluate
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint
+from cnnzoo.training.loop import NonFiniteLossError, evaluate
 from tests.faults.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, left
 from tests.helpers import (

@@ -9,7 +9,7 @@ import pytest
 from cnnzoo.config import read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.schedule import lr_at
+from cnnzoo.training.schedule import lr_at
 from tests.faults.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
 from tests.faults.test_crashes import wait_for

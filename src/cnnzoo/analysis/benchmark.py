@@ -21,9 +21,9 @@ from cnnzoo.device import (
     pick_precision,
     placed,
 )
-from cnnzoo.engine import Batch, OnStep, Totals, criterion_of, dry_run, evaluate, train_one_epoch
 from cnnzoo.models.registry import create_model, get_spec
-from cnnzoo.optimizers import Optimizer
+from cnnzoo.training.loop import Batch, OnStep, Totals, criterion_of, dry_run, evaluate, train_one_epoch
+from cnnzoo.training.optimizers import Optimizer
 
 PHASES = ("data", "forward", "backward", "optimizer")
 

@@ -20,13 +20,13 @@ from cnnzoo.device import (
     pick_precision,
     placed,
 )
-from cnnzoo.engine import NonFiniteLossError, criterion_of, dry_run
-from cnnzoo.engine import evaluate as run_evaluation
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import file_sha256, replacing
 from cnnzoo.models.registry import import_models
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.trainer import Reporter, Silent, evaluation_batch_size, load_split, load_training_data
+from cnnzoo.training.loop import NonFiniteLossError, criterion_of, dry_run
+from cnnzoo.training.loop import evaluate as run_evaluation
+from cnnzoo.training.train import Reporter, Silent, evaluation_batch_size, load_split, load_training_data
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.evaluation import EvaluationResult
     from cnnzoo.analysis.receipts import Receipt
     from cnnzoo.data.catalog import DatasetSpec
-    from cnnzoo.engine import Totals
     from cnnzoo.runs.history import HistoryRow
-    from cnnzoo.trainer import RunResult, Training
+    from cnnzoo.training.loop import Totals
+    from cnnzoo.training.train import RunResult, Training
 
 REFRESH_SECONDS = 0.5
 """The screen is drawn by time, not by step: a small net makes hundreds of steps a second."""
@@ -195,7 +195,7 @@ class Screen(QuietScreen):
 
 def print_result(result: "RunResult") -> None:
     """Print a run's best epoch, where its files lie, and what to type next."""
-    from cnnzoo.trainer import resume_command
+    from cnnzoo.training.train import resume_command
 
     say = out().print
     run, best, epochs = as_typed(result.run), result.best, len(result.history)

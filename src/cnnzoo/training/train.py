@@ -37,7 +37,13 @@ from cnnzoo.device import (
     placed,
 )
 from cnnzoo.distributed.group import Processes, current, joined
-from cnnzoo.engine import (
+from cnnzoo.errors import CnnzooError, UsageError, one_line
+from cnnzoo.models.registry import create_model, get_spec, import_models
+from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cnnzoo.runs.folder import create_run, locked
+from cnnzoo.runs.history import HistoryRow, best_row, write_history
+from cnnzoo.signals import Interrupt, interrupts_remembered
+from cnnzoo.training.loop import (
     NonFiniteLossError,
     OnStep,
     Totals,
@@ -48,15 +54,9 @@ from cnnzoo.engine import (
     has_batch_norm,
     train_one_epoch,
 )
-from cnnzoo.errors import CnnzooError, UsageError, one_line
-from cnnzoo.models.registry import create_model, get_spec, import_models
-from cnnzoo.optimizers import Optimizer
-from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from cnnzoo.runs.folder import create_run, locked
-from cnnzoo.runs.history import HistoryRow, best_row, write_history
-from cnnzoo.schedule import lr_at
-from cnnzoo.signals import Interrupt, interrupts_remembered
-from cnnzoo.weights import begin_with
+from cnnzoo.training.optimizers import Optimizer
+from cnnzoo.training.pretrained import begin_with
+from cnnzoo.training.schedule import lr_at
 
 CHANGEABLE = {"epochs", "device", "workers", "data_dir", "out", "patience"}
 """Settings that a resume may change: none has a part in what an epoch computes."""

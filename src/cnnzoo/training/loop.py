@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from cnnzoo.data.loader import WHOLE, Part
 from cnnzoo.device import Precision
 from cnnzoo.errors import CnnzooError, UsageError, one_line
-from cnnzoo.optimizers import Optimizer
+from cnnzoo.training.optimizers import Optimizer
 
 Batch = tuple[Tensor, Tensor]
 """Images float32 ``(N, C, H, W)`` and labels int64 ``(N,)``, on the device."""
