@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from cnnzoo.config import TrainConfig
 from cnnzoo.device import describe_device
 from cnnzoo.distributed.group import ALONE
-from cnnzoo.training.train import Silent, Training
+from cnnzoo.training.reporter import Silent
+from cnnzoo.training.state import Training
 
 EPOCHS = 3
 LIMITS = {"lenet": 48_000, "alexnet": 320}

@@ -19,7 +19,8 @@ from cnnzoo.analysis.evaluation import evaluate
 from cnnzoo.analysis.metrics import t_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.device import describe_device, pick_device
-from cnnzoo.training.train import resume, train
+from cnnzoo.training.resume import resume
+from cnnzoo.training.train import train
 
 BASE: dict[str, Any] = {
     "model": "alexnet",

@@ -23,10 +23,16 @@ from cnnzoo.device import Precision
 from cnnzoo.models import registry
 from cnnzoo.runs import checkpoint
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.training import loop
-from cnnzoo.training.loop import Totals, train_one_epoch
+from cnnzoo.training import meter
+from cnnzoo.training.loop import train_one_epoch
+from cnnzoo.training.meter import Totals
 from cnnzoo.training.optimizers import Optimizer
-from cnnzoo.training.train import InterruptedRunError, Silent, Training, load_training_data, resume, train
+from cnnzoo.training.reporter import Silent
+from cnnzoo.training.result import InterruptedRunError
+from cnnzoo.training.resume import resume
+from cnnzoo.training.setup import load_training_data
+from cnnzoo.training.state import Training
+from cnnzoo.training.train import train
 
 __all__ = [
     "InterruptedRunError",
@@ -58,7 +64,7 @@ INTERNALS: dict[str, ModuleType] = {
     "MAX_RESIDENT_BYTES": splits,
     "MIN_BYTES": download,
     "PREPARED": loader,
-    "READ_SECONDS": loop,
+    "READ_SECONDS": meter,
     "TIMEOUT": download,
     "_cpu_info": device,
     "_specs": registry,

@@ -18,7 +18,10 @@ from cnnzoo.data.loader import Batches
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision, placed
-from cnnzoo.training.loop import NonFiniteLossError, Totals, criterion_of, dry_run, evaluate
+from cnnzoo.training.checks import dry_run
+from cnnzoo.training.loop import evaluate
+from cnnzoo.training.losses import criterion_of
+from cnnzoo.training.meter import NonFiniteLossError, Totals
 from cnnzoo.training.optimizers import Optimizer
 from cnnzoo.training.schedule import lr_at
 from tests.helpers import CPU, FP32, one_epoch, patch_internal, sample_batches

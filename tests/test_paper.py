@@ -17,7 +17,7 @@ from cnnzoo.analysis.summary import summarize
 from cnnzoo.errors import UsageError
 from cnnzoo.models.lenet5_1998 import TABLE_I, characters
 from cnnzoo.models.registry import get_spec
-from cnnzoo.training.loop import criterion_of
+from cnnzoo.training.losses import criterion_of
 
 Run = Callable[..., CompletedProcess[str]]
 

@@ -15,7 +15,7 @@ from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.history import HistoryRow
-from cnnzoo.training.loop import Totals
+from cnnzoo.training.meter import Totals
 from tests.helpers import (
     DROPOUT,
     InterruptedRunError,

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from cnnzoo.errors import CnnzooError
     from cnnzoo.models.registry import create_model, list_models, register_model
     from cnnzoo.runs.checkpoint import load_checkpoint
-    from cnnzoo.training.train import RunResult, resume, train
+    from cnnzoo.training.result import RunResult
+    from cnnzoo.training.resume import resume
+    from cnnzoo.training.train import train
 
 __version__ = "0.1.0"
 
@@ -31,14 +33,14 @@ __all__ = [
 
 _HOME = {
     "CnnzooError": "errors",
-    "RunResult": "training.train",
+    "RunResult": "training.result",
     "TrainConfig": "config",
     "create_model": "models.registry",
     "evaluate": "analysis.evaluation",
     "list_models": "models.registry",
     "load_checkpoint": "runs.checkpoint",
     "register_model": "models.registry",
-    "resume": "training.train",
+    "resume": "training.resume",
     "train": "training.train",
 }
 

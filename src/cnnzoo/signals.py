@@ -44,3 +44,38 @@ def interrupts_remembered() -> AbstractContextManager[None]:
     """
     is_pythons = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     return answered_by(Interrupt()) if is_pythons else nullcontext()
+
+
+class Stop:
+    """The first signal that asked this process to stop, if one did."""
+
+    number: int | None = None
+
+
+@contextmanager
+def stop_signals(*, is_alone: bool) -> Iterator[Stop]:
+    """Let Ctrl-C and SIGTERM end the run at the next step; a second one ends it at once.
+
+    Of several processes none does that by itself: what started them sends its signals more than once, and kills.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _: object) -> None:
+        stop.number = number
+        if is_alone:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        if isinstance(interrupt := before[signal.SIGINT], Interrupt) and interrupt.seen:
+            raise KeyboardInterrupt
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

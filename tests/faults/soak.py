@@ -27,7 +27,7 @@ from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import register_model
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.history import HistoryRow
-from cnnzoo.training.loop import Totals
+from cnnzoo.training.meter import Totals
 from tests.helpers import Silent, resume, train
 
 EPOCHS = 6

@@ -13,7 +13,8 @@ from cnnzoo.analysis.evaluation import evaluate as evaluate_checkpoint
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.training.loop import NonFiniteLossError, evaluate
+from cnnzoo.training.loop import evaluate
+from cnnzoo.training.meter import NonFiniteLossError
 from tests.faults.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, left
 from tests.helpers import (

@@ -22,7 +22,10 @@ from cnnzoo.device import (
     placed,
 )
 from cnnzoo.models.registry import create_model, get_spec
-from cnnzoo.training.loop import Batch, OnStep, Totals, criterion_of, dry_run, evaluate, train_one_epoch
+from cnnzoo.training.checks import dry_run
+from cnnzoo.training.loop import Batch, OnStep, evaluate, train_one_epoch
+from cnnzoo.training.losses import criterion_of
+from cnnzoo.training.meter import Totals
 from cnnzoo.training.optimizers import Optimizer
 
 PHASES = ("data", "forward", "backward", "optimizer")

@@ -24,9 +24,12 @@ from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import file_sha256, replacing
 from cnnzoo.models.registry import import_models
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.training.loop import NonFiniteLossError, criterion_of, dry_run
+from cnnzoo.training.checks import dry_run
 from cnnzoo.training.loop import evaluate as run_evaluation
-from cnnzoo.training.train import Reporter, Silent, evaluation_batch_size, load_split, load_training_data
+from cnnzoo.training.losses import criterion_of
+from cnnzoo.training.meter import NonFiniteLossError
+from cnnzoo.training.reporter import Reporter, Silent
+from cnnzoo.training.setup import evaluation_batch_size, load_split, load_training_data
 
 
 @dataclass(frozen=True)

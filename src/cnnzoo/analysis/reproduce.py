@@ -12,7 +12,10 @@ from cnnzoo.config import RECORDED, TARGET, TrainConfig, read_mapping, read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.files import as_typed, file_sha256, replacing
 from cnnzoo.models.registry import get_spec
-from cnnzoo.training.train import InterruptedRunError, Reporter, RunResult, Silent, resume, train
+from cnnzoo.training.reporter import Reporter, Silent
+from cnnzoo.training.result import InterruptedRunError, RunResult
+from cnnzoo.training.resume import resume
+from cnnzoo.training.train import train
 
 _OF_THE_MACHINE = ("data_dir", "device", "workers", "out", "name", "seed")
 """Settings that are no part of a recipe, and no receipt's business."""

@@ -49,8 +49,9 @@ def _train(
     _in_processes(processes or 1)
 
     from cnnzoo.distributed.group import current
-    from cnnzoo.training.train import InterruptedRunError, train
-    from cnnzoo.training.train import resume as resume_run
+    from cnnzoo.training.result import InterruptedRunError
+    from cnnzoo.training.resume import resume as resume_run
+    from cnnzoo.training.train import train
     from cnnzoo.ui.screen import QuietScreen, Screen, print_result
 
     given = {name: value for name, value in {"model": model, **flags}.items() if value is not None}

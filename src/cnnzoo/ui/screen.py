@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.receipts import Receipt
     from cnnzoo.data.catalog import DatasetSpec
     from cnnzoo.runs.history import HistoryRow
-    from cnnzoo.training.loop import Totals
-    from cnnzoo.training.train import RunResult, Training
+    from cnnzoo.training.meter import Totals
+    from cnnzoo.training.result import RunResult
+    from cnnzoo.training.state import Training
 
 REFRESH_SECONDS = 0.5
 """The screen is drawn by time, not by step: a small net makes hundreds of steps a second."""
@@ -195,7 +196,7 @@ class Screen(QuietScreen):
 
 def print_result(result: "RunResult") -> None:
     """Print a run's best epoch, where its files lie, and what to type next."""
-    from cnnzoo.training.train import resume_command
+    from cnnzoo.training.result import resume_command
 
     say = out().print
     run, best, epochs = as_typed(result.run), result.best, len(result.history)

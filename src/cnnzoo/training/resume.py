@@ -1,0 +1,117 @@
+"""Go on with a run: its settings checked, what a crash left undone mended, its state restored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cnnzoo.config import TrainConfig
+from cnnzoo.data.splits import FOLDER
+from cnnzoo.device import named_out_of_memory
+from cnnzoo.distributed.group import joined
+from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.models.registry import get_spec, import_models
+from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cnnzoo.runs.history import HistoryRow, best_row, write_history
+from cnnzoo.signals import interrupts_remembered
+from cnnzoo.training.reporter import Reporter, Silent
+from cnnzoo.training.result import RunResult
+from cnnzoo.training.state import Training, reading_training_state
+from cnnzoo.training.train import fit, held, is_complete
+
+CHANGEABLE = {"epochs", "device", "workers", "data_dir", "out", "patience"}
+"""Settings that a resume may change: none has a part in what an epoch computes."""
+
+
+def resume(
+    run: Path, changes: Mapping[str, Any] | None = None, *, reporter: Reporter | None = None
+) -> RunResult:
+    """Go on with a run that was interrupted, or give a complete one more epochs.
+
+    What a crash left undone in the folder is mended first: everything follows from ``last.pt``.
+
+    Args:
+        run: Its folder.
+        changes: Settings to change, of which only CHANGEABLE may differ from the run's own.
+        reporter: Told what happens; nobody by default.
+
+    Raises:
+        UsageError: A setting that cannot be right, or that would make the rest differ from the beginning.
+        CnnzooError: Anything else that a person can mend; what was saved before stays whole.
+        InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
+    """
+    with interrupts_remembered(), joined() as processes:
+        reporter = reporter if reporter and processes.is_first else Silent()
+        if processes.is_first and not (run / "last.pt").is_file():
+            raise CnnzooError(f"{run} has no last.pt to go on from. Train anew: cnnzoo train MODEL")
+        with held(run, processes):
+            saved = processes.from_first(lambda: load_checkpoint(run / "last.pt"))
+            config = _resumed_config(saved, changes or {}, run)
+            with reading_training_state():
+                history = [HistoryRow(**row) for row in saved.training["history"]]
+            if processes.is_first:
+                _mend(run, saved, history, config, reporter)
+            if is_complete(history, config):
+                return RunResult(run, config, history, best_row(history, config.monitor), epochs_trained=0)
+            if config.precision == "auto":  # the one it began with, even where this device would take another
+                config = config.replace(precision=saved.training["precision"])
+            with named_out_of_memory(config.batch_size):
+                training = Training(config, reporter, processes)
+            training.restore(saved)
+            return fit(training, run, reporter)
+
+
+# Resume
+
+
+def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) -> TrainConfig:
+    """Return the saved settings with those changes that leave what an epoch computes as it is."""
+    if not saved.training:
+        raise CnnzooError(f"{run / 'last.pt'} holds no optimizer state. Train anew: cnnzoo train MODEL")
+    before = saved.settings(run / "last.pt")
+    import_models(tuple(changes.get("imports", ())))
+    saved.check_model_is_known()
+    # The modules that registered the model are noted, not imported: what is in a file must not run by itself.
+    after = TrainConfig.from_dict({**saved.config, **changes, "imports": before.imports})
+    after = after.replace(model_options=get_spec(before.model).check_options(after.model_options))
+    now = after.to_dict()
+    differ = [
+        f"{name} (was {was!r}, now {now[name]!r})"
+        for name, was in before.to_dict().items()
+        if name not in CHANGEABLE and now[name] != was and not _is_moved_folder(name, was, now[name])
+    ]
+    if differ:
+        raise UsageError(
+            f"a resumed run keeps its settings; these differ: {', '.join(differ)}. Leave them out."
+        )
+    return after
+
+
+def _is_moved_folder(name: str, was: object, now: object) -> bool:
+    """Whether a setting names an image folder under another path: its checksum says if it is the same."""
+    return name == "dataset" and all(str(value).startswith(FOLDER) for value in (was, now))
+
+
+def _mend(
+    run: Path, saved: Checkpoint, history: Sequence[HistoryRow], config: TrainConfig, reporter: Reporter
+) -> None:
+    """Bring what derives from ``last.pt`` up to it, where a crash came between the two."""
+    for stale in run.glob(".*.tmp"):
+        stale.unlink(missing_ok=True)
+    if not history:
+        return
+    write_history(run / "history.csv", history)
+    best, epoch = run / "best.pt", best_row(history, config.monitor).epoch
+    try:
+        is_whole = load_checkpoint(best).epoch == epoch
+    except CnnzooError:  # there is none, or it is damaged
+        is_whole = False
+    if is_whole:
+        return
+    if epoch == saved.epoch and not saved.training["totals"]["steps"]:
+        save_checkpoint(best, replace(saved, training={}))
+    else:
+        reporter.warn(
+            f"{best} is gone or damaged, and the weights of epoch {epoch} cannot be made again from last.pt. "
+            "The next better epoch will be saved there."
+        )
