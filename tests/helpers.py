@@ -4,6 +4,7 @@ import csv
 import os
 import signal
 from collections.abc import Iterable
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -116,6 +117,8 @@ def _values(checkpoint: Path) -> object:
         if isinstance(value, torch.Tensor):
             bits = value.reshape(-1).view(torch.uint8)
             return (str(value.dtype), tuple(value.shape), bits.numpy().tobytes())
+        if is_dataclass(value):
+            value = vars(value)
         if isinstance(value, dict):
             return {name: plain(member) for name, member in value.items() if name not in TIMES}
         return [plain(member) for member in value] if isinstance(value, list | tuple) else value

@@ -28,7 +28,6 @@ def checkpoint() -> Checkpoint:
         epoch=3,
         metrics={"val_acc": 0.5},
         state_dict=cnnzoo.create_model("lenet", pooling="max").state_dict(),
-        training={},
     )
 
 

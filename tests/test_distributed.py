@@ -39,7 +39,9 @@ SETTINGS: Mapping[str, Sequence[str]] = {
 
 def numbers(checkpoint: Checkpoint) -> list[torch.Tensor]:
     """The weights, and what the optimizer keeps of each."""
-    values, _ = tree_flatten([checkpoint.state_dict, checkpoint.training.get("optimizer", {})])
+    values, _ = tree_flatten(
+        [checkpoint.state_dict, checkpoint.training.optimizer if checkpoint.training else {}]
+    )
     return [torch.as_tensor(value) for value in values if isinstance(value, torch.Tensor | float | int)]
 
 
@@ -97,9 +99,9 @@ def test_their_dropout_leaves_out_other_units_in_each_share(processes: Processes
         *("-o", "dropout=0.5", "--epochs", "1", "--name", "r"),
         cwd=tmp_path,
     )
-    first, second = (
-        state["cpu"] for state in load_checkpoint(tmp_path / "r/last.pt").training["random_states"]
-    )
+    training = load_checkpoint(tmp_path / "r/last.pt").training
+    assert training is not None
+    first, second = (state["cpu"] for state in training.random_states)
     assert not torch.equal(first, second)
 
 

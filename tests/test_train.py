@@ -113,7 +113,7 @@ def test_the_checkpoint_carries_what_evaluation_needs(tmp_path: Path) -> None:
     assert saved.classes[9] == "Ankle boot"
     assert len(saved.mean) == len(saved.std) == 1
     assert isinstance(saved.build_model(), nn.Module)
-    assert saved.training == {}
+    assert saved.training is None
 
 
 def test_no_normalize_leaves_pixels_in_zero_to_one(tmp_path: Path) -> None:

@@ -63,7 +63,6 @@ def make_checkpoint(**changes: object) -> Checkpoint:
         "epoch": 3,
         "metrics": {"val_acc": 0.5},
         "state_dict": create_model("lenet", pooling="max").state_dict(),
-        "training": {},
     }
     return Checkpoint(**{**values, **changes})
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 
 import torch
@@ -172,6 +172,8 @@ def _values(saved: Checkpoint) -> object:
                 tuple(value.shape),
                 value.cpu().reshape(-1).view(torch.uint8).numpy().tobytes(),
             )
+        if is_dataclass(value):
+            value = vars(value)
         if isinstance(value, dict):
             return {key: plain(member) for key, member in value.items() if key not in TIMES}
         return [plain(member) for member in value] if isinstance(value, list | tuple) else value

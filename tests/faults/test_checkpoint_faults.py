@@ -18,6 +18,7 @@ from torch import Tensor
 from cnnzoo.analysis.evaluation import evaluate
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint
+from cnnzoo.runs.serialization import write_values
 from tests.faults.conftest import Command
 from tests.faults.shared import Calls, Claimed, assert_refused, forge, make_checkpoint, seal
 from tests.helpers import patch_internal, quick, resume, same_state, train
@@ -318,9 +319,8 @@ def test_row_23_a_checkpoint_that_does_not_belong_to_its_model_is_one_line(
 @pytest.mark.parametrize("name", [field.name for field in fields(Checkpoint)])
 def test_row_23_a_checkpoint_with_something_else_in_a_field_is_one_line(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.pt"
-    save_checkpoint(
-        path, make_checkpoint(**{name: {1: torch.ones(1)} if name != "state_dict" else {"weight": 1}})
-    )
+    something_else = {1: torch.ones(1)} if name != "state_dict" else {"weight": 1}
+    write_values(path, {"format": FORMAT, **vars(make_checkpoint()), name: something_else})
     if name in ("model_options", "config", "training"):  # any mapping of names
         assert "not a checkpoint as cnnzoo writes it" in refusal(path)
     else:
@@ -364,7 +364,7 @@ def test_row_24_what_was_saved_on_cuda_is_evaluated_and_resumed_on_the_cpu(
     for file in ("last.pt", "best.pt"):
         saved = load_checkpoint(run / file)
         if saved.training:
-            saved.training["random_states"][0]["cuda"] = torch.zeros(16, dtype=torch.uint8)
+            saved.training.random_states[0]["cuda"] = torch.zeros(16, dtype=torch.uint8)
         with monkeypatch.context() as on_cuda:
             on_cuda.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
             save_checkpoint(run / file, saved)

@@ -132,7 +132,9 @@ def test_row_2_a_best_checkpoint_that_cannot_be_made_again_is_warned_of(
     run = tmp_path / "runs" / "r"
     shutil.copytree(runs[3], run)
     saved = load_checkpoint(run / "last.pt")
-    saved.training["history"][0]["val_acc"] = 1.0  # so that the best epoch is not the last
+    assert saved.training is not None
+    history = saved.training.history
+    history[0] = replace(history[0], val_acc=1.0)  # so that the best epoch is not the last
     save_checkpoint(run / "last.pt", saved)
     (run / "best.pt").unlink()
     ended = processes.run("train", "--resume", "r", cwd=tmp_path)

@@ -3,9 +3,9 @@
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,83 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, is_registered
+from cnnzoo.runs.history import HistoryRow
 from cnnzoo.runs.serialization import USE_OURS, read_values, refuse_bombs, write_values
 from cnnzoo.validation import check
 
-FORMAT = 1
-"""Version of what is in the file; a newer one is refused."""
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Made = TypeVar("Made", bound="DataclassInstance")
+
+FORMAT = 2
+"""Version of what is in the file; a newer one is refused. Of 1, which version 0.1 wrote, each field is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeterState:
+    """What was summed up in an epoch that is not finished.
+
+    Attributes:
+        steps: Done.
+        images: Seen.
+        loss: Sum of their losses.
+        correct: How many of them were told right.
+    """
+
+    steps: int = 0
+    images: int = 0
+    loss: float = 0.0
+    correct: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """All that training needs to go on, beside the weights. A field that a file lacks has its default.
+
+    Attributes:
+        optimizer: As ``Optimizer.state_dict`` gives it.
+        precision: Name of the number format that the run began with.
+        history: A row for each finished epoch.
+        scaler: As ``torch.amp.GradScaler.state_dict`` gives it; empty where it does nothing.
+        random_states: Of each process, by rank: the state of torch's generator of each device type.
+        totals: Of the epoch that is not finished.
+        seconds: Spent in it.
+    """
+
+    optimizer: dict[str, Any]
+    precision: str
+    history: list[HistoryRow] = field(default_factory=list)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    random_states: list[dict[str, Tensor]] = field(default_factory=list)
+    totals: MeterState = MeterState()
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values and tensors, as ``last.pt`` holds them; the tensors are those in use, not copies."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {**values, "history": [asdict(row) for row in self.history], "totals": asdict(self.totals)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainingState":
+        """Build it from what ``to_dict`` gives.
+
+        Raises:
+            UsageError: Something is missing that has no default, or has another type.
+        """
+        types = get_type_hints(cls)
+        made: dict[str, Any] = {}
+        for name in (f.name for f in fields(cls) if f.name in values):
+            value = values[name]
+            if name == "history":
+                made[name] = [_typed(HistoryRow, row) for row in _list(name, value)]
+            elif name == "random_states":
+                made[name] = [_tensors_by_name(name, state) for state in _list(name, value)]
+            elif name == "totals":
+                made[name] = _typed(MeterState, value)
+            else:
+                made[name] = check(name, types[name], value)
+        return _made(cls, made)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +114,7 @@ class Checkpoint:
         epoch: Epochs finished when it was saved, from 1.
         metrics: That epoch's row of the history.
         state_dict: The weights.
-        training: Optimizer, random states, history and position; empty in ``best.pt``.
+        training: All that training needs to go on; None in ``best.pt``.
     """
 
     model: str
@@ -59,7 +131,7 @@ class Checkpoint:
     epoch: int
     metrics: dict[str, float]
     state_dict: dict[str, Tensor]
-    training: dict[str, Any]
+    training: TrainingState | None = None
     resize: int | None = None
     pad: bool = False
 
@@ -124,7 +196,20 @@ class Checkpoint:
                 f"{len(self.classes)}. Use the cnnzoo that wrote it."
             )
         # First without memory: a file of a few bytes may claim a net of terabytes.
-        expected = create_skeleton(self.model, **structure, **options).state_dict()
+        self.check_fits(create_skeleton(self.model, **structure, **options).state_dict())
+        model = create_model(self.model, **structure, **options)
+        model.load_state_dict(self.state_dict)
+        return model
+
+    def check_fits(self, expected: Mapping[str, Tensor]) -> None:
+        """See whether a model's weights have the names and shapes of those here.
+
+        Args:
+            expected: The model's own state dict.
+
+        Raises:
+            CnnzooError: They have not; the message names one that differs.
+        """
         differ = {
             f"{name} is {_shape(self.state_dict.get(name))} and should be {_shape(expected.get(name))}"
             for name in expected.keys() | self.state_dict.keys()
@@ -135,9 +220,6 @@ class Checkpoint:
                 f"the checkpoint's weights do not fit {self.model} for {self.num_classes} classes and "
                 f"{self.in_channels} channel(s): {min(differ)}. Use the cnnzoo that wrote it."
             )
-        model = create_model(self.model, **structure, **options)
-        model.load_state_dict(self.state_dict)
-        return model
 
 
 def _shape(tensor: Tensor | None) -> str:
@@ -151,7 +233,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         CnnzooError: The disk is full or not writable; ``path`` is as it was.
     """
     values = {f.name: getattr(checkpoint, f.name) for f in fields(checkpoint)}
-    write_values(path, {"format": FORMAT, **values})
+    training = checkpoint.training.to_dict() if checkpoint.training else {}
+    write_values(path, {"format": FORMAT, **values, "training": training})
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -169,10 +252,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             f"{path} has checkpoint format {values['format']}, this cnnzoo reads up to {FORMAT}. Upgrade cnnzoo."
         )
     try:
-        if missing := [f.name for f in fields(Checkpoint) if f.name not in values and f.default is MISSING]:
-            raise UsageError(f"it lacks {', '.join(missing)}")
         names = [f.name for f in fields(Checkpoint) if f.name in values]
-        return Checkpoint(**{name: _checked(name, values[name]) for name in names})
+        return _made(Checkpoint, {name: _checked(name, values[name]) for name in names})
     except UsageError as error:
         raise CnnzooError(
             f"{path} is not a checkpoint as cnnzoo writes it: {one_line(error)}. {USE_OURS}"
@@ -215,7 +296,36 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
 def _checked(name: str, value: object) -> Any:  # noqa: ANN401
     annotation = get_type_hints(Checkpoint)[name]
     if name == "state_dict":
-        if not isinstance(value, Mapping) or not all(isinstance(v, Tensor) for v in value.values()):
-            raise UsageError("state_dict must be a mapping of names to tensors")
-        return dict(value)
+        return _tensors_by_name(name, value)
+    if name == "training":
+        state = check(name, dict[str, Any] | None, value)
+        return TrainingState.from_dict(state) if state else None
     return check(name, annotation, value)
+
+
+def _tensors_by_name(name: str, value: object) -> dict[str, Tensor]:
+    if not isinstance(value, Mapping) or not all(isinstance(v, Tensor) for v in value.values()):
+        raise UsageError(f"{name} must be a mapping of names to tensors")
+    return dict(value)
+
+
+def _list(name: str, value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise UsageError(f"{name} must be a list")
+    return value
+
+
+def _typed(kind: type[Made], value: object) -> Made:
+    """Build a dataclass of numbers from a mapping; what that lacks has its default."""
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{kind.__name__} must be a mapping of names to numbers")
+    types = get_type_hints(kind)
+    return _made(kind, {name: check(name, types[name], value[name]) for name in types if name in value})
+
+
+def _made(kind: type[Made], values: Mapping[str, Any]) -> Made:
+    """Build a dataclass, or say what has no default and is missing."""
+    needed = [f for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [f.name for f in needed if f.name not in values]:
+        raise UsageError(f"it lacks {', '.join(missing)}")
+    return kind(**values)

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from cnnzoo.data.loader import WHOLE, Part
 from cnnzoo.errors import CnnzooError
+from cnnzoo.runs.checkpoint import MeterState
+
+_NOTHING = MeterState()
 
 READ_SECONDS = 10
 """How long sums may wait on the device; they are fetched so that a loss of NaN ends an epoch of hours soon."""
@@ -24,23 +27,24 @@ class Totals:
     many steps at once; ``read`` fetches it.
     """
 
-    def __init__(self, state: dict[str, float] | None = None, *, step_name: str = "step") -> None:
-        state = state or {}
+    def __init__(self, state: MeterState = _NOTHING, *, step_name: str = "step") -> None:
         self.step_name = step_name
-        self.steps = int(state.get("steps", 0))
-        self.images = int(state.get("images", 0))
-        self._loss = state.get("loss", 0.0)
-        self._correct = int(state.get("correct", 0))
+        self.steps, self.images = state.steps, state.images
+        self._loss, self._correct = state.loss, state.correct
         self._pending: list[tuple[int, Tensor, Tensor, Tensor]] = []
         self._started = self._read = time.perf_counter()
         self._images_before = self.images
 
     @classmethod
-    def sum(cls, states: Sequence[dict[str, float]]) -> "Totals":
+    def sum(cls, states: Sequence[MeterState]) -> "Totals":
         """Return the sums over what several processes saw, in as many steps each."""
-        keys = ("images", "loss", "correct")
         return cls(
-            {"steps": states[0]["steps"], **{key: sum(state[key] for state in states) for key in keys}}
+            MeterState(
+                steps=states[0].steps,
+                images=sum(state.images for state in states),
+                loss=sum(state.loss for state in states),
+                correct=sum(state.correct for state in states),
+            )
         )
 
     def add(self, loss: Tensor, predictions: Tensor, labels: Tensor, part: Part = WHOLE) -> None:
@@ -77,7 +81,7 @@ class Totals:
         """Images a second since these sums were begun or taken up again."""
         return (self.images - self._images_before) / max(time.perf_counter() - self._started, 1e-9)
 
-    def state(self) -> dict[str, float]:
-        """Return plain values from which ``Totals`` goes on."""
+    def state(self) -> MeterState:
+        """Return what ``Totals`` goes on from."""
         self.read()
-        return {"steps": self.steps, "images": self.images, "loss": self._loss, "correct": self._correct}
+        return MeterState(steps=self.steps, images=self.images, loss=self._loss, correct=self._correct)

@@ -109,12 +109,23 @@ class Optimizer:
         """Take over the rate and the averages of another optimizer of the same parameters.
 
         Raises:
-            KeyError, ValueError, RuntimeError: They are not such averages.
+            CnnzooError: They are not such averages.
         """
-        self.lr = float(state["lr"])
+        if _structure(state) != _structure(self.state_dict()):
+            raise CnnzooError(
+                f"the optimizer's state in last.pt is none of {self.name} for this net. Train anew: cnnzoo train MODEL"
+            )
+        self.lr = state["lr"]
         self.num_steps.copy_(state["num_steps"])
         for mine, saved in zip(self.averages, state["averages"], strict=True):
             for average, value in zip(mine, saved, strict=True):
-                if average.shape != value.shape:
-                    raise ValueError(f"an average has {tuple(value.shape)} for {tuple(average.shape)}")
                 average.copy_(value)
+
+
+def _structure(value: object) -> object:
+    """Return what a state is made of: names, lengths, shapes and types, without the numbers."""
+    if isinstance(value, Mapping):
+        return {name: _structure(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_structure(member) for member in value]
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value)

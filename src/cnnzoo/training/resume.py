@@ -1,6 +1,6 @@
 """Go on with a run: its settings checked, what a crash left undone mended, its state restored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from cnnzoo.distributed.group import joined
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from cnnzoo.runs.history import HistoryRow, best_row, write_history
+from cnnzoo.runs.history import best_row, write_history
 from cnnzoo.signals import interrupts_remembered
 from cnnzoo.training.reporter import Reporter, Silent
 from cnnzoo.training.result import RunResult
-from cnnzoo.training.state import Training, reading_training_state
+from cnnzoo.training.state import Training
 from cnnzoo.training.train import fit, held, is_complete
 
 CHANGEABLE = {"epochs", "device", "workers", "data_dir", "out", "patience"}
@@ -47,21 +47,18 @@ def resume(
         with held(run, processes):
             saved = processes.from_first(lambda: load_checkpoint(run / "last.pt"))
             config = _resumed_config(saved, changes or {}, run)
-            with reading_training_state():
-                history = [HistoryRow(**row) for row in saved.training["history"]]
+            assert saved.training is not None  # else _resumed_config has refused it
+            history = saved.training.history
             if processes.is_first:
-                _mend(run, saved, history, config, reporter)
+                _mend(run, saved, config, reporter)
             if is_complete(history, config):
                 return RunResult(run, config, history, best_row(history, config.monitor), epochs_trained=0)
             if config.precision == "auto":  # the one it began with, even where this device would take another
-                config = config.replace(precision=saved.training["precision"])
+                config = config.replace(precision=saved.training.precision)
             with named_out_of_memory(config.batch_size):
                 training = Training(config, reporter, processes)
             training.restore(saved)
             return fit(training, run, reporter)
-
-
-# Resume
 
 
 def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) -> TrainConfig:
@@ -92,10 +89,10 @@ def _is_moved_folder(name: str, was: object, now: object) -> bool:
     return name == "dataset" and all(str(value).startswith(FOLDER) for value in (was, now))
 
 
-def _mend(
-    run: Path, saved: Checkpoint, history: Sequence[HistoryRow], config: TrainConfig, reporter: Reporter
-) -> None:
+def _mend(run: Path, saved: Checkpoint, config: TrainConfig, reporter: Reporter) -> None:
     """Bring what derives from ``last.pt`` up to it, where a crash came between the two."""
+    assert saved.training is not None
+    history = saved.training.history
     for stale in run.glob(".*.tmp"):
         stale.unlink(missing_ok=True)
     if not history:
@@ -108,8 +105,8 @@ def _mend(
         is_whole = False
     if is_whole:
         return
-    if epoch == saved.epoch and not saved.training["totals"]["steps"]:
-        save_checkpoint(best, replace(saved, training={}))
+    if epoch == saved.epoch and not saved.training.totals.steps:
+        save_checkpoint(best, replace(saved, training=None))
     else:
         reporter.warn(
             f"{best} is gone or damaged, and the weights of epoch {epoch} cannot be made again from last.pt. "

@@ -1,8 +1,8 @@
 """The state of a run between two steps."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import cast
 
 import torch
@@ -15,7 +15,7 @@ from cnnzoo.device import keep_freed_memory, pick_device, pick_precision, placed
 from cnnzoo.distributed.group import Processes
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, get_spec
-from cnnzoo.runs.checkpoint import Checkpoint
+from cnnzoo.runs.checkpoint import Checkpoint, MeterState, TrainingState
 from cnnzoo.runs.history import HistoryRow
 from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
 from cnnzoo.training.losses import criterion_of
@@ -147,17 +147,24 @@ class Training:
                 f"the images in {self.dataset.location} are not those that the run was trained on. "
                 "Put those back, or train anew."
             )
-        with reading_training_state():
-            self.model.load_state_dict(saved.state_dict)
-            self.optimizer.load_state_dict(saved.training["optimizer"])
-            self.scaler.load_state_dict(saved.training["scaler"])
-            if self.processes.rank < len(saved.training["random_states"]):
-                _restore_random_states(saved.training["random_states"][self.processes.rank], self.device)
-            self.history = [HistoryRow(**row) for row in saved.training["history"]]
-            # What was summed up before is the first one's, so that it is counted once.
-            totals = saved.training["totals"]
-            self.totals = Totals(totals if self.processes.is_first else {"steps": totals["steps"]})
-            self.seconds = float(saved.training["seconds"])
+        state = saved.training
+        assert state is not None  # resume has seen to it
+        saved.check_fits(self.model.state_dict())
+        self.model.load_state_dict(saved.state_dict)
+        self.optimizer.load_state_dict(state.optimizer)
+        if self.scaler.state_dict().keys() != state.scaler.keys():
+            raise CnnzooError(
+                "last.pt holds no scale of the gradients that this precision needs. Train anew."
+            )
+        self.scaler.load_state_dict(state.scaler)
+        if self.processes.rank < len(state.random_states):
+            _restore_random_states(state.random_states[self.processes.rank], self.device)
+        self.history = list(state.history)
+        # What was summed up before is the first one's, so that it is counted once.
+        self.totals = Totals(
+            state.totals if self.processes.is_first else MeterState(steps=state.totals.steps)
+        )
+        self.seconds = state.seconds
 
     def checkpoint(self, *, resumable: bool) -> Checkpoint:
         """Return the state as ``last.pt`` (resumable) or ``best.pt`` holds it; for the former all processes ask."""
@@ -178,17 +185,17 @@ class Training:
             epoch=len(self.history),
             metrics=asdict(self.history[-1]) if self.history else {},
             state_dict=self.model.state_dict(),
-            training={
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "precision": self.precision.name,
-                "random_states": self.processes.gather(_random_states(self.device)),
-                "history": [asdict(row) for row in self.history],
-                "totals": self.summed(self.totals).state(),
-                "seconds": self.seconds,
-            }
+            training=TrainingState(
+                optimizer=self.optimizer.state_dict(),
+                scaler=self.scaler.state_dict(),
+                precision=self.precision.name,
+                random_states=self.processes.gather(_random_states(self.device)),
+                history=list(self.history),
+                totals=self.summed(self.totals).state(),
+                seconds=self.seconds,
+            )
             if resumable
-            else {},
+            else None,
         )
 
     @property
@@ -206,21 +213,6 @@ class Training:
         return lambda step: lr_at(self.config, epoch - 1 + (step - 0.5) / steps, self.history)
 
 
-@contextmanager
-def reading_training_state() -> Iterator[None]:
-    """Turn what goes wrong with a foreign training state into one line.
-
-    Raises:
-        CnnzooError: Something went wrong.
-    """
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise CnnzooError(
-            f"the training state in last.pt is none that cnnzoo wrote ({one_line(error)}). Train anew."
-        ) from error
-
-
 def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
     states = {"cpu": torch.get_rng_state()}
     if device.type != "cpu":
@@ -229,6 +221,17 @@ def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def _restore_random_states(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
+    """Give torch's generators the states that ``_random_states`` returned; of an accelerator only where it is here."""
+    generators = [("cpu", torch.get_rng_state(), torch.set_rng_state)]
     if device.type in states and device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[device.type], device)
+        module = torch.get_device_module(device)
+        generators.append(
+            (device.type, module.get_rng_state(device), partial(module.set_rng_state, device=device))
+        )
+    for name, now, restore in generators:
+        state = states.get(name)
+        if state is None or (state.dtype, state.shape) != (now.dtype, now.shape):
+            raise CnnzooError(
+                f"last.pt holds no state of the random numbers on {name} as torch has it. Train anew."
+            )
+        restore(state)
