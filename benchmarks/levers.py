@@ -48,14 +48,14 @@ Taken = AbstractContextManager[object]
 """A lever taken out, for as long as the context lasts."""
 
 LEVERS: dict[str, Taken] = {
-    "channels last": patch("cnnzoo.training.state.placed", lambda model, device: model.to(device)),
+    "channels last": patch("cnnzoo.training.setup.placed", lambda model, device: model.to(device)),
     "many batches prepared at once": patch("cnnzoo.data.loader.PREPARED", 1),
-    "the kernel alone (torch.optim.Adam, fused)": patch("cnnzoo.training.state.Optimizer", TorchAdam),
-    "the fused kernel (torch.optim.Adam)": patch("cnnzoo.training.state.Optimizer", PlainAdam),
-    "freed memory kept": patch("cnnzoo.training.state.keep_freed_memory", lambda device: None),
+    "the kernel alone (torch.optim.Adam, fused)": patch("cnnzoo.training.setup.Optimizer", TorchAdam),
+    "the fused kernel (torch.optim.Adam)": patch("cnnzoo.training.setup.Optimizer", PlainAdam),
+    "freed memory kept": patch("cnnzoo.training.setup.keep_freed_memory", lambda device: None),
 }
 OF_LARGE_NETS: dict[str, Taken] = {
-    "bf16": patch("cnnzoo.training.state.pick_precision", lambda *_: Precision("fp32", "bf16 was taken out")),
+    "bf16": patch("cnnzoo.training.setup.pick_precision", lambda *_: Precision("fp32", "bf16 was taken out")),
     "ReLU in place": patch.dict("cnnzoo.models.layers.ACTIVATIONS", relu=nn.ReLU),
 }
 BY_MODEL = {"lenet": LEVERS, "alexnet": {**LEVERS, **OF_LARGE_NETS}}

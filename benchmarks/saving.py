@@ -25,7 +25,7 @@ def seconds(config: TrainConfig, *, save: bool) -> float:
     if save:
         train(config)
     else:
-        with patch("cnnzoo.training.train.save_checkpoint"), patch("cnnzoo.training.train.write_history"):
+        with patch("cnnzoo.runs.run.save_checkpoint"), patch("cnnzoo.runs.run.write_history"):
             train(config)
     return (time.perf_counter() - started) / config.epochs
 

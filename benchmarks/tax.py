@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from cnnzoo.config import TrainConfig
 from cnnzoo.device import describe_device
 from cnnzoo.distributed.group import ALONE
-from cnnzoo.training.reporter import Silent
-from cnnzoo.training.state import Training
+from cnnzoo.training.reporter import Reporter
+from cnnzoo.training.setup import set_up
 
 EPOCHS = 3
 LIMITS = {"lenet": 48_000, "alexnet": 320}
@@ -36,14 +36,14 @@ def config(model: str, out: str) -> TrainConfig:
 
 def bare(model: str) -> float:
     """Return the seconds of the fastest epoch of a loop that keeps nothing and shows nothing."""
-    training = Training(config(model, "."), Silent(), ALONE)
-    network, optimizer = training.network.train(), training.optimizer
+    state, loaders = set_up(config(model, "."), Reporter(), ALONE)
+    network, optimizer = state.network.train(), state.optimizer
     seconds = []
     for epoch in range(1, EPOCHS + 1):
         started = time.perf_counter()
-        for images, labels in training.train_batches.epoch(epoch):
-            with training.precision.autocast(training.device):
-                loss = F.cross_entropy(network(images), labels)
+        for batch in loaders.train.epoch(epoch):
+            with state.precision.autocast(state.device):
+                loss = F.cross_entropy(network(batch.images), batch.labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

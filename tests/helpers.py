@@ -3,7 +3,7 @@
 import csv
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,28 +17,31 @@ from cnnzoo import device
 from cnnzoo.config import TrainConfig
 from cnnzoo.data import download, loader, sources, splits
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.data.loader import Batches
+from cnnzoo.data.loader import Batches, MicroBatch
 from cnnzoo.data.preprocess import Preprocessing
-from cnnzoo.data.splits import load_dataset
+from cnnzoo.data.sources import Resident
+from cnnzoo.data.splits import Dataset, load_dataset
 from cnnzoo.device import Precision
+from cnnzoo.distributed.group import ALONE
 from cnnzoo.models import registry
 from cnnzoo.runs import checkpoint
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.training import meter
-from cnnzoo.training.loop import train_one_epoch
-from cnnzoo.training.meter import Totals
+from cnnzoo.signals import StopSignal
+from cnnzoo.training import loop, meter
+from cnnzoo.training.losses import Criterion
+from cnnzoo.training.meter import Evaluation, Meter
 from cnnzoo.training.optimizers import Optimizer
-from cnnzoo.training.reporter import Silent
+from cnnzoo.training.reporter import Reporter, RunDescription
 from cnnzoo.training.result import InterruptedRunError
 from cnnzoo.training.resume import resume
 from cnnzoo.training.setup import load_training_data
-from cnnzoo.training.state import Training
+from cnnzoo.training.state import Scoring, TrainState
 from cnnzoo.training.train import train
 
 __all__ = [
     "InterruptedRunError",
-    "Silent",
-    "Training",
+    "Reporter",
+    "RunDescription",
     "load_training_data",
     "resume",
     "train",
@@ -132,13 +135,13 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-class StopAfter(Silent):
+class StopAfter(Reporter):
     """Send this process a signal after so many steps of training."""
 
     def __init__(self, steps: int, phase: str = "train", number: int = signal.SIGINT) -> None:
         self.left, self.phase, self.number = steps, phase, number
 
-    def step(self, epoch: int, phase: str, steps: int, totals: Totals) -> None:
+    def step(self, epoch: int, phase: str, *numbers: float) -> None:
         if phase == self.phase:
             self.left -= 1
             if self.left == 0:
@@ -149,20 +152,63 @@ def sample_batches(image_size: int, num: int, batch_size: int = 32) -> list[tupl
     dataset = load_dataset(SAMPLE, "train", image_size=image_size)
     assert dataset is not None
     source = dataset.source.subset(torch.arange(num))
-    return list(Batches(source, Preprocessing(image_size), batch_size, CPU, seed=3).epoch(1))
+    batches = Batches(source, Preprocessing(image_size), batch_size, CPU, seed=3)
+    return [(batch.images, batch.labels) for batch in batches.epoch(1)]
 
 
-def one_epoch(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], **changes: object) -> Totals:
-    totals = Totals()
-    settings: dict[str, object] = {
-        "device": CPU,
-        "precision": FP32,
-        "scaler": torch.amp.GradScaler("cpu", enabled=False),
-        "lr_at_step": lambda _: 1e-3,
-        "criterion": torch.nn.functional.cross_entropy,
-        "grad_clip": 0.0,
-        "on_step": lambda _: None,
-    }
-    optimizer = Optimizer(model.parameters(), "adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
-    train_one_epoch(model, batches, optimizer, totals, **{**settings, **changes})  # type: ignore[arg-type]
-    return totals
+class Pairs:
+    """Batches as they come, each a step, as what the loops iterate over."""
+
+    def __init__(self, batches: Iterable[tuple[Tensor, Tensor] | MicroBatch]) -> None:
+        self.batches = batches
+
+    num_steps = 1
+
+    def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[MicroBatch]:
+        return (MicroBatch(*batch) for batch in self.batches)
+
+
+class EachStep(Reporter):
+    """Call something after each step."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self.do = do
+
+    def step(self, *numbers: object) -> None:
+        self.do()
+
+
+def one_epoch(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor] | MicroBatch],
+    *,
+    precision: Precision = FP32,
+    scaler: torch.amp.GradScaler | None = None,
+    criterion: Criterion = nn.functional.cross_entropy,
+    grad_clip: float = 0.0,
+    on_step: Callable[[], None] = lambda: None,
+) -> Meter:
+    """Train on the batches once by the loop, with Adam at 0.001, and return its sums."""
+    state = TrainState(
+        config=TrainConfig(model="lenet", grad_clip=grad_clip),
+        group=ALONE,
+        device=CPU,
+        precision=precision,
+        dataset=Dataset("none", tuple("0123456789"), 1, Resident(torch.empty(0), torch.empty(0)), Path(), ""),
+        preprocessing=Preprocessing(28),
+        model=model,
+        network=model,
+        criterion=criterion,
+        optimizer=Optimizer(model.parameters(), "adam", lr=1e-3, momentum=0.9, weight_decay=0.0),
+        scaler=scaler or torch.amp.GradScaler("cpu", enabled=False),
+    )
+    assert loop.train_one_epoch(state, model, Pairs(batches), EachStep(on_step), StopSignal(ALONE))
+    return state.meter
+
+
+def evaluate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor] | MicroBatch]) -> Evaluation:
+    """Evaluate on the batches by the loop."""
+    scoring = Scoring(CPU, FP32, nn.functional.cross_entropy, 1, "test")
+    outcome = loop.evaluate(model, Pairs(batches), scoring, Reporter(), StopSignal(ALONE))
+    assert outcome is not None
+    return outcome

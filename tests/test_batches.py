@@ -41,8 +41,8 @@ def plain(
 
 
 def joined(batches: Batches, epoch: int = 1, *, start: int = 0) -> tuple[Tensor, Tensor]:
-    images, labels = zip(*batches.epoch(epoch, start=start), strict=True)
-    return torch.cat(images), torch.cat(labels)
+    epochs = list(batches.epoch(epoch, start=start))
+    return torch.cat([batch.images for batch in epochs]), torch.cat([batch.labels for batch in epochs])
 
 
 # Order
@@ -66,7 +66,7 @@ def test_an_epoch_has_every_image_once_beside_its_own_label() -> None:
 @pytest.mark.parametrize("num", [1, 7, 9, 64, 65])
 def test_row_29_the_last_batch_may_be_smaller_even_one_image(num: int) -> None:
     batches = plain(noise(num), 8, seed=0)
-    sizes = [len(images) for images, _ in batches.epoch()]
+    sizes = [len(batch.images) for batch in batches.epoch()]
     assert sizes == [8] * (num // 8) + ([num % 8] if num % 8 else [])
     assert len(batches) == len(sizes)
     assert batches.num_images == num
@@ -296,8 +296,8 @@ def test_the_images_in_memory_are_never_changed() -> None:
     source = noise(20)
     before = source.images.clone()
     batches = Batches(source, Preprocessing(24, (0.5,), (0.2,)), 6, CPU, seed=0, augment=("flip", "crop"))
-    for images, _ in batches.epoch():
-        images.zero_()
+    for batch in batches.epoch():
+        batch.images.zero_()
     assert torch.equal(source.images, before)
 
 
@@ -426,8 +426,8 @@ def test_streamed_images_are_the_very_same_batches_as_images_in_memory(
             )
             for part in parts
         )
-        assert [len(labels) for _, labels in found] == [5, 5, 3][start:]
-        for (images, labels), (expected_images, expected_labels) in zip(found, expected, strict=True):
+        assert [len(batch.labels) for batch in found] == [5, 5, 3][start:]
+        for (images, labels, *_), (expected_images, expected_labels, *_) in zip(found, expected, strict=True):
             assert torch.equal(images, expected_images)
             assert torch.equal(labels, expected_labels)
             assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)

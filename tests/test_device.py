@@ -11,7 +11,7 @@ from torch import nn
 import cnnzoo
 from cnnzoo.device import deterministic, pick_precision
 from cnnzoo.errors import CnnzooError
-from tests.helpers import CPU, Silent, patch_internal, quick
+from tests.helpers import CPU, Reporter, patch_internal, quick
 
 FAULTS = """
 import resource, torch
@@ -58,7 +58,7 @@ def test_auto_takes_bf16_where_it_is_native_and_the_net_is_large(
     assert pick_precision("fp32", CPU, mult_adds).reason == "as asked"
 
 
-class Warnings(Silent):
+class Warnings(Reporter):
     def __init__(self) -> None:
         self.said: list[str] = []
 

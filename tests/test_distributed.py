@@ -197,16 +197,19 @@ def test_every_image_of_a_batch_is_in_one_share_and_weighs_the_same(
     alone = batches(0, 1)
     team = [batches(rank, world_size) for rank in range(world_size)]
     start *= accumulate
-    epochs = [list(zip(one.epoch(2, start=start), one.parts(start), strict=True)) for one in team]
+    epochs = [list(one.epoch(2, start=start)) for one in team]
     weights = torch.zeros(num)
     step = torch.zeros(num, dtype=torch.long)
     steps = 0
-    for (images, labels), shares in zip(alone.epoch(2, start=start), zip(*epochs, strict=True), strict=True):
-        counted = [batch for batch, part in shares if part.counts]
-        assert torch.equal(torch.cat([own for own, _ in counted]), images)
-        assert torch.equal(torch.cat([own for _, own in counted]), labels)
-        assert len({part.ends_step for _, part in shares}) == 1
-        for (_, own), part in shares:
+    for (images, labels, *_), shares in zip(
+        alone.epoch(2, start=start), zip(*epochs, strict=True), strict=True
+    ):
+        counted = [batch for batch in shares if batch.counts]
+        assert torch.equal(torch.cat([batch.images for batch in counted]), images)
+        assert torch.equal(torch.cat([batch.labels for batch in counted]), labels)
+        assert len({part.ends_step for part in shares}) == 1
+        for part in shares:
+            own = part.labels
             assert 1 <= len(own) <= share
             weight = 1.0 if part.weight is None else float(part.weight)
             if part.counts:
@@ -214,7 +217,7 @@ def test_every_image_of_a_batch_is_in_one_share_and_weighs_the_same(
                 step[own] = steps
             else:
                 assert weight == 0
-        steps += shares[0][1].ends_step
+        steps += shares[0].ends_step
     assert steps == max(0, alone.num_steps - start // accumulate)
     for each in range(steps):
         of_step = weights[(step == each) & (weights > 0)]

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,17 +14,16 @@ import cnnzoo
 from cnnzoo.analysis.metrics import confusion_matrix, per_class, wilson_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.data.loader import Batches
+from cnnzoo.data.loader import Batches, MicroBatch
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision, placed
 from cnnzoo.training.checks import dry_run
-from cnnzoo.training.loop import evaluate
 from cnnzoo.training.losses import criterion_of
-from cnnzoo.training.meter import NonFiniteLossError, Totals
+from cnnzoo.training.meter import Meter, NonFiniteLossError
 from cnnzoo.training.optimizers import Optimizer
 from cnnzoo.training.schedule import lr_at
-from tests.helpers import CPU, FP32, one_epoch, patch_internal, sample_batches
+from tests.helpers import CPU, evaluate, one_epoch, patch_internal, sample_batches
 
 
 def tutorial_epoch(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
@@ -78,7 +77,7 @@ def test_losses_and_accuracies_are_what_the_tutorials_loop_prints(
         assert loss == pytest.approx(their_loss, abs=1e-5)
         assert accuracy == pytest.approx(their_accuracy, abs=1.5 / num)  # one image on the fence
         # The optimizer of `one_epoch` is new each time, as is the tutorial's here.
-    outcome = evaluate(ours, batches, device=CPU, precision=FP32)
+    outcome = evaluate(ours, batches)
     their_loss, their_accuracy = tutorial_validation(theirs, batches)
     assert outcome.loss == pytest.approx(their_loss, abs=1e-5)
     assert outcome.accuracy == pytest.approx(their_accuracy, abs=1.5 / num)
@@ -89,7 +88,7 @@ def test_gradient_clipping_bounds_the_norm() -> None:
     batches = sample_batches(28, 32)
     norms: list[float] = []
 
-    def norm_of(_: Totals) -> None:
+    def norm_of() -> None:
         norms.append(
             math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None))
         )
@@ -170,18 +169,19 @@ def test_a_net_without_parameters_cannot_be_trained() -> None:
 
 
 def test_totals_go_on_from_their_state() -> None:
-    def steps() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def steps() -> Iterator[tuple[Tensor, Tensor, MicroBatch]]:
         for step in range(1, 5):
-            yield torch.tensor(0.5 * step), torch.arange(step), torch.zeros(step, dtype=torch.int64)
+            batch = MicroBatch(torch.empty(0), torch.zeros(step, dtype=torch.int64))
+            yield torch.tensor(0.5 * step), torch.arange(step), batch
 
-    whole, first = Totals(), Totals()
+    whole, first = Meter(), Meter()
     for step in steps():
-        whole.add(*step)
+        whole.update(*step)
     for step in list(steps())[:2]:
-        first.add(*step)
-    second = Totals(first.state())
+        first.update(*step)
+    second = Meter(first.state())
     for step in list(steps())[2:]:
-        second.add(*step)
+        second.update(*step)
     assert second.read() == whole.read() == pytest.approx(((0.5 + 2 + 4.5 + 8) / 10, 4 / 10))
     assert second.state() == whole.state()
 
@@ -202,18 +202,36 @@ class Fetches(TorchDispatchMode):
 
 @pytest.mark.parametrize("augment", [(), ("flip", "crop")])
 def test_an_epoch_waits_for_no_number(monkeypatch: pytest.MonkeyPatch, augment: tuple[str, ...]) -> None:
-    copies = []
+    patch_internal(monkeypatch, "READ_SECONDS", math.inf)  # but where the clock says that it is time
+    copies: list[str] = []
+
+    def noted(name: str) -> Callable[[Tensor], object]:
+        fetch = getattr(torch.Tensor, name)
+
+        def note_and_fetch(tensor: Tensor) -> object:
+            copies.append(name)
+            return fetch(tensor)
+
+        return note_and_fetch
+
     for name in ("cpu", "numpy", "tolist"):
-        monkeypatch.setattr(torch.Tensor, name, lambda tensor, name=name: copies.append(name))
+        monkeypatch.setattr(torch.Tensor, name, noted(name))
     dataset = load_dataset(SAMPLE, "train", image_size=28)
     assert dataset is not None
     source = dataset.source.subset(torch.arange(320))
     model = placed(cnnzoo.create_model("alexnet", in_channels=1, image_size=67), CPU)
     batches = Batches(source, Preprocessing(67, (0.3,), (0.3,)), 64, CPU, seed=0, augment=augment)
+    after_each_step: list[tuple[int, list[str]]] = []
     with Fetches() as fetches:
-        totals = one_epoch(model, batches.epoch(1), criterion=criterion_of(model, 0.1))
-    assert (fetches.count, copies) == (0, [])
+        totals = one_epoch(
+            model,
+            batches.epoch(1),
+            criterion=criterion_of(model, 0.1),
+            on_step=lambda: after_each_step.append((fetches.count, list(copies))),
+        )
+    assert after_each_step == [(0, [])] * 5
     assert totals.steps == 5
+    assert copies  # at the epoch's end
     with Fetches() as fetches:
         torch.ones(1).item()
     assert fetches.count == 1  # it does count

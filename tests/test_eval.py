@@ -87,7 +87,7 @@ def test_ten_crop_averages_the_probabilities_of_ten_squares(tmp_path: Path) -> N
     assert dataset is not None
     whole = replace(saved.preprocessing, image_size=32)
     model = saved.build_model().eval()
-    images, labels = next(iter(Batches(dataset.source, whole, 1000, torch.device("cpu")).epoch()))
+    images, labels, *_ = next(iter(Batches(dataset.source, whole, 1000, torch.device("cpu")).epoch()))
     views = [images[..., r : r + 28, c : c + 28] for r, c in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))]
     with torch.no_grad():
         probabilities = torch.stack(

@@ -22,7 +22,7 @@ from cnnzoo.data.images import decode_image
 from cnnzoo.data.sources import Resident, Streamed
 from cnnzoo.data.splits import Dataset, load_dataset, split_validation
 from cnnzoo.errors import CnnzooError, UsageError
-from tests.helpers import Silent, load_training_data, patch_internal
+from tests.helpers import Reporter, load_training_data, patch_internal
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -78,7 +78,7 @@ def test_with_all_three_val_is_for_validation_and_training_uses_it(tmp_path: Pat
     assert {file.parents[1].name for file in listed(tmp_path, "val").files} == {"val"}
     assert {file.parents[1].name for file in listed(tmp_path, "test").files} == {"test"}
     config = TrainConfig(model="lenet", dataset=f"folder:{tmp_path}", val_split=0.5)
-    _, dataset, train, val = load_training_data(config, 8, Silent())
+    _, dataset, train, val = load_training_data(config, 8, Reporter())
     assert dataset.location == tmp_path
     assert (len(train.labels), len(val.labels)) == (6, 4)  # nothing is split off where the tree says what is
 

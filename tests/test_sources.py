@@ -34,7 +34,7 @@ from cnnzoo.data.formats import Arrays, parse_idx
 from cnnzoo.data.locate import DatasetUnavailableError, default_data_dir, load_arrays, locate, verify
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.errors import CnnzooError
-from tests.helpers import Silent, load_training_data, patch_internal
+from tests.helpers import Reporter, load_training_data, patch_internal
 
 REPOSITORY = Path(__file__).parents[1]
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -861,7 +861,7 @@ def test_a_damaged_sample_says_to_install_again(tmp_path: Path, monkeypatch: pyt
         load(None, name=spec.name)
 
 
-class Listener(Silent):
+class Listener(Reporter):
     def __init__(self) -> None:
         self.warnings: list[str] = []
 

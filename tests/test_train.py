@@ -15,13 +15,12 @@ from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.history import HistoryRow
-from cnnzoo.training.meter import Totals
 from tests.helpers import (
     DROPOUT,
     InterruptedRunError,
-    Silent,
+    Reporter,
+    RunDescription,
     StopAfter,
-    Training,
     quick,
     resume,
     rows,
@@ -122,15 +121,15 @@ def test_no_normalize_leaves_pixels_in_zero_to_one(tmp_path: Path) -> None:
 
 
 def test_every_reported_step_and_epoch_is_the_runs(tmp_path: Path) -> None:
-    class Listener(Silent):
+    class Listener(Reporter):
         def __init__(self) -> None:
             self.seen: list[object] = []
 
-        def start(self, run: Path, training: Training) -> None:
-            self.seen.append((run.name, len(training.train_batches)))
+        def start(self, description: RunDescription, run: Path) -> None:
+            self.seen.append((run.name, description.num_steps))
 
-        def step(self, epoch: int, phase: str, steps: int, totals: Totals) -> None:
-            self.seen.append((epoch, phase, steps, totals.steps))
+        def step(self, epoch: int, phase: str, step: int, num_steps: int, *figures: float) -> None:
+            self.seen.append((epoch, phase, num_steps, step))
 
         def epoch(self, row: HistoryRow, is_best: bool) -> None:
             self.seen.append((row.epoch, is_best))

@@ -1,10 +1,11 @@
-"""Ctrl-C before the first step of a training, which Python may drop; it imports no torch."""
+"""Signals: Ctrl-C before the first step, which Python may drop, and those that ask a run to stop. Imports no torch."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
+from typing import Protocol
 
 
 class Interrupt:
@@ -46,19 +47,50 @@ def interrupts_remembered() -> AbstractContextManager[None]:
     return answered_by(Interrupt()) if is_pythons else nullcontext()
 
 
-class Stop:
-    """The first signal that asked this process to stop, if one did."""
+class Agreeing(Protocol):
+    """The processes that have to stop at the same step: ``distributed.group.Processes``."""
+
+    world_size: int
+
+    def begin_phase(self) -> None:
+        """Begin anew with the pace at which they talk."""
+
+    def agree(self, answer: int | None) -> int | None:
+        """Return what all of them have alike of their answers."""
+
+
+class StopSignal:
+    """Whether a run was asked to stop, and all its processes agree to do so at this step.
+
+    Attributes:
+        number: The signal that asked, if one did.
+    """
 
     number: int | None = None
 
+    def __init__(self, group: Agreeing) -> None:
+        self.group = group
+
+    def begin_phase(self) -> None:
+        """Begin training or validation, whose steps take another time."""
+        self.group.begin_phase()
+
+    def agreed(self) -> bool:
+        """Return whether all processes stop after this step. Each asks once a step."""
+        agreed = self.group.agree(self.number)
+        if agreed is None:
+            return False
+        self.number = agreed
+        return True
+
 
 @contextmanager
-def stop_signals(*, is_alone: bool) -> Iterator[Stop]:
+def stop_signals(group: Agreeing) -> Iterator[StopSignal]:
     """Let Ctrl-C and SIGTERM end the run at the next step; a second one ends it at once.
 
     Of several processes none does that by itself: what started them sends its signals more than once, and kills.
     """
-    stop = Stop()
+    stop = StopSignal(group)
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
         yield stop
         return
@@ -66,7 +98,7 @@ def stop_signals(*, is_alone: bool) -> Iterator[Stop]:
 
     def ask(number: int, _: object) -> None:
         stop.number = number
-        if is_alone:
+        if group.world_size == 1:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

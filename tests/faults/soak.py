@@ -27,8 +27,7 @@ from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import register_model
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.history import HistoryRow
-from cnnzoo.training.meter import Totals
-from tests.helpers import Silent, resume, train
+from tests.helpers import Reporter, resume, train
 
 EPOCHS = 6
 POINTS = [
@@ -92,15 +91,15 @@ class Tally:
         return not (self.unreadable or self.lost_epochs or self.doubled_rows or self.unequal)
 
 
-class Log(Silent):
+class Log(Reporter):
     """Note in a file which epochs were begun, and which the run had said it saved."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def step(self, epoch: int, phase: str, steps: int, totals: Totals) -> None:
+    def step(self, epoch: int, phase: str, step: int, *figures: float) -> None:
         """Note the first step of an epoch."""
-        if phase == "train" and totals.steps == 1:
+        if phase == "train" and step == 1:
             self._write(f"begun {epoch}")
 
     def epoch(self, row: HistoryRow, is_best: bool) -> None:

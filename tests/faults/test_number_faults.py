@@ -1,5 +1,6 @@
 """Rows 26 to 31: numbers that go wrong, memory that runs out, and what evaluation must not depend on."""
 
+import itertools
 import math
 import sys
 from pathlib import Path
@@ -13,23 +14,10 @@ from cnnzoo.analysis.evaluation import evaluate as evaluate_checkpoint
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.training.loop import evaluate
 from cnnzoo.training.meter import NonFiniteLossError
 from tests.faults.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, left
-from tests.helpers import (
-    CPU,
-    FP32,
-    Silent,
-    StopAfter,
-    Training,
-    contents,
-    one_epoch,
-    quick,
-    rows,
-    sample_batches,
-    train,
-)
+from tests.helpers import StopAfter, contents, evaluate, one_epoch, quick, rows, sample_batches, train
 from tests.processes import Processes
 
 # A rate that grows until the loss is no number: the first epoch is a good one, the second is not.
@@ -80,14 +68,18 @@ def test_row_26_nan_is_never_saved_not_even_when_the_run_is_stopped_at_that_step
     assert contents(run) == before
 
 
+@pytest.mark.usefixtures("own_models")
 def test_row_26_a_gradient_that_is_not_finite_ends_the_run_though_the_loss_is(tmp_path: Path) -> None:
-    class Spoil(Silent):
-        def start(self, run: Path, training: Training) -> None:
-            weight = next(training.model.parameters())
-            weight.register_hook(lambda gradient: gradient * (math.inf if training.totals.steps == 2 else 1))
+    @cnnzoo.register_model("spoiled", paper="nobody", year=2000, image_size=28, in_channels=1)
+    def spoiled(num_classes: int, in_channels: int) -> nn.Module:
+        steps = itertools.count()
+        layer = nn.Linear(784 * in_channels, num_classes)
+        layer.weight.register_hook(lambda gradient: gradient * (math.inf if next(steps) == 2 else 1))
+        return nn.Sequential(nn.Flatten(), layer)
 
+    config = quick(tmp_path, model="spoiled", model_options={}, limit_train=96, name="r")
     with pytest.raises(CnnzooError, match="NaN or infinite at epoch 1, validation batch 1") as refused:
-        train(quick(tmp_path, limit_train=96, name="r"), reporter=Spoil())
+        train(config)
     assert "lower --lr" in str(refused.value)
     assert left(tmp_path / "runs" / "r") == {"config.yaml"}
 
@@ -152,7 +144,7 @@ def test_row_29_every_image_counts_once_in_the_mean_however_the_batches_fall() -
 def test_row_30_evaluating_twice_gives_the_same_bits_with_dropout() -> None:
     model = cnnzoo.create_model("alexnet", num_classes=10, in_channels=1, image_size=67)
     batches = sample_batches(67, 64)
-    first, second = (evaluate(model.train(), batches, device=CPU, precision=FP32) for _ in range(2))
+    first, second = (evaluate(model.train(), batches) for _ in range(2))
     assert first.loss == second.loss
     assert torch.equal(first.predictions, second.predictions)
 
@@ -177,5 +169,5 @@ def test_row_31_no_gradients_are_recorded_in_evaluation() -> None:
             return logits
 
     model = Spy()
-    evaluate(model, sample_batches(28, 64), device=CPU, precision=FP32)
+    evaluate(model, sample_batches(28, 64))
     assert model.layer.weight.grad is None

@@ -2,17 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from cnnzoo.data.loader import Batches
+from cnnzoo.config import TrainConfig
+from cnnzoo.data.loader import Batches as Loader
+from cnnzoo.data.loader import MicroBatch
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Resident
+from cnnzoo.data.splits import Dataset
 from cnnzoo.device import (
     Precision,
     keep_freed_memory,
@@ -21,12 +24,15 @@ from cnnzoo.device import (
     pick_precision,
     placed,
 )
+from cnnzoo.distributed.group import ALONE
 from cnnzoo.models.registry import create_model, get_spec
+from cnnzoo.signals import StopSignal
 from cnnzoo.training.checks import dry_run
-from cnnzoo.training.loop import Batch, OnStep, evaluate, train_one_epoch
+from cnnzoo.training.loop import evaluate, train_one_epoch
 from cnnzoo.training.losses import criterion_of
-from cnnzoo.training.meter import Totals
 from cnnzoo.training.optimizers import Optimizer
+from cnnzoo.training.reporter import Reporter
+from cnnzoo.training.state import TrainState
 
 PHASES = ("data", "forward", "backward", "optimizer")
 
@@ -127,12 +133,11 @@ def bench(
     classes, channels = num_classes or spec.num_classes, in_channels or spec.in_channels
     side = image_size or spec.image_size
     torch.manual_seed(0)
+    config = TrainConfig(
+        model=name, model_options=spec.check_options(dict(options or {})), lr=1e-6, image_size=side
+    )
     model = create_model(
-        name,
-        num_classes=classes,
-        in_channels=channels,
-        image_size=side,
-        **spec.check_options(dict(options or {})),
+        name, num_classes=classes, in_channels=channels, image_size=side, **config.model_options
     )
     model = placed(model, place)
     work = dry_run(model, classes, (channels, side, side), place)
@@ -144,8 +149,8 @@ def bench(
             with named_out_of_memory(batch_size):
                 images = torch.randint(256, (num_images, channels, side, side), dtype=torch.uint8)
                 source = Resident(images, torch.randint(classes, (num_images,)))
-                batches = Batches(source, Preprocessing(side), batch_size, place, seed=0)
-                timed = _Timed(model, batches, place, precision, seconds)
+                dataset = Dataset("random", tuple(map(str, range(classes))), channels, source, Path(), "")
+                timed = _Timed(_state(config, model, dataset, place, precision), batch_size, seconds)
                 step, data, evaluation = timed.step(), timed.data(), timed.evaluation()
                 forward, update = timed.forward() - data, timed.update() - data
             phases = {"data": data, "forward": forward, "optimizer": update}
@@ -185,102 +190,109 @@ def measure_peak(device: torch.device, precision: Precision) -> Peak:
     return Peak(flops, 2 * source.nbytes / copied)
 
 
-class _Timed:
-    """A model and images, of which each method times another part."""
+def _state(
+    config: TrainConfig, model: nn.Module, dataset: Dataset, device: torch.device, precision: Precision
+) -> TrainState:
+    return TrainState(
+        config=config,
+        group=ALONE,
+        device=device,
+        precision=precision,
+        dataset=dataset,
+        preprocessing=Preprocessing(config.image_size or 0),
+        model=model,
+        network=model,
+        criterion=criterion_of(model),
+        optimizer=Optimizer(model.parameters(), "adam", lr=config.lr, momentum=0.0, weight_decay=0.0),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision.name == "fp16"),
+    )
 
-    def __init__(
-        self, model: nn.Module, batches: Batches, device: torch.device, precision: Precision, seconds: float
-    ) -> None:
-        self.model, self.batches, self.device, self.precision = model, batches, device, precision
-        self.seconds = seconds
-        self.optimizer = Optimizer(model.parameters(), "adam", lr=1e-6, momentum=0.0, weight_decay=0.0)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
+
+class _Timed:
+    """A model and images, of which each method times another part; they are the endless epoch of the loops, too."""
+
+    def __init__(self, state: TrainState, batch_size: int, seconds: float) -> None:
+        self.state, self.seconds = state, seconds
+        self.loader = Loader(state.dataset.source, state.preprocessing, batch_size, state.device, seed=0)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of an epoch before the images come again."""
+        return self.loader.num_steps
+
+    def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[MicroBatch]:
+        """Yield batches without end."""
+        for number in count(epoch):
+            yield from self.loader.epoch(number, start=start)
+            start = 0
 
     def step(self) -> float:
         """Return the seconds of a training step, as the trainer makes it."""
-
-        def train(on_step: OnStep) -> None:
-            train_one_epoch(
-                self.model,
-                self._endless(),
-                self.optimizer,
-                Totals(),
-                device=self.device,
-                precision=self.precision,
-                scaler=self.scaler,
-                lr_at_step=lambda _: 1e-6,
-                criterion=criterion_of(self.model),
-                grad_clip=0.0,
-                on_step=on_step,
-            )
-
-        return self._time(train)
+        limit = self._limit()
+        train_one_epoch(self.state, self.state.model, self, Reporter(), limit)
+        return limit.seconds_per_step()
 
     def evaluation(self) -> float:
         """Return the seconds of a batch of evaluation."""
-
-        def run(on_step: OnStep) -> None:
-            evaluate(
-                self.model, self._endless(), device=self.device, precision=self.precision, on_step=on_step
-            )
-
-        return self._time(run)
+        limit = self._limit()
+        evaluate(self.state.model, self, self.state.scoring(), Reporter(), limit)
+        return limit.seconds_per_step()
 
     def data(self) -> float:
         """Return the seconds until a batch is ready."""
-        return self._time_each(lambda images, labels: None)
+        return self._time_each(lambda batch: None)
 
     def forward(self) -> float:
         """Return the seconds of data, forward pass and loss."""
-        self.model.train()
+        state = self.state
+        state.model.train()
 
-        criterion = criterion_of(self.model)
-
-        def forward(images: Tensor, labels: Tensor) -> None:
-            with self.precision.autocast(self.device):
-                criterion(self.model(images), labels)
+        def forward(batch: MicroBatch) -> None:
+            with state.precision.autocast(state.device):
+                state.criterion(state.model(batch.images), batch.labels)
 
         return self._time_each(forward)
 
     def update(self) -> float:
         """Return the seconds of data and update, with the gradients that the last step has left."""
-        return self._time_each(lambda images, labels: self.optimizer.step())
+        return self._time_each(lambda batch: self.state.optimizer.step())
 
-    def _time_each(self, do: Callable[[Tensor, Tensor], None]) -> float:
-        totals = Totals()
+    def _time_each(self, do: Callable[[MicroBatch], None]) -> float:
+        limit = self._limit()
+        limit.begin_phase()
+        for batch in self.epoch():
+            do(batch)
+            if limit.agreed():
+                break
+        return limit.seconds_per_step()
 
-        def run(on_step: OnStep) -> None:
-            for images, labels in self._endless():
-                do(images, labels)
-                on_step(totals)
+    def _limit(self) -> "_TimeLimit":
+        return _TimeLimit(self.state.device, self.seconds)
 
-        return self._time(run)
 
-    def _time(self, run: Callable[[OnStep], None]) -> float:
-        """Return the seconds of a step of ``run``, which is stopped when it has run for long enough."""
-        started, steps = 0.0, -WARM_UP
+class _TimeLimit(StopSignal):
+    """Stops a loop once it has run for so many seconds after its first steps, which warm up."""
 
-        def on_step(_: Totals) -> None:
-            nonlocal started, steps
-            steps += 1
-            if steps == 0:
-                _wait(self.device)
-                started = time.perf_counter()
-            elif steps >= LEAST_STEPS and time.perf_counter() - started > self.seconds:
-                raise _EnoughError
+    def __init__(self, device: torch.device, seconds: float) -> None:
+        super().__init__(ALONE)
+        self.device, self.seconds = device, seconds
 
-        with suppress(_EnoughError):
-            run(on_step)
+    def begin_phase(self) -> None:
+        """Begin with the steps that warm up."""
+        self.started, self.steps = 0.0, -WARM_UP
+
+    def agreed(self) -> bool:
+        """Count a step; return whether it was the last."""
+        self.steps += 1
+        if self.steps == 0:
+            _wait(self.device)
+            self.started = time.perf_counter()
+        return self.steps >= LEAST_STEPS and time.perf_counter() - self.started > self.seconds
+
+    def seconds_per_step(self) -> float:
+        """Return how long each of the steps after the first ones took."""
         _wait(self.device)
-        return (time.perf_counter() - started) / steps
-
-    def _endless(self) -> Iterator[Batch]:
-        for epoch in count(1):
-            yield from self.batches.epoch(epoch)
-
-
-class _EnoughError(Exception):
-    """A part has been timed for long enough."""
+        return (time.perf_counter() - self.started) / self.steps
 
 
 def _seconds(do: Callable[[], object], device: torch.device) -> float:

@@ -20,16 +20,19 @@ from cnnzoo.device import (
     pick_precision,
     placed,
 )
+from cnnzoo.distributed.group import ALONE
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import file_sha256, replacing
 from cnnzoo.models.registry import import_models
 from cnnzoo.runs.checkpoint import load_checkpoint
+from cnnzoo.signals import StopSignal
 from cnnzoo.training.checks import dry_run
 from cnnzoo.training.loop import evaluate as run_evaluation
 from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.meter import NonFiniteLossError
-from cnnzoo.training.reporter import Reporter, Silent
+from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.setup import evaluation_batch_size, load_split, load_training_data
+from cnnzoo.training.state import Scoring
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def evaluate(
     Raises:
         CnnzooError: The checkpoint or the dataset cannot be used; the message says why.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or Reporter()
     import_models(imports)
     saved = load_checkpoint(checkpoint)
     config = saved.settings(checkpoint)
@@ -179,14 +182,9 @@ def evaluate(
     started = time.perf_counter()
     try:
         with named_out_of_memory(batches.batch_size):
-            outcome = run_evaluation(
-                model,
-                batches.epoch(),
-                device=place,
-                precision=number_format,
-                criterion=criterion,
-                on_step=lambda totals: reporter.step(saved.epoch, split, len(batches), totals),
-            )
+            scoring = Scoring(place, number_format, criterion, saved.epoch, split)
+            outcome = run_evaluation(model, batches, scoring, reporter, StopSignal(ALONE))
+            assert outcome is not None  # nothing asks it to stop
     except NonFiniteLossError as error:
         raise CnnzooError(
             f"{checkpoint} gives a loss that is NaN or infinite ({error}). Try --precision fp32 or another checkpoint."

@@ -12,7 +12,7 @@ from cnnzoo.config import RECORDED, TARGET, TrainConfig, read_mapping, read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.files import as_typed, file_sha256, replacing
 from cnnzoo.models.registry import get_spec
-from cnnzoo.training.reporter import Reporter, Silent
+from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError, RunResult
 from cnnzoo.training.resume import resume
 from cnnzoo.training.train import train
@@ -62,7 +62,7 @@ def reproduce(
         CnnzooError: The recipe cannot be read, or a run cannot be done.
         InterruptedRunError: Ctrl-C or SIGTERM; the same call goes on.
     """
-    reporter = reporter or Silent()
+    reporter = reporter or Reporter()
     if seeds < 1:
         raise UsageError("--seeds 0 leaves nothing to do. Give 1 or more.")
     values, targets = read_recipe(recipe)

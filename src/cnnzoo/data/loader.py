@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -19,27 +19,38 @@ PREPARED = 2**20
 the calls and not the arithmetic; 4 MB as floats, so that the processor's cache holds them."""
 
 
-class Part(NamedTuple):
-    """What a batch is in the step that it belongs to.
+class MicroBatch(NamedTuple):
+    """Images and labels of one forward and backward pass, and what they are in the step that they belong to.
 
     Attributes:
-        counts: Whether its images are this process's to count. A last batch may have fewer images than there are
+        images: float32 ``(N, C, H, W)`` on the device, as the net takes them.
+        labels: int64 ``(N,)`` on the device.
+        weight: What the mean loss counts in that of the step, ``()``; None for all.
+        counts: Whether the images are this process's to count. A last batch may have fewer images than there are
             processes; those without one get the first, since all of them take part in every step.
-        weight: What the batch's mean loss counts in that of the step, ``()``; None for all.
         ends_step: Whether the weights change after it.
     """
 
-    counts: bool
-    weight: Tensor | None
-    ends_step: bool
+    images: Tensor
+    labels: Tensor
+    weight: Tensor | None = None
+    counts: bool = True
+    ends_step: bool = True
 
 
-WHOLE = Part(counts=True, weight=None, ends_step=True)
-"""A batch that is a step by itself."""
+class MicroBatches(Protocol):
+    """What the loops iterate over."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps an epoch."""
+
+    def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[MicroBatch]:
+        """Yield the micro-batches of an epoch, from 1, without the first ``start`` of them."""
 
 
 class Batches:
-    """Epochs of batches: ``for images, labels in batches.epoch(3)``, on the device, ready for the net.
+    """Epochs of micro-batches: ``for batch in batches.epoch(3)``, on the device, ready for the net.
 
     The order and every change are a function of (seed, epoch, position), however many processes share a batch and
     however many batches make a step.
@@ -107,19 +118,18 @@ class Batches:
         rest = self.num_images % self.batch_size or self.batch_size
         return max(1, rest // self.world_size)
 
-    def parts(self, start: int = 0) -> Iterator[Part]:
-        """Yield what each batch of an epoch is in its step, ``start`` of them left out.
+    def _micro_batch(self, index: int, images: Tensor, labels: Tensor) -> MicroBatch:
+        """Return batch ``index`` of an epoch, from 0, with what it is in its step.
 
         Every image of a step weighs the same, and gradients are averaged over the processes: the mean loss of a
         process's ``n`` of a step's ``m`` images weighs ``n / m`` times the number of processes.
         """
         step_size = self.batch_size * self.accumulate
-        for batch in range(start, len(self)):
-            step = batch // self.accumulate
-            in_step = min(step_size, self.num_images - step * step_size)
-            low, high = self._share_of(min(self.batch_size, self.num_images - batch * self.batch_size))
-            ends_step = (batch + 1) % self.accumulate == 0 or batch + 1 == len(self)
-            yield _part(high > low, (high - low) * self.world_size / in_step, ends_step, self.device)
+        in_step = min(step_size, self.num_images - index // self.accumulate * step_size)
+        low, high = self._share_of(min(self.batch_size, self.num_images - index * self.batch_size))
+        weight = _weight((high - low) * self.world_size / in_step, self.device)
+        ends_step = (index + 1) % self.accumulate == 0 or index + 1 == len(self)
+        return MicroBatch(images, labels, weight, counts=high > low, ends_step=ends_step)
 
     def _share_of(self, num_images: int) -> tuple[int, int]:
         """Return where in a batch of ``num_images`` this process's begin and end."""
@@ -134,10 +144,8 @@ class Batches:
         low, high = self._share_of(rest)
         return torch.cat([whole[:, self.rank].flatten(), last[low:high] if high > low else last[:1]])
 
-    def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[MicroBatch]:
         """Yield the batches of an epoch, or this process's shares of them.
-
-        Images are float32 ``(N, C, H, W)``, labels int64 ``(N,)``.
 
         Args:
             epoch: Which one, from 1.
@@ -152,14 +160,16 @@ class Batches:
         chunks_done, batches_done = divmod(start, self.batches_at_once)
         positions = self._positions().split(self.share * self.batches_at_once)[chunks_done:]
         chunks = [order[places] for places in positions]
-        for places, (images, labels) in zip(positions, self.source.batches(chunks, self.device), strict=True):
+        for places, (chunk, truths) in zip(positions, self.source.batches(chunks, self.device), strict=True):
             change = partial(augmentation, positions=places.to(self.device)) if augmentation else None
             batches = zip(
-                self.preprocessing(images, change).split(self.share),
-                labels.split(self.share),
+                self.preprocessing(chunk, change).split(self.share),
+                truths.split(self.share),
                 strict=True,
             )
-            yield from islice(batches, batches_done, None)
+            for images, labels in islice(batches, batches_done, None):
+                yield self._micro_batch(start, images, labels)
+                start += 1
             batches_done = 0
 
     def _augmentation(self, seed: int, epoch: int) -> Augmentation:
@@ -176,8 +186,8 @@ class Batches:
 
 
 @cache
-def _part(counts: bool, weight: float, ends_step: bool, device: torch.device) -> Part:
-    return Part(counts, None if weight == 1 else torch.tensor(weight, device=device), ends_step)
+def _weight(weight: float, device: torch.device) -> Tensor | None:
+    return None if weight == 1 else torch.tensor(weight, device=device)
 
 
 def generator(purpose: str, seed: int, epoch: int = 0) -> torch.Generator:

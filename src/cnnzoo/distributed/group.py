@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from hashlib import sha256
@@ -65,9 +65,12 @@ class Processes:
         """Do the block once on each machine, and then in its other processes, which find what the first has fetched."""
         yield
 
-    def agreement(self) -> Callable[[int | None], int | None]:
-        """Return what makes of this process's answer at each step one that all processes have alike: see _Joined."""
-        return lambda answer: answer
+    def begin_phase(self) -> None:
+        """Begin anew with the pace at which ``agree`` talks: the steps to come take another time."""
+
+    def agree(self, answer: int | None) -> int | None:
+        """Return what all processes have alike of their answers at a step: the largest, None while they do not talk."""
+        return answer
 
     def device_name(self, name: str) -> str:
         """Return the name of this process's device, where ``name`` was asked for."""
@@ -82,6 +85,10 @@ class Processes:
 
     def share_buffers(self, network: nn.Module) -> None:
         """Give every process the first one's running statistics."""
+
+    def sync(self, network: nn.Module, *, enabled: bool) -> AbstractContextManager[None]:
+        """Return a context in which the backward pass of ``synchronized`` averages gradients only if ``enabled``."""
+        return nullcontext()
 
 
 ALONE = Processes()
@@ -188,25 +195,19 @@ class _Joined(Processes):
         if self.local_rank == 0:
             self.gather(None)
 
-    def agreement(self) -> Callable[[int | None], int | None]:
-        """Return what makes of this process's answer at each step one that all processes have alike.
+    def begin_phase(self) -> None:
+        self.talked_at, self.steps_between, self.steps_left = time.perf_counter(), 1, 1
 
-        They talk at the same steps, so many apart that about TALK_SECONDS pass; at the others nobody answers.
-        """
-        began, every, left = time.perf_counter(), 1, 1
-
-        def agreed(answer: int | None) -> int | None:
-            nonlocal began, every, left
-            left -= 1
-            if left:
-                return None
-            a_step = (time.perf_counter() - began) / every
-            talks = self.gather((answer, int(TALK_SECONDS / a_step)))
-            began = time.perf_counter()
-            every = left = max(1, min(steps for _, steps in talks))
-            return max((given for given, _ in talks if given is not None), default=None)
-
-        return agreed
+    def agree(self, answer: int | None) -> int | None:
+        """They talk at the same steps, so many apart that about TALK_SECONDS pass."""
+        self.steps_left -= 1
+        if self.steps_left:
+            return None
+        a_step = (time.perf_counter() - self.talked_at) / self.steps_between
+        talks = self.gather((answer, int(TALK_SECONDS / a_step)))
+        self.talked_at = time.perf_counter()
+        self.steps_between = self.steps_left = max(1, min(steps for _, steps in talks))
+        return max((given for given, _ in talks if given is not None), default=None)
 
     def device_name(self, name: str) -> str:
         kind = (self.accelerator or "cpu") if name == "auto" else name
@@ -236,6 +237,10 @@ class _Joined(Processes):
     def share_buffers(self, network: nn.Module) -> None:
         for buffer in network.buffers():
             dist.broadcast(buffer, 0)
+
+    def sync(self, network: nn.Module, *, enabled: bool) -> AbstractContextManager[None]:
+        assert isinstance(network, DistributedDataParallel)
+        return nullcontext() if enabled else network.no_sync()
 
 
 def _meet(store: Store, rank: int, world_size: int) -> str:

@@ -1,146 +1,132 @@
-"""The numerical heart: one epoch of training, one pass of evaluation."""
+"""The loop: epochs, the steps of one, and the pass over images that judges it."""
 
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
-from dataclasses import dataclass
-from itertools import repeat
 from typing import cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from cnnzoo.data.loader import WHOLE, Part
-from cnnzoo.device import Precision
-from cnnzoo.training.losses import Criterion
-from cnnzoo.training.meter import Totals
-from cnnzoo.training.optimizers import Optimizer
+from cnnzoo.data.loader import MicroBatches
+from cnnzoo.runs.history import best_row
+from cnnzoo.runs.run import Run
+from cnnzoo.signals import StopSignal
+from cnnzoo.training.meter import Evaluation, Meter
+from cnnzoo.training.reporter import Reporter
+from cnnzoo.training.result import InterruptedRunError, RunResult
+from cnnzoo.training.schedule import is_finished
+from cnnzoo.training.setup import Loaders
+from cnnzoo.training.state import Scoring, TrainState
 
-Batch = tuple[Tensor, Tensor]
-"""Images float32 ``(N, C, H, W)`` and labels int64 ``(N,)``, on the device."""
 
-OnStep = Callable[["Totals"], None]
-"""Called after each step; what it raises ends the epoch at that step's boundary."""
+def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: StopSignal) -> RunResult:
+    """Train epoch by epoch until all are done or patience is out, saving each into the run's folder.
+
+    Raises:
+        NonFiniteLossError: The loss is NaN or infinite; what was saved stays whole.
+        CnnzooError: A file cannot be written; likewise.
+        InterruptedRunError: All processes agreed to stop; the state after the last step is saved.
+    """
+    epochs_before = len(state.history)
+    model = state.group.synchronized(state.network, state.device)
+    report.start(state.describe(loaders.train, loaders.val), run.folder)
+    while not is_finished(state.history, state.config):
+        state.start_clock()
+        is_trained = train_one_epoch(state, model, loaders.train, report, stop)
+        state.group.share_buffers(state.model)
+        val = evaluate(state.network, loaders.val, state.scoring(), report, stop) if is_trained else None
+        if val is None:  # in training or in validation
+            run.save_last(state.checkpoint(resumable=True))
+            done = f"epoch {state.epoch} after step {state.meter.steps} of {loaders.train.num_steps}"
+            raise InterruptedRunError.at(done, run.folder, state.config, stop.number)
+        row, is_best, warning = state.end_epoch(val)
+        run.save_last(state.checkpoint(resumable=True))  # the transaction: the rest derives from it
+        if is_best:
+            run.save_best(state.checkpoint(resumable=False))
+        run.write_history(state.history)
+        report.epoch(row, is_best)
+        if warning:
+            report.warn(warning)
+    best = best_row(state.history, state.config.monitor)
+    return RunResult(run.folder, state.config, state.history, best, len(state.history) - epochs_before)
 
 
 def train_one_epoch(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    optimizer: Optimizer,
-    totals: Totals,
-    *,
-    device: torch.device,
-    precision: Precision,
-    scaler: torch.amp.GradScaler,
-    lr_at_step: Callable[[int], float],
-    criterion: Criterion,
-    grad_clip: float,
-    on_step: OnStep,
-    parts: Iterable[Part] = repeat(WHOLE),
-) -> None:
-    """Train on every batch once, adding to ``totals``.
+    state: TrainState, model: nn.Module, loader: MicroBatches, report: Reporter, stop: StopSignal
+) -> bool:
+    """Train on what is left of the epoch; return False where a stop was agreed before its end.
 
     Args:
-        model: On ``device``; wrapped in DistributedDataParallel where several processes train it.
-        batches: What is left of the epoch.
-        optimizer: Of the model's parameters.
-        totals: Sums over the epoch; ``totals.steps`` says how many steps are done already.
-        device: Where the batches are.
-        precision: Of the forward and backward pass.
-        scaler: Keeps fp16 gradients from vanishing; does nothing otherwise.
-        lr_at_step: Learning rate of a step of this epoch, from 1.
-        criterion: From logits ``(N, K)`` and labels ``(N,)`` to the mean loss ``()``.
-        grad_clip: Largest norm of the gradient; 0 for no limit.
-        on_step: Called after each step.
-        parts: What each of the batches is in its step.
-    """
-    model.train()
-    for_scaler = cast("torch.optim.Optimizer", optimizer)  # as far as it cares
-    gathering = getattr(model, "no_sync", nullcontext)  # the processes' gradients meet once a step
-    for (images, labels), part in zip(batches, parts, strict=False):
-        optimizer.lr = lr_at_step(totals.steps + 1)
+        state: What is trained; its meter says how many steps of the epoch are done.
+        model: The network that is called; wrapped where several processes train it.
+        loader: Its order and changes are functions of (seed, epoch, position), so that it has no state to restore.
+        report: Told of each step, in plain numbers.
+        stop: Asked after each step.
 
-        with nullcontext() if part.ends_step else gathering():
-            with precision.autocast(device):
-                logits = model(images)
-                loss = criterion(logits, labels)
-            scaler.scale(loss).backward(part.weight)
-        totals.add(loss, logits.argmax(1), labels, part)
-        if not part.ends_step:
+    Raises:
+        NonFiniteLossError: The loss of a step is NaN or infinite.
+    """
+    config, meter, optimizer, scaler = state.config, state.meter, state.optimizer, state.scaler
+    for_scaler = cast("torch.optim.Optimizer", optimizer)  # as far as it cares
+    model.train()
+    stop.begin_phase()
+    for batch in loader.epoch(state.epoch, start=meter.steps * config.accumulate):
+        optimizer.lr = state.lr(loader.num_steps)
+        with state.group.sync(model, enabled=batch.ends_step):  # gradients meet once a step
+            with state.precision.autocast(state.device):
+                logits = model(batch.images)  # (N, num_classes)
+                loss = state.criterion(logits, batch.labels)  # ()
+            scaler.scale(loss).backward(batch.weight)
+        meter.update(loss, logits.argmax(1), batch)
+        if not batch.ends_step:
             continue
 
-        if grad_clip:
+        if config.grad_clip:
             scaler.unscale_(for_scaler)
-            nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+            nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
         scaler.step(for_scaler)
         scaler.update()
-        on_step(totals)
+
+        if meter.is_due():  # by the loop's own clock, whoever listens
+            meter.read()
+        report.step(state.epoch, "train", meter.steps, loader.num_steps, *meter.figures())
+        if stop.agreed():
+            meter.read()  # a loss that is NaN must not be saved as if it were a state to go on from
+            return False
         optimizer.zero_grad()
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a pass over labelled images gave.
-
-    Attributes:
-        totals: Sums over the images.
-        top5_accuracy: Share of images whose label is among the five highest.
-        predictions: Predicted classes, int64 ``(N,)``, in the images' order.
-        labels: True classes, int64 ``(N,)``.
-    """
-
-    totals: Totals
-    top5_accuracy: float
-    predictions: Tensor
-    labels: Tensor
-
-    @property
-    def loss(self) -> float:
-        """Mean loss per image; the cross-entropy in nats, unless the net has a loss of its own."""
-        return self.totals.read()[0]
-
-    @property
-    def accuracy(self) -> float:
-        """Share of images whose highest logit is their label's."""
-        return self.totals.read()[1]
+    meter.read()
+    return True
 
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    *,
-    device: torch.device,
-    precision: Precision,
-    criterion: Criterion = F.cross_entropy,
-    on_step: OnStep = lambda _: None,
-    parts: Iterable[Part] = repeat(WHOLE),
-) -> Evaluation:
-    """Run the model over every batch once, with dropout off and no gradients.
+    model: nn.Module, loader: MicroBatches, scoring: Scoring, report: Reporter, stop: StopSignal
+) -> Evaluation | None:
+    """Run the model over every batch once, with dropout off and no gradients; None where a stop was agreed.
 
-    Batches that ``parts`` do not count are left out; one of them has to count.
+    Batches that do not count are left out; one of them has to count.
 
     Raises:
         NonFiniteLossError: The loss of a batch is NaN or infinite.
     """
+    meter = Meter(step_name="validation batch")
+    predictions, labels, top5 = [], [], []
     model.eval()
-    totals = Totals(step_name="validation batch")
-    predictions, truths, top5 = [], [], []
-    with precision.autocast(device):  # around all batches, since it casts each weight once
-        for (images, labels), part in zip(batches, parts, strict=False):
-            logits = model(images)
-            loss = criterion(logits, labels)
-            chosen = logits.argmax(1)
-            totals.add(loss, chosen, labels, part)
-            if part.counts:
-                predictions.append(chosen)
-                truths.append(labels)
-                top5.append((logits.topk(min(5, logits.shape[1])).indices == labels[:, None]).sum())
-            on_step(totals)
-    totals.read()
-    return Evaluation(
-        totals,
-        float(torch.stack(top5).sum()) / totals.images,
-        torch.cat(predictions).cpu(),
-        torch.cat(truths).cpu(),
-    )
+    stop.begin_phase()
+    with scoring.autocast():  # around all batches, since it casts each weight once
+        for batch in loader.epoch():
+            logits = model(batch.images)  # (N, num_classes)
+            loss = scoring.criterion(logits, batch.labels)  # ()
+            predicted = logits.argmax(1)  # (N,)
+            meter.update(loss, predicted, batch)
+            if batch.counts:
+                predictions.append(predicted)
+                labels.append(batch.labels)
+                top5.append((logits.topk(min(5, logits.shape[1])).indices == batch.labels[:, None]).sum())
+            if meter.is_due():
+                meter.read()
+            report.step(scoring.epoch, scoring.phase, meter.steps, loader.num_steps, *meter.figures())
+            if stop.agreed():
+                meter.read()
+                return None
+    meter.read()
+    top5_accuracy = float(torch.stack(top5).sum()) / meter.images
+    return Evaluation(meter, top5_accuracy, torch.cat(predictions).cpu(), torch.cat(labels).cpu())

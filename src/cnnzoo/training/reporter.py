@@ -1,17 +1,64 @@
 """Whom a training tells what it does."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from cnnzoo.runs.history import HistoryRow
-from cnnzoo.training.meter import Totals
-
-if TYPE_CHECKING:
-    from cnnzoo.training.state import Training
 
 
-class Reporter(Protocol):
-    """Whom the trainer tells what it does. The screen is one; a notebook or a test may be another."""
+@dataclass(frozen=True, kw_only=True)
+class RunDescription:
+    """What is about to be trained, on what and where, for the header of a run.
+
+    Attributes:
+        model: Its registered name.
+        num_parameters: Numbers that it has.
+        in_channels: Of its images.
+        image_size: Pixels a side.
+        dataset: The one that is really used.
+        data_location: The folder that it came from.
+        num_train: Images to train on.
+        num_val: Images to validate on.
+        num_steps: Steps of an epoch.
+        batch_size: Images per batch, over all processes.
+        epochs: In total.
+        device: Where it computes.
+        device_name: What that is.
+        precision: Number format of the forward and backward pass.
+        precision_reason: Why that one.
+        world_size: Processes that train it together.
+        backend: What carries their messages.
+        epochs_done: Finished before.
+        steps_done: Of the next epoch, likewise.
+    """
+
+    model: str
+    num_parameters: int
+    in_channels: int
+    image_size: int
+    dataset: str
+    data_location: str
+    num_train: int
+    num_val: int
+    num_steps: int
+    batch_size: int
+    epochs: int
+    device: str
+    device_name: str
+    precision: str
+    precision_reason: str
+    world_size: int
+    backend: str
+    epochs_done: int
+    steps_done: int
+
+
+class Reporter:
+    """Whom the trainer tells what it does; this one listens to nothing.
+
+    The screen is one; a notebook or a test may be another. They are told plain numbers and words, with which nothing
+    can be done to the training. What they raise ends it.
+    """
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Something before the first epoch takes its time: a download, the reading of images."""
@@ -19,21 +66,30 @@ class Reporter(Protocol):
     def warn(self, message: str) -> None:
         """Something that the person must not overlook."""
 
-    def start(self, run: Path, training: "Training") -> None:
-        """The first epoch is about to begin."""
+    def start(self, description: RunDescription, run: Path) -> None:
+        """The first epoch is about to begin, in the folder ``run``."""
 
-    def step(self, epoch: int, phase: str, steps: int, totals: Totals) -> None:
-        """A step of ``phase`` (train or val) was done, of ``steps`` in all."""
+    def step(
+        self,
+        epoch: int,
+        phase: str,
+        step: int,
+        num_steps: int,
+        loss: float,
+        accuracy: float,
+        images_per_second: float,
+    ) -> None:
+        """A step was done.
+
+        Args:
+            epoch: Of the run, from 1.
+            phase: ``train`` or ``val``; in an evaluation the split.
+            step: Which one, from 1.
+            num_steps: How many the phase has.
+            loss: Mean over the images of the epoch, as last read from the device: twice a second.
+            accuracy: Share of them told right, likewise.
+            images_per_second: Of this process, in this phase.
+        """
 
     def epoch(self, row: HistoryRow, is_best: bool) -> None:
         """An epoch was done and saved."""
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def progress(self, what: str, done: int, total: int) -> None: ...  # noqa: D102
-    def warn(self, message: str) -> None: ...  # noqa: D102
-    def start(self, run: Path, training: "Training") -> None: ...  # noqa: D102
-    def step(self, epoch: int, phase: str, steps: int, totals: Totals) -> None: ...  # noqa: D102
-    def epoch(self, row: HistoryRow, is_best: bool) -> None: ...  # noqa: D102

@@ -13,11 +13,13 @@ from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnnzoo.runs.history import best_row, write_history
+from cnnzoo.runs.run import Run
 from cnnzoo.signals import interrupts_remembered
-from cnnzoo.training.reporter import Reporter, Silent
+from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult
-from cnnzoo.training.state import Training
-from cnnzoo.training.train import fit, held, is_complete
+from cnnzoo.training.schedule import is_finished
+from cnnzoo.training.setup import set_up
+from cnnzoo.training.train import run_loop
 
 CHANGEABLE = {"epochs", "device", "workers", "data_dir", "out", "patience"}
 """Settings that a resume may change: none has a part in what an epoch computes."""
@@ -40,25 +42,26 @@ def resume(
         CnnzooError: Anything else that a person can mend; what was saved before stays whole.
         InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    with interrupts_remembered(), joined() as processes:
-        reporter = reporter if reporter and processes.is_first else Silent()
-        if processes.is_first and not (run / "last.pt").is_file():
+    with interrupts_remembered(), joined() as group:
+        report = reporter if reporter and group.is_first else Reporter()
+        if group.is_first and not (run / "last.pt").is_file():
             raise CnnzooError(f"{run} has no last.pt to go on from. Train anew: cnnzoo train MODEL")
-        with held(run, processes):
-            saved = processes.from_first(lambda: load_checkpoint(run / "last.pt"))
+        folder = Run(run, writes=group.is_first)
+        with folder.held():
+            saved = group.from_first(lambda: load_checkpoint(run / "last.pt"))
             config = _resumed_config(saved, changes or {}, run)
             assert saved.training is not None  # else _resumed_config has refused it
             history = saved.training.history
-            if processes.is_first:
-                _mend(run, saved, config, reporter)
-            if is_complete(history, config):
+            if group.is_first:
+                _mend(run, saved, config, report)
+            if is_finished(history, config):
                 return RunResult(run, config, history, best_row(history, config.monitor), epochs_trained=0)
             if config.precision == "auto":  # the one it began with, even where this device would take another
                 config = config.replace(precision=saved.training.precision)
             with named_out_of_memory(config.batch_size):
-                training = Training(config, reporter, processes)
-            training.restore(saved)
-            return fit(training, run, reporter)
+                state, loaders = set_up(config, report, group)
+            state.restore(saved)
+            return run_loop(state, loaders, folder, report)
 
 
 def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) -> TrainConfig:

@@ -1,10 +1,10 @@
-"""The learning rate as a function of the time trained and the history: nothing more to save or to restore."""
+"""The learning rate and the end of a run as functions of time and history: nothing more to save or to restore."""
 
 import math
 from collections.abc import Sequence
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.runs.history import HistoryRow, score
+from cnnzoo.runs.history import HistoryRow, best_row, score
 
 
 def lr_at(config: TrainConfig, epochs_done: float, history: Sequence[HistoryRow] = ()) -> float:
@@ -27,6 +27,14 @@ def lr_at(config: TrainConfig, epochs_done: float, history: Sequence[HistoryRow]
     if config.scheduler == "plateau":
         return config.lr * 0.1 ** _stalls(config, history)
     return config.lr
+
+
+def is_finished(history: Sequence[HistoryRow], config: TrainConfig) -> bool:
+    """Return whether all epochs are done, or as many as patience allows have passed without a better one."""
+    if not history:
+        return False
+    waited = len(history) - best_row(history, config.monitor).epoch
+    return len(history) >= config.epochs or (config.patience is not None and waited >= config.patience)
 
 
 def _stalls(config: TrainConfig, history: Sequence[HistoryRow]) -> int:

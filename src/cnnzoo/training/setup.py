@@ -1,16 +1,155 @@
-"""From a run's settings to its data."""
+"""From a run's settings to its state and its images."""
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import nn
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import DEFAULT, SAMPLE
+from cnnzoo.data.loader import Batches as Loader
+from cnnzoo.data.loader import generator
 from cnnzoo.data.locate import DatasetUnavailableError
+from cnnzoo.data.preprocess import Preprocessing, colour_directions, mean_and_std
 from cnnzoo.data.sources import Source
 from cnnzoo.data.splits import Dataset, limit, load_dataset, split_validation
-from cnnzoo.device import cpu_count
+from cnnzoo.device import Precision, cpu_count, keep_freed_memory, pick_device, pick_precision, placed
 from cnnzoo.distributed.group import Processes, current
-from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.errors import CnnzooError, UsageError, one_line
+from cnnzoo.models.registry import create_model, get_spec
+from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
+from cnnzoo.training.losses import criterion_of
+from cnnzoo.training.optimizers import Optimizer
 from cnnzoo.training.reporter import Reporter
+from cnnzoo.training.state import TrainState
 
-# Data
+
+class Loaders(NamedTuple):
+    """What a run learns from, and what it is judged by."""
+
+    train: Loader
+    val: Loader
+
+
+def set_up(config: TrainConfig, report: Reporter, group: Processes) -> tuple[TrainState, Loaders]:
+    """Make what ``fit`` needs of a run's settings: images, net and optimizer, with fresh weights.
+
+    Raises:
+        UsageError: A setting that cannot be right.
+        CnnzooError: The dataset, the device or the net cannot be had.
+    """
+    check_split(config.batch_size, group.world_size)
+    spec = get_spec(config.model)
+    image_size = config.image_size or spec.image_size
+    if config.resize is not None and config.resize < image_size:
+        raise UsageError(
+            f"--resize {config.resize} leaves less than the {image_size} pixels a side that the net takes. "
+            "Make it larger, or leave it out."
+        )
+    device = pick_device(group.device_name(config.device))
+    keep_freed_memory(device)
+    with group.first_on_machine():
+        config, dataset, train_source, val_source = load_training_data(
+            config, config.resize or image_size, report
+        )
+    check_same_data(dataset, val_source, group)
+    mean, std = mean_and_std(dataset.source) if config.normalize else ((), ())
+    if config.normalize and spec.normalization:
+        mean, std = spec.normalization(mean, std)
+    preprocessing = Preprocessing(image_size, mean, std, config.resize, spec.pad)
+    loaders = _make_loaders(config, dataset, (train_source, val_source), preprocessing, device, group)
+
+    image = dataset.channels, image_size, image_size
+    torch.manual_seed(config.seed)
+    model = create_model(
+        config.model,
+        num_classes=len(dataset.classes),
+        in_channels=dataset.channels,
+        image_size=image_size,
+        **config.model_options,
+    )
+    model = placed(model, device)
+    work = dry_run(model, len(dataset.classes), image, device)
+    if loaders.train.fewest_images == 1 and (group.world_size == 1 or device.type == "cpu"):
+        check_single_image(model, image, device)
+    if group.world_size > 1 and device.type == "cpu" and has_batch_norm(model):
+        report.warn(
+            "this net normalises over a batch, and on the CPU each process does so over its own images alone: "
+            "the result differs from that of one process."
+        )
+    precision = group.from_first(lambda: pick_precision(config.precision, device, work.mult_adds))
+    criterion = criterion_of(model, config.label_smoothing)
+    network = _compiled(model, loaders.val, precision, report) if config.compile else model
+    optimizer = Optimizer(
+        model.parameters(),
+        config.optimizer,
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
+    if not group.is_first:  # dropout must not leave out the same units for all shares of a batch
+        torch.manual_seed(generator(f"process {group.rank}", config.seed).initial_seed())
+    state = TrainState(
+        config=config,
+        group=group,
+        device=device,
+        precision=precision,
+        dataset=dataset,
+        preprocessing=preprocessing,
+        model=model,
+        network=network,
+        criterion=criterion,
+        optimizer=optimizer,
+        scaler=scaler,
+    )
+    return state, loaders
+
+
+def _make_loaders(
+    config: TrainConfig,
+    dataset: Dataset,
+    sources: tuple[Source, Source],
+    preprocessing: Preprocessing,
+    device: torch.device,
+    group: Processes,
+) -> Loaders:
+    train_source, val_source = sources
+    train = Loader(
+        train_source,
+        preprocessing,
+        config.batch_size,
+        device,
+        seed=config.seed,
+        augment=config.augment,
+        colours=colour_directions(dataset.source) if "colour" in config.augment else None,
+        rank=group.rank,
+        world_size=group.world_size,
+        accumulate=config.accumulate,
+    )
+    val_share = evaluation_batch_size(config.batch_size, preprocessing.full_size) // group.world_size
+    val = Loader(
+        val_source,
+        preprocessing,
+        val_share * group.world_size,
+        device,
+        rank=group.rank,
+        world_size=group.world_size,
+    )
+    return Loaders(train, val)
+
+
+def _compiled(model: nn.Module, loader: Loader, precision: Precision, report: Reporter) -> nn.Module:
+    """Return the model compiled, or as it is, with a warning, where that cannot be."""
+    network = cast("nn.Module", torch.compile(model))
+    images = next(iter(loader.epoch())).images
+    try:
+        with torch.inference_mode(), precision.autocast(images.device):
+            network.eval()(images)
+    except Exception as error:  # whatever a compiler may find wrong
+        report.warn(f"Training without --compile, which fails here: {one_line(error)}")
+        return model
+    return network
 
 
 def load_training_data(

@@ -1,170 +1,143 @@
-"""The state of a run between two steps."""
+"""The state of a run between two steps, and how it becomes a checkpoint and comes back from one."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+import math
+import time
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import cast
 
 import torch
 from torch import nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.loader import Batches, generator
-from cnnzoo.data.preprocess import Preprocessing, colour_directions, mean_and_std
-from cnnzoo.device import keep_freed_memory, pick_device, pick_precision, placed
+from cnnzoo.data.loader import Batches as Loader
+from cnnzoo.data.preprocess import Preprocessing
+from cnnzoo.data.splits import Dataset
+from cnnzoo.device import Precision, describe_device
 from cnnzoo.distributed.group import Processes
-from cnnzoo.errors import CnnzooError, UsageError, one_line
-from cnnzoo.models.registry import create_model, get_spec
+from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import Checkpoint, MeterState, TrainingState
-from cnnzoo.runs.history import HistoryRow
-from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
-from cnnzoo.training.losses import criterion_of
-from cnnzoo.training.meter import Totals
+from cnnzoo.runs.history import HistoryRow, best_row
+from cnnzoo.training.losses import Criterion, criterion_of
+from cnnzoo.training.meter import Evaluation, Meter
 from cnnzoo.training.optimizers import Optimizer
-from cnnzoo.training.reporter import Reporter
+from cnnzoo.training.reporter import RunDescription
 from cnnzoo.training.schedule import lr_at
-from cnnzoo.training.setup import check_same_data, check_split, evaluation_batch_size, load_training_data
 
 
-class Training:
-    """A run between two steps: what is being trained, on what, and how far it is.
+@dataclass(frozen=True)
+class Scoring:
+    """How a net is judged on labelled images, and what the pass over them is called.
+
+    Attributes:
+        device: Where it computes.
+        precision: Of the forward pass.
+        criterion: Its loss.
+        epoch: That it is from.
+        phase: ``val``, or the split.
+    """
+
+    device: torch.device
+    precision: Precision
+    criterion: Criterion
+    epoch: int
+    phase: str
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which the forward pass runs."""
+        return self.precision.autocast(self.device)
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """A run between two steps: what is being trained, and how far it is.
 
     Attributes:
         config: The settings, with the dataset that is really used.
-        processes: Those that train it together.
+        group: The processes that train it together.
         device: Where it computes.
         precision: Of the forward and backward pass.
         dataset: The training images, before validation was split off.
-        train_batches: What it learns from.
-        val_batches: What it is judged by.
+        preprocessing: What makes them what the net sees.
         model: On ``device``.
         network: What is called: the model, or its compiled form.
         criterion: Its loss.
         optimizer: Of the model's parameters.
-        scaler: Of fp16 gradients.
+        scaler: Of fp16 gradients; does nothing otherwise.
         history: A row for each finished epoch.
-        totals: Sums over the steps of the epoch that is not finished.
-        seconds: Spent in that epoch.
+        meter: Sums over the steps of the epoch that is not finished.
+        seconds: Spent in that epoch before the clock was last started.
     """
 
-    def __init__(self, config: TrainConfig, reporter: Reporter, processes: Processes) -> None:
-        self.processes = processes
-        check_split(config.batch_size, processes.world_size)
-        spec = get_spec(config.model)
-        image_size = config.image_size or spec.image_size
-        if config.resize is not None and config.resize < image_size:
-            raise UsageError(
-                f"--resize {config.resize} leaves less than the {image_size} pixels a side that the net takes. "
-                "Make it larger, or leave it out."
-            )
-        self.device = pick_device(processes.device_name(config.device))
-        keep_freed_memory(self.device)
-        with processes.first_on_machine():
-            self.config, self.dataset, train_source, val_source = load_training_data(
-                config, config.resize or image_size, reporter
-            )
-        check_same_data(self.dataset, val_source, processes)
-        mean, std = mean_and_std(self.dataset.source) if config.normalize else ((), ())
-        if config.normalize and spec.normalization:
-            mean, std = spec.normalization(mean, std)
-        self.preprocessing = Preprocessing(image_size, mean, std, config.resize, spec.pad)
-        self.train_batches = Batches(
-            train_source,
-            self.preprocessing,
-            config.batch_size,
-            self.device,
-            seed=config.seed,
-            augment=config.augment,
-            colours=colour_directions(self.dataset.source) if "colour" in config.augment else None,
-            rank=processes.rank,
-            world_size=processes.world_size,
-            accumulate=config.accumulate,
-        )
-        val_share = (
-            evaluation_batch_size(config.batch_size, self.preprocessing.full_size) // processes.world_size
-        )
-        self.val_batches = Batches(
-            val_source,
-            self.preprocessing,
-            val_share * processes.world_size,
-            self.device,
-            rank=processes.rank,
-            world_size=processes.world_size,
-        )
-        torch.manual_seed(config.seed)
-        model = create_model(
-            config.model,
-            num_classes=len(self.dataset.classes),
-            in_channels=self.dataset.channels,
-            image_size=image_size,
-            **config.model_options,
-        )
-        self.model = placed(model, self.device)
-        image = self.dataset.channels, image_size, image_size
-        work = dry_run(self.model, len(self.dataset.classes), image, self.device)
-        if self.train_batches.fewest_images == 1 and (processes.world_size == 1 or self.device.type == "cpu"):
-            check_single_image(self.model, image, self.device)
-        if processes.world_size > 1 and self.device.type == "cpu" and has_batch_norm(self.model):
-            reporter.warn(
-                "this net normalises over a batch, and on the CPU each process does so over its own images alone: "
-                "the result differs from that of one process."
-            )
-        self.precision = processes.from_first(
-            lambda: pick_precision(config.precision, self.device, work.mult_adds)
-        )
-        self.criterion = criterion_of(self.model, config.label_smoothing)
-        self.network = self._compiled(reporter) if config.compile else self.model
-        self.optimizer = Optimizer(
-            self.model.parameters(),
-            config.optimizer,
-            lr=config.lr,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-        )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.name == "fp16")
-        self.history: list[HistoryRow] = []
-        self.totals = Totals()
-        self.seconds = 0.0
-        if not processes.is_first:  # dropout must not leave out the same units for all shares of a batch
-            torch.manual_seed(generator(f"process {processes.rank}", config.seed).initial_seed())
+    config: TrainConfig
+    group: Processes
+    device: torch.device
+    precision: Precision
+    dataset: Dataset
+    preprocessing: Preprocessing
+    model: nn.Module
+    network: nn.Module
+    criterion: Criterion
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    history: list[HistoryRow] = field(default_factory=list)
+    meter: Meter = field(default_factory=Meter)
+    seconds: float = 0.0
+    _started: float | None = None
 
-    def _compiled(self, reporter: Reporter) -> nn.Module:
-        """Return the model compiled, or as it is, with a warning, where that cannot be."""
-        network = cast("nn.Module", torch.compile(self.model))
-        images = next(iter(self.val_batches.epoch()))[0]
-        try:
-            with torch.inference_mode(), self.precision.autocast(self.device):
-                network.eval()(images)
-        except Exception as error:  # whatever a compiler may find wrong
-            reporter.warn(f"Training without --compile, which fails here: {one_line(error)}")
-            return self.model
-        return network
+    @property
+    def epoch(self) -> int:
+        """The one that is not finished, from 1."""
+        return len(self.history) + 1
 
-    def restore(self, saved: Checkpoint) -> None:
-        """Go back to the state of a ``last.pt``."""
-        if saved.data_sha256 != self.dataset.sha256:
-            raise CnnzooError(
-                f"the images in {self.dataset.location} are not those that the run was trained on. "
-                "Put those back, or train anew."
-            )
-        state = saved.training
-        assert state is not None  # resume has seen to it
-        saved.check_fits(self.model.state_dict())
-        self.model.load_state_dict(saved.state_dict)
-        self.optimizer.load_state_dict(state.optimizer)
-        if self.scaler.state_dict().keys() != state.scaler.keys():
-            raise CnnzooError(
-                "last.pt holds no scale of the gradients that this precision needs. Train anew."
-            )
-        self.scaler.load_state_dict(state.scaler)
-        if self.processes.rank < len(state.random_states):
-            _restore_random_states(state.random_states[self.processes.rank], self.device)
-        self.history = list(state.history)
-        # What was summed up before is the first one's, so that it is counted once.
-        self.totals = Totals(
-            state.totals if self.processes.is_first else MeterState(steps=state.totals.steps)
+    def lr(self, num_steps: int) -> float:
+        """Return the learning rate of the next step, of ``num_steps`` in an epoch: the step's middle counts."""
+        return lr_at(self.config, len(self.history) + (self.meter.steps + 0.5) / num_steps, self.history)
+
+    def start_clock(self) -> None:
+        """Begin or go on with the epoch's time."""
+        self._started = time.perf_counter()
+
+    def elapsed(self) -> float:
+        """Return the seconds spent in the epoch that is not finished."""
+        return self.seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
+
+    def scoring(self) -> Scoring:
+        """Return how the epoch is validated: by the loss itself, without the smoothing of labels."""
+        return Scoring(self.device, self.precision, criterion_of(self.model), self.epoch, "val")
+
+    def end_epoch(self, val: Evaluation) -> tuple[HistoryRow, bool, str | None]:
+        """Finish an epoch: put all processes' sums into the history, and begin anew with the meter and the clock.
+
+        Args:
+            val: Its validation, of this process's images.
+
+        Returns:
+            The epoch's row, whether it is the best so far, and what a person should be warned of.
+
+        Raises:
+            NonFiniteLossError: A loss is NaN or infinite.
+        """
+        trained, validated = self._summed(self.meter), self._summed(val.meter)
+        seconds = self.elapsed()
+        row = HistoryRow(
+            epoch=self.epoch,
+            train_loss=trained.loss,
+            train_acc=trained.accuracy,
+            val_loss=validated.loss,
+            val_acc=validated.accuracy,
+            lr=self.optimizer.lr,
+            seconds=seconds,
+            images_per_second=(trained.images + validated.images) / seconds,
         )
-        self.seconds = state.seconds
+        self.history.append(row)
+        self.meter, self.seconds, self._started = Meter(), 0.0, None
+        is_best = best_row(self.history, self.config.monitor) is row
+        return row, is_best, _warning(row, trained.steps, len(self.dataset.classes))
+
+    def _summed(self, meter: Meter) -> Meter:
+        """Return the sums over what all processes saw. All of them have to ask."""
+        return Meter.sum(self.group.gather(meter.state()))
 
     def checkpoint(self, *, resumable: bool) -> Checkpoint:
         """Return the state as ``last.pt`` (resumable) or ``best.pt`` holds it; for the former all processes ask."""
@@ -185,32 +158,90 @@ class Training:
             epoch=len(self.history),
             metrics=asdict(self.history[-1]) if self.history else {},
             state_dict=self.model.state_dict(),
-            training=TrainingState(
-                optimizer=self.optimizer.state_dict(),
-                scaler=self.scaler.state_dict(),
-                precision=self.precision.name,
-                random_states=self.processes.gather(_random_states(self.device)),
-                history=list(self.history),
-                totals=self.summed(self.totals).state(),
-                seconds=self.seconds,
-            )
-            if resumable
-            else None,
+            training=self.state_dict() if resumable else None,
         )
 
-    @property
-    def num_images(self) -> int:
-        """Images an epoch, those to validate on included."""
-        return self.train_batches.num_images + self.val_batches.num_images
+    def state_dict(self) -> TrainingState:
+        """Return what ``load_state_dict`` goes on from, beside the weights. All processes have to ask."""
+        return TrainingState(
+            optimizer=self.optimizer.state_dict(),
+            scaler=self.scaler.state_dict(),
+            precision=self.precision.name,
+            random_states=self.group.gather(_random_states(self.device)),
+            history=list(self.history),
+            totals=self._summed(self.meter).state(),
+            seconds=self.elapsed(),
+        )
 
-    def summed(self, totals: Totals) -> Totals:
-        """Return the sums over what all processes saw. All of them have to ask."""
-        return Totals.sum(self.processes.gather(totals.state()))
+    def load_state_dict(self, state: TrainingState) -> None:
+        """Take over how far another run of the same net was.
 
-    def lr_at_step(self, epoch: int) -> Callable[[int], float]:
-        """Return the learning rate as a function of the step in ``epoch``, both from 1: the step's middle counts."""
-        steps = self.train_batches.num_steps
-        return lambda step: lr_at(self.config, epoch - 1 + (step - 0.5) / steps, self.history)
+        Raises:
+            CnnzooError: It was of another net or optimizer.
+        """
+        self.optimizer.load_state_dict(state.optimizer)
+        if self.scaler.state_dict().keys() != state.scaler.keys():
+            raise CnnzooError(
+                "last.pt holds no scale of the gradients that this precision needs. Train anew."
+            )
+        self.scaler.load_state_dict(state.scaler)
+        if self.group.rank < len(state.random_states):
+            _restore_random_states(state.random_states[self.group.rank], self.device)
+        self.history = list(state.history)
+        # What was summed up before is the first one's, so that it is counted once.
+        self.meter = Meter(state.totals if self.group.is_first else MeterState(steps=state.totals.steps))
+        self.seconds = state.seconds
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Go back to the state of a ``last.pt``.
+
+        Raises:
+            CnnzooError: It is of other images, or of another net.
+        """
+        if saved.data_sha256 != self.dataset.sha256:
+            raise CnnzooError(
+                f"the images in {self.dataset.location} are not those that the run was trained on. "
+                "Put those back, or train anew."
+            )
+        assert saved.training is not None  # resume has seen to it
+        saved.check_fits(self.model.state_dict())
+        self.model.load_state_dict(saved.state_dict)
+        self.load_state_dict(saved.training)
+
+    def describe(self, train: Loader, val: Loader) -> RunDescription:
+        """Return what a person should know before the first step, in plain numbers and words."""
+        return RunDescription(
+            model=self.config.model,
+            num_parameters=sum(p.numel() for p in self.model.parameters()),
+            in_channels=self.dataset.channels,
+            image_size=self.preprocessing.image_size,
+            dataset=self.dataset.name,
+            data_location=str(self.dataset.location),
+            num_train=train.num_images,
+            num_val=val.num_images,
+            num_steps=train.num_steps,
+            batch_size=self.config.batch_size,
+            epochs=self.config.epochs,
+            device=str(self.device),
+            device_name=describe_device(self.device),
+            precision=self.precision.name,
+            precision_reason=self.precision.reason,
+            world_size=self.group.world_size,
+            backend=self.group.backend,
+            epochs_done=len(self.history),
+            steps_done=self.meter.steps,
+        )
+
+
+def _warning(row: HistoryRow, steps: int, num_classes: int) -> str | None:
+    """Return a warning if the epoch of a run's 200th step has taught nothing: the loss of equal odds is ln(classes)."""
+    due = steps * (row.epoch - 1) < 200 <= steps * row.epoch
+    if due and abs(row.train_loss - math.log(num_classes)) < 0.02 and row.train_acc < 1.5 / num_classes:
+        return (
+            f"the loss is still that of guessing among {num_classes} classes. Training goes "
+            "on; if it stays there, change --lr, -o activation=relu or --optimizer."
+        )
+    return None
 
 
 def _random_states(device: torch.device) -> dict[str, torch.Tensor]:

@@ -15,15 +15,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from cnnzoo.files import as_typed
+from cnnzoo.training.reporter import Reporter, RunDescription
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.evaluation import EvaluationResult
     from cnnzoo.analysis.receipts import Receipt
     from cnnzoo.data.catalog import DatasetSpec
     from cnnzoo.runs.history import HistoryRow
-    from cnnzoo.training.meter import Totals
     from cnnzoo.training.result import RunResult
-    from cnnzoo.training.state import Training
 
 REFRESH_SECONDS = 0.5
 """The screen is drawn by time, not by step: a small net makes hundreds of steps a second."""
@@ -63,24 +62,12 @@ def _one_line(console: Console, message: str) -> str:
     return escape(text.replace("×", "x").replace("…", "...") if console.options.ascii_only else text)
 
 
-class QuietScreen:
+class QuietScreen(Reporter):
     """A reporter that passes on warnings and nothing else."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Say nothing."""
 
     def warn(self, message: str) -> None:
         """Print the warning on stderr."""
         print_warning(message)
-
-    def start(self, run: Path, training: "Training") -> None:
-        """Say nothing."""
-
-    def step(self, epoch: int, phase: str, steps: int, totals: "Totals") -> None:
-        """Say nothing."""
-
-    def epoch(self, row: "HistoryRow", is_best: bool) -> None:
-        """Say nothing."""
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -105,30 +92,25 @@ class Screen(QuietScreen):
         """Show a bar for something that takes time before the first epoch."""
         self._show(what, 0, done, total, "")
 
-    def start(self, run: Path, training: "Training") -> None:
+    def start(self, description: RunDescription, run: Path) -> None:
         """Print the header."""
-        from cnnzoo.device import describe_device
-
         self.close()
-        config, dataset = training.config, training.dataset
-        self.epochs = config.epochs
-        self.num_processes = training.processes.world_size
-        parameters = sum(p.numel() for p in training.model.parameters())
-        size = training.preprocessing.image_size
+        it = description
+        self.epochs, self.num_processes = it.epochs, it.world_size
         rows = {
-            "model": f"{config.model}, {parameters:,} parameters, {dataset.channels}x{size}x{size} images",
-            "data": f"{dataset.name}, {training.train_batches.num_images:,} to train on, "
-            f"{training.val_batches.num_images:,} to validate ({dataset.location})",
-            "device": f"{training.device} ({describe_device(training.device)})",
-            "precision": f"{training.precision.name} ({training.precision.reason})",
+            "model": f"{it.model}, {it.num_parameters:,} parameters, "
+            f"{it.in_channels}x{it.image_size}x{it.image_size} images",
+            "data": f"{it.dataset}, {it.num_train:,} to train on, {it.num_val:,} to validate ({it.data_location})",
+            "device": f"{it.device} ({it.device_name})",
+            "precision": f"{it.precision} ({it.precision_reason})",
         }
-        if self.num_processes > 1:
-            share = f"{config.batch_size // self.num_processes} images each of a batch"
-            rows["processes"] = f"{self.num_processes}, {share} ({training.processes.backend})"
+        if it.world_size > 1:
+            share = f"{it.batch_size // it.world_size} images each of a batch"
+            rows["processes"] = f"{it.world_size}, {share} ({it.backend})"
         rows["run"] = str(run)
-        if training.history or training.totals.steps:
-            step = f", step {training.totals.steps}" if training.totals.steps else ""
-            rows["resumed"] = f"after epoch {len(training.history)}{step}"
+        if it.epochs_done or it.steps_done:
+            step = f", step {it.steps_done}" if it.steps_done else ""
+            rows["resumed"] = f"after epoch {it.epochs_done}{step}"
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")
@@ -140,13 +122,21 @@ class Screen(QuietScreen):
         if self.console.is_terminal:
             self.console.print(grid)
 
-    def step(self, epoch: int, phase: str, steps: int, totals: "Totals") -> None:
+    def step(
+        self,
+        epoch: int,
+        phase: str,
+        step: int,
+        num_steps: int,
+        loss: float,
+        accuracy: float,
+        images_per_second: float,
+    ) -> None:
         """Move the bar on, if the last time was a while ago."""
         if self.console.is_terminal and time.monotonic() >= self.refresh_at:
-            loss, accuracy = totals.read()
-            rate = f" {totals.rate * self.num_processes:,.0f} img/s" if not self.narrow else ""
+            rate = f" {images_per_second * self.num_processes:,.0f} img/s" if not self.narrow else ""
             what = f"epoch {epoch}/{self.epochs}" if phase == "train" and self.epochs else phase
-            self._show(what, epoch, totals.steps, steps, f"loss {loss:.4f} acc {accuracy:.2%}{rate}")
+            self._show(what, epoch, step, num_steps, f"loss {loss:.4f} acc {accuracy:.2%}{rate}")
 
     def epoch(self, row: "HistoryRow", is_best: bool) -> None:
         """Print the epoch's line."""
