@@ -6,6 +6,8 @@ The public names are imported on first use, so that ``import cnnzoo`` costs noth
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cnnzoo.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from cnnzoo.analysis.evaluation import evaluate
     from cnnzoo.config import TrainConfig
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from cnnzoo.training.result import RunResult
     from cnnzoo.training.resume import resume
     from cnnzoo.training.train import train
-
-__version__ = "0.1.0"
 
 __all__ = [
     "CnnzooError",

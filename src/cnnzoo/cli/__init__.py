@@ -68,8 +68,8 @@ def _version(asked: bool) -> None:
 
         import torch
 
-        from cnnzoo import __version__
         from cnnzoo.device import describe_device, pick_device
+        from cnnzoo.version import __version__
 
         device = pick_device("auto")
         typer.echo(f"cnnzoo {__version__}")

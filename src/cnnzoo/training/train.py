@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from cnnzoo import __version__
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.splits import FOLDER
 from cnnzoo.device import describe_device, deterministic, named_out_of_memory
@@ -27,6 +26,7 @@ from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult
 from cnnzoo.training.setup import Loaders, set_up
 from cnnzoo.training.state import TrainState
+from cnnzoo.version import __version__
 
 
 def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult:

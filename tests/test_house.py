@@ -1,0 +1,117 @@
+"""The rules of the house that a program can hold: docs/architecture.md says why."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from dataclasses import astuple
+from pathlib import Path
+
+import pytest
+
+import cnnzoo
+from cnnzoo.runs.history import HistoryRow
+from tests.golden import REPOSITORY
+from tests.helpers import Reporter, RunDescription, quick, train
+
+SOURCE = REPOSITORY / "src" / "cnnzoo"
+FILES = sorted(SOURCE.rglob("*.py"))
+LOOP = ast.parse((SOURCE / "training" / "loop.py").read_text(encoding="utf-8"))
+
+
+def test_no_file_has_more_than_400_lines() -> None:
+    lengths = {
+        str(file.relative_to(SOURCE)): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES
+    }
+    assert not {name: length for name, length in lengths.items() if length > 400}
+
+
+def test_the_layers_have_no_exceptions() -> None:
+    assert "ignore_imports" not in (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_nobody_imports_the_root() -> None:
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert node.module != "cnnzoo", file
+            elif isinstance(node, ast.Import):
+                assert "cnnzoo" not in {name.name for name in node.names}, file
+
+
+@pytest.mark.parametrize("family", [file.stem for file in (SOURCE / "models").glob("*.py")])
+def test_a_family_of_networks_knows_torch_the_registry_and_layers_alone(family: str) -> None:
+    if family in ("__init__", "registry"):
+        return
+    tree = ast.parse((SOURCE / "models" / f"{family}.py").read_text(encoding="utf-8"))
+    ours = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    assert {name for name in ours if name.startswith("cnnzoo")} <= {
+        *("cnnzoo.models.registry", "cnnzoo.models.layers"),
+        *({"cnnzoo.errors"} if family == "layers" else set()),
+    }
+
+
+def test_train_is_a_function_after_every_submodule_was_imported() -> None:
+    program = (
+        "import importlib, pkgutil, cnnzoo\n"
+        "for module in pkgutil.walk_packages(cnnzoo.__path__, 'cnnzoo.'):\n"
+        "    if not module.name.endswith('__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+        "for name in cnnzoo.__all__:\n"
+        "    getattr(cnnzoo, name)\n"
+        "for _ in range(2):\n"
+        "    assert callable(cnnzoo.train) and callable(cnnzoo.evaluate) and callable(cnnzoo.resume)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_module_of_the_root_has_a_public_functions_name() -> None:
+    modules = {module.name for module in pkgutil.iter_modules(cnnzoo.__path__)}
+    assert modules.isdisjoint(name for name in cnnzoo.__all__ if callable(getattr(cnnzoo, name)))
+
+
+# The loop
+
+
+def test_the_loop_has_no_nested_function_no_lambda_and_raises_a_stop_alone() -> None:
+    functions = [node for node in LOOP.body if isinstance(node, ast.FunctionDef)]
+    assert [function.name for function in functions] == ["fit", "train_one_epoch", "evaluate"]
+    for function in functions:
+        inside = [node for node in ast.walk(function) if node is not function]
+        assert not [node for node in inside if isinstance(node, ast.FunctionDef | ast.Lambda | ast.Try)]
+    raised = [node.exc for node in ast.walk(LOOP) if isinstance(node, ast.Raise)]
+    assert [ast.unparse(error).partition(".")[0] for error in raised if error] == ["InterruptedRunError"]
+
+
+def test_a_training_epoch_is_one_loop_of_at_most_45_lines_and_five_parameters() -> None:
+    (function,) = (n for n in LOOP.body if isinstance(n, ast.FunctionDef) and n.name == "train_one_epoch")
+    docstring = function.body[0]
+    lines = function.end_lineno - function.lineno + 1  # type: ignore[operator]
+    assert lines - (docstring.end_lineno - docstring.lineno + 1) <= 45  # type: ignore[operator]
+    assert len([node for node in ast.walk(function) if isinstance(node, ast.For | ast.While)]) == 1
+    train_one_epoch = importlib.import_module("cnnzoo.training.loop").train_one_epoch
+    assert len(inspect.signature(train_one_epoch).parameters) <= 5
+
+
+def test_a_listener_gets_plain_numbers_and_words(tmp_path: Path) -> None:
+    heard: list[object] = []
+
+    class Listener(Reporter):
+        def progress(self, *what: object) -> None:
+            heard.extend(what)
+
+        def start(self, description: RunDescription, run: Path) -> None:
+            heard.extend((*astuple(description), run))
+
+        def step(self, *figures: object) -> None:
+            heard.extend(figures)
+
+        def epoch(self, row: HistoryRow, is_best: bool) -> None:
+            heard.extend((*astuple(row), is_best))
+
+    train(quick(tmp_path, limit_train=64, limit_val=40, epochs=1), reporter=Listener())
+    assert {type(value) for value in heard} <= {int, float, str, bool, type(tmp_path)}
+    assert "val" in heard
