@@ -48,7 +48,7 @@ Taken = AbstractContextManager[object]
 """A lever taken out, for as long as the context lasts."""
 
 LEVERS: dict[str, Taken] = {
-    "channels last": patch("cnnzoo.training.setup.placed", lambda model, device: model.to(device)),
+    "channels last": patch("cnnzoo.training.setup.to_device", lambda model, device: model.to(device)),
     "many batches prepared at once": patch("cnnzoo.data.loader.PREPARED", 1),
     "the kernel alone (torch.optim.Adam, fused)": patch("cnnzoo.training.setup.Optimizer", TorchAdam),
     "the fused kernel (torch.optim.Adam)": patch("cnnzoo.training.setup.Optimizer", PlainAdam),

@@ -17,7 +17,7 @@ from cnnzoo import device
 from cnnzoo.config import TrainConfig
 from cnnzoo.data import download, loader, sources, splits
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.data.loader import Batches, MicroBatch
+from cnnzoo.data.loader import Loader, MicroBatch
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Resident
 from cnnzoo.data.splits import Dataset, load_dataset
@@ -152,12 +152,12 @@ def sample_batches(image_size: int, num: int, batch_size: int = 32) -> list[tupl
     dataset = load_dataset(SAMPLE, "train", image_size=image_size)
     assert dataset is not None
     source = dataset.source.subset(torch.arange(num))
-    batches = Batches(source, Preprocessing(image_size), batch_size, CPU, seed=3)
+    batches = Loader(source, Preprocessing(image_size), batch_size, CPU, seed=3)
     return [(batch.images, batch.labels) for batch in batches.epoch(1)]
 
 
 class Pairs:
-    """Batches as they come, each a step, as what the loops iterate over."""
+    """Loader as they come, each a step, as what the loops iterate over."""
 
     def __init__(self, batches: Iterable[tuple[Tensor, Tensor] | MicroBatch]) -> None:
         self.batches = batches

@@ -1,4 +1,4 @@
-"""Batches: the same images at the same positions whatever the machine's settings, prepared as the tutorial does."""
+"""Loader: the same images at the same positions whatever the machine's settings, prepared as the tutorial does."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from cnnzoo.data.augment import ten_crops
-from cnnzoo.data.loader import Batches
+from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing, colour_directions, mean_and_std
 from cnnzoo.data.sources import Resident, Source, Streamed
 from cnnzoo.data.splits import limit, load_dataset, split_validation
@@ -33,14 +33,14 @@ def noise(num: int, channels: int = 1, side: int = 16, seed: int = 0) -> Residen
 
 def plain(
     source: Source, batch_size: int = 4, *, seed: int | None = None, augment: Sequence[str] = ()
-) -> Batches:
-    """Batches of pixels in [0, 1] at their own size."""
+) -> Loader:
+    """Loader of pixels in [0, 1] at their own size."""
     assert isinstance(source, Resident | Streamed)
     side = source.images.shape[-1] if isinstance(source, Resident) else source.image_size
-    return Batches(source, Preprocessing(side), batch_size, CPU, seed=seed, augment=augment)
+    return Loader(source, Preprocessing(side), batch_size, CPU, seed=seed, augment=augment)
 
 
-def joined(batches: Batches, epoch: int = 1, *, start: int = 0) -> tuple[Tensor, Tensor]:
+def joined(batches: Loader, epoch: int = 1, *, start: int = 0) -> tuple[Tensor, Tensor]:
     epochs = list(batches.epoch(epoch, start=start))
     return torch.cat([batch.images for batch in epochs]), torch.cat([batch.labels for batch in epochs])
 
@@ -202,7 +202,7 @@ def test_adding_crop_leaves_the_flips_as_they_were() -> None:
 def test_crop_of_larger_images_is_a_square_of_them_at_every_place() -> None:
     source = noise(600, side=16)
     preprocessing = Preprocessing(12, resize=16)
-    images, labels = joined(Batches(source, preprocessing, 64, CPU, seed=0, augment=("crop",)))
+    images, labels = joined(Loader(source, preprocessing, 64, CPU, seed=0, augment=("crop",)))
     assert images.shape[-2:] == (12, 12)
     seen = set()
     for image, label in zip(images, labels.tolist(), strict=True):
@@ -217,7 +217,7 @@ def test_crop_of_larger_images_is_a_square_of_them_at_every_place() -> None:
         seen.add(places[0])
     assert len(seen) == 25
     # Without a change, as in evaluation, it is the middle.
-    middle, _ = joined(Batches(source, preprocessing, 64, CPU))
+    middle, _ = joined(Loader(source, preprocessing, 64, CPU))
     torch.testing.assert_close(middle, source.images[..., 2:14, 2:14] / 255)
 
 
@@ -245,7 +245,7 @@ def test_colour_moves_an_image_along_the_principal_directions_of_the_training_se
         found = colours[:, column] * torch.sign(colours[0, column] * expected[0])
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-7)
 
-    batches = Batches(source, Preprocessing(6), 50, CPU, seed=0, augment=("colour",), colours=colours)
+    batches = Loader(source, Preprocessing(6), 50, CPU, seed=0, augment=("colour",), colours=colours)
     images, labels = joined(batches)
     moved = images - source.images[labels] / 255
     assert float(moved.flatten(2).std(2).max()) < 1e-6  # the same for every pixel
@@ -295,7 +295,7 @@ def test_another_epoch_changes_the_images_anew() -> None:
 def test_the_images_in_memory_are_never_changed() -> None:
     source = noise(20)
     before = source.images.clone()
-    batches = Batches(source, Preprocessing(24, (0.5,), (0.2,)), 6, CPU, seed=0, augment=("flip", "crop"))
+    batches = Loader(source, Preprocessing(24, (0.5,), (0.2,)), 6, CPU, seed=0, augment=("flip", "crop"))
     for batch in batches.epoch():
         batch.images.zero_()
     assert torch.equal(source.images, before)
@@ -420,7 +420,7 @@ def test_streamed_images_are_the_very_same_batches_as_images_in_memory(
     for epoch, start in ((1, 0), (2, 1)):
         expected, found = (
             list(
-                Batches(part, preprocessing, 5, CPU, seed=3, augment=("flip", "crop")).epoch(
+                Loader(part, preprocessing, 5, CPU, seed=3, augment=("flip", "crop")).epoch(
                     epoch, start=start
                 )
             )
@@ -480,7 +480,7 @@ def test_images_in_memory_are_not_blown_up_to_floats_all_at_once() -> None:
     small = noise(20_000, 1, 28)
     before = peak_megabytes(reset=True)
     mean_and_std(large)  # 330 MB as float64
-    epoch = Batches(small, Preprocessing(227), 32, CPU, seed=0).epoch()  # 4 GB as float32
+    epoch = Loader(small, Preprocessing(227), 32, CPU, seed=0).epoch()  # 4 GB as float32
     for _ in range(3):
         next(epoch)
     assert peak_megabytes() - before < 150

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_flatten
 
 from cnnzoo.config import read_yaml
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.data.loader import Batches
+from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Resident
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
@@ -181,8 +181,8 @@ def test_every_image_of_a_batch_is_in_one_share_and_weighs_the_same(
     pixels = torch.randint(0, 256, (num, 1, 8, 8), generator=torch.Generator().manual_seed(num))
     source = Resident(pixels.to(torch.uint8), torch.arange(num))
 
-    def batches(rank: int, of: int) -> Batches:
-        return Batches(
+    def batches(rank: int, of: int) -> Loader:
+        return Loader(
             source,
             Preprocessing(8),
             share * world_size,

@@ -14,10 +14,10 @@ import cnnzoo
 from cnnzoo.analysis.metrics import confusion_matrix, per_class, wilson_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.data.loader import Batches, MicroBatch
+from cnnzoo.data.loader import Loader, MicroBatch
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import load_dataset
-from cnnzoo.device import Precision, placed
+from cnnzoo.device import Precision, to_device
 from cnnzoo.training.checks import dry_run
 from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.meter import Meter, NonFiniteLossError
@@ -219,8 +219,8 @@ def test_an_epoch_waits_for_no_number(monkeypatch: pytest.MonkeyPatch, augment: 
     dataset = load_dataset(SAMPLE, "train", image_size=28)
     assert dataset is not None
     source = dataset.source.subset(torch.arange(320))
-    model = placed(cnnzoo.create_model("alexnet", in_channels=1, image_size=67), CPU)
-    batches = Batches(source, Preprocessing(67, (0.3,), (0.3,)), 64, CPU, seed=0, augment=augment)
+    model = to_device(cnnzoo.create_model("alexnet", in_channels=1, image_size=67), CPU)
+    batches = Loader(source, Preprocessing(67, (0.3,), (0.3,)), 64, CPU, seed=0, augment=augment)
     after_each_step: list[tuple[int, list[str]]] = []
     with Fetches() as fetches:
         totals = one_epoch(
@@ -271,7 +271,7 @@ def test_a_dry_run_counts_the_multiply_adds(name: str, image: tuple[int, int, in
 def test_the_fast_path_gives_the_losses_of_the_plain_one() -> None:
     batches = sample_batches(67, 70)
     plain = cnnzoo.create_model("alexnet", in_channels=1, image_size=67, dropout=0.0)
-    fast = placed(copy.deepcopy(plain), CPU)
+    fast = to_device(copy.deepcopy(plain), CPU)
     assert fast.get_parameter("features.conv3.weight").is_contiguous(memory_format=torch.channels_last)
     plain_batches = [(images.contiguous(), labels) for images, labels in batches]
     assert one_epoch(fast, batches).read()[0] == pytest.approx(

@@ -12,7 +12,7 @@ import torch
 from cnnzoo.analysis.evaluation import evaluate
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.data.loader import Batches
+from cnnzoo.data.loader import Loader
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.errors import UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
@@ -87,7 +87,7 @@ def test_ten_crop_averages_the_probabilities_of_ten_squares(tmp_path: Path) -> N
     assert dataset is not None
     whole = replace(saved.preprocessing, image_size=32)
     model = saved.build_model().eval()
-    images, labels, *_ = next(iter(Batches(dataset.source, whole, 1000, torch.device("cpu")).epoch()))
+    images, labels, *_ = next(iter(Loader(dataset.source, whole, 1000, torch.device("cpu")).epoch()))
     views = [images[..., r : r + 28, c : c + 28] for r, c in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))]
     with torch.no_grad():
         probabilities = torch.stack(

@@ -17,7 +17,7 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import create_skeleton, get_spec
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.training.pretrained import begin_with
+from cnnzoo.training.pretrained import load_pretrained
 from tests.helpers import InterruptedRunError, StopAfter, quick, resume, same_state, train
 
 Run = Callable[..., CompletedProcess[str]]
@@ -82,12 +82,12 @@ def test_weights_of_a_file_are_taken_over(tmp_path: Path) -> None:
     spec = get_spec("torchvision/resnet18")
 
     whole = create_model(spec.name)
-    assert begin_with(whole, spec, str(tmp_path / "resnet.pth"))
+    assert load_pretrained(whole, spec, str(tmp_path / "resnet.pth"))
     assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
 
     other = create_model(spec.name, num_classes=4, in_channels=1)
     head = other.get_parameter("fc.weight").clone()
-    assert not begin_with(other, spec, str(tmp_path / "resnet.pth"))
+    assert not load_pretrained(other, spec, str(tmp_path / "resnet.pth"))
     assert torch.equal(other.get_parameter("fc.weight"), head)
     assert torch.equal(other.get_parameter("layer4.1.conv2.weight"), state["layer4.1.conv2.weight"])
     # A grey image makes the same sums as the same image in three equal channels.
@@ -102,18 +102,18 @@ def test_weights_of_a_file_are_taken_over(tmp_path: Path) -> None:
 
     torch.save(theirs("resnet34").state_dict(), tmp_path / "other.pth")
     with pytest.raises(CnnzooError, match=r"not those of torchvision/resnet18: .*Choose others"):
-        begin_with(whole, spec, str(tmp_path / "other.pth"))
+        load_pretrained(whole, spec, str(tmp_path / "other.pth"))
     # Weights of other classes, of a net whose outputs are no learnt layer.
     torch.save(create_model("lenet5-1998").state_dict(), tmp_path / "lenet5.pth")
-    assert not begin_with(
+    assert not load_pretrained(
         create_model("lenet5-1998", num_classes=26), get_spec("lenet5-1998"), str(tmp_path / "lenet5.pth")
     )
     (tmp_path / "broken.pth").write_bytes(b"PK\3\4 and no more")
     for file, says in {"broken.pth": "read safely", "absent.pth": "Check the path"}.items():
         with pytest.raises(CnnzooError, match=says):
-            begin_with(whole, spec, str(tmp_path / file))
+            load_pretrained(whole, spec, str(tmp_path / file))
     with pytest.raises(CnnzooError, match="nobody offers"):
-        begin_with(create_model("lenet"), get_spec("lenet"), "default")
+        load_pretrained(create_model("lenet"), get_spec("lenet"), "default")
 
 
 def test_weights_by_the_names_of_an_older_torchvision_are_taken_over(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_weights_by_the_names_of_an_older_torchvision_are_taken_over(tmp_path: P
     torch.save(older, tmp_path / "vit.pth")
     spec = get_spec("torchvision/vit_b_32")
     model = create_model(spec.name, num_classes=3)
-    assert not begin_with(model, spec, str(tmp_path / "vit.pth"))
+    assert not load_pretrained(model, spec, str(tmp_path / "vit.pth"))
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name]) or name.startswith("heads")
 

@@ -105,9 +105,7 @@ class TrainConfig:
     batch_size: Annotated[
         Count, Setting("Images a batch, over all processes.", "Training", ("-b", "--batch-size"))
     ] = 32
-    accumulate: Annotated[
-        Count, Setting("Batches whose gradients are added up for one step.", "Training")
-    ] = 1
+    accumulate: Annotated[Count, Setting("Loader whose gradients are added up for one step.", "Training")] = 1
     lr: Annotated[float, Gt(0), Lt(math.inf), Setting("Learning rate.", "Training")] = 1e-3
     optimizer: Annotated[Literal["adam", "adamw", "sgd"], Setting("How weights are updated.", "Training")] = (
         "adam"

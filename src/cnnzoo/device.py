@@ -71,7 +71,7 @@ def cpu_count() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def placed(model: nn.Module, device: torch.device) -> nn.Module:
+def to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a model to a device, its weights channels last where convolutions gain from it.
 
     ``benchmarks/levers.py`` says what that takes off a step.
@@ -124,7 +124,7 @@ def deterministic(enabled: bool) -> Iterator[None]:
 
 
 @contextmanager
-def named_out_of_memory(batch_size: int) -> Iterator[None]:
+def explain_oom(batch_size: int) -> Iterator[None]:
     """Turn torch's errors about memory, which differ by device, into one that says what to do.
 
     Raises:

@@ -48,7 +48,7 @@ def interrupts_remembered() -> AbstractContextManager[None]:
 
 
 class Agreeing(Protocol):
-    """The processes that have to stop at the same step: ``distributed.group.Processes``."""
+    """The processes that have to stop at the same step: ``distributed.group.Group``."""
 
     world_size: int
 

@@ -11,18 +11,17 @@ import torch
 from torch import nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.loader import Batches as Loader
-from cnnzoo.data.loader import MicroBatch
+from cnnzoo.data.loader import Loader, MicroBatch
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Resident
 from cnnzoo.data.splits import Dataset
 from cnnzoo.device import (
     Precision,
+    explain_oom,
     keep_freed_memory,
-    named_out_of_memory,
     pick_device,
     pick_precision,
-    placed,
+    to_device,
 )
 from cnnzoo.distributed.group import ALONE
 from cnnzoo.models.registry import create_model, get_spec
@@ -139,14 +138,14 @@ def bench(
     model = create_model(
         name, num_classes=classes, in_channels=channels, image_size=side, **config.model_options
     )
-    model = placed(model, place)
+    model = to_device(model, place)
     work = dry_run(model, classes, (channels, side, side), place)
     num_parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     for precision in (pick_precision(asked, place, work.mult_adds) for asked in precisions):
         peak = measure_peak(place, precision)
         for batch_size in batch_sizes:
             num_images = batch_size * max(LEAST_STEPS, min(64, 2**26 // (batch_size * channels * side**2)))
-            with named_out_of_memory(batch_size):
+            with explain_oom(batch_size):
                 images = torch.randint(256, (num_images, channels, side, side), dtype=torch.uint8)
                 source = Resident(images, torch.randint(classes, (num_images,)))
                 dataset = Dataset("random", tuple(map(str, range(classes))), channels, source, Path(), "")

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from cnnzoo.analysis.metrics import ClassMetrics, confusion_matrix, per_class, wilson_interval
 from cnnzoo.data.augment import ten_crops
-from cnnzoo.data.loader import Batches
+from cnnzoo.data.loader import Loader
 from cnnzoo.device import (
+    explain_oom,
     keep_freed_memory,
-    named_out_of_memory,
     pick_device,
     pick_precision,
-    placed,
+    to_device,
 )
 from cnnzoo.distributed.group import ALONE
 from cnnzoo.errors import CnnzooError, UsageError
@@ -143,8 +143,8 @@ def evaluate(
     )
     place = pick_device(device)
     keep_freed_memory(place)
-    with named_out_of_memory(1):
-        model = placed(saved.build_model(), place)
+    with explain_oom(1):
+        model = to_device(saved.build_model(), place)
         image = saved.in_channels, saved.image_size, saved.image_size
         work = dry_run(model, saved.num_classes, image, place)
         number_format = pick_precision(precision, place, work.mult_adds)
@@ -178,10 +178,10 @@ def evaluate(
         model, criterion = TenCrop(model, saved.image_size), F.nll_loss
         preprocessing = replace(preprocessing, image_size=preprocessing.full_size)
     size = evaluation_batch_size(1, preprocessing.full_size) // (10 if ten_crop else 1)
-    batches = Batches(source, preprocessing, batch_size or max(size, 1), place)
+    batches = Loader(source, preprocessing, batch_size or max(size, 1), place)
     started = time.perf_counter()
     try:
-        with named_out_of_memory(batches.batch_size):
+        with explain_oom(batches.batch_size):
             scoring = Scoring(place, number_format, criterion, saved.epoch, split)
             outcome = run_evaluation(model, batches, scoring, reporter, StopSignal(ALONE))
             assert outcome is not None  # nothing asks it to stop

@@ -112,7 +112,7 @@ def main() -> None:
             _register_commands()
             # Typer's own help never gets narrower than 50 columns.
             columns = min(shutil.get_terminal_size().columns, 80)
-            with _joined():
+            with _group():
                 code = app(standalone_mode=False, terminal_width=max(columns - 2, 20))
                 if code == 130:  # typer's answer to Ctrl-C
                     raise KeyboardInterrupt
@@ -142,13 +142,13 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _joined() -> AbstractContextManager[object]:
+def _group() -> AbstractContextManager[object]:
     """Join the others where torchrun or --processes started several to train, and only then import torch."""
     if os.environ.get("WORLD_SIZE", "1") == "1" or "train" not in sys.argv or {"-h", "--help"} & {*sys.argv}:
         return nullcontext()
-    from cnnzoo.distributed.group import joined
+    from cnnzoo.distributed.group import process_group
 
-    return joined()
+    return process_group()
 
 
 def _is_first() -> bool:

@@ -62,7 +62,7 @@ def _train(
     try:
         run = None
         if resume is not None:
-            run, given = current().from_first(lambda: _run_to_resume(resume, config, given))
+            run, given = current().broadcast(lambda: _run_to_resume(resume, config, given))
         if run is not None:
             result = resume_run(run, given, reporter=screen)
         else:

@@ -49,7 +49,7 @@ class MicroBatches(Protocol):
         """Yield the micro-batches of an epoch, from 1, without the first ``start`` of them."""
 
 
-class Batches:
+class Loader:
     """Epochs of micro-batches: ``for batch in batches.epoch(3)``, on the device, ready for the net.
 
     The order and every change are a function of (seed, epoch, position), however many processes share a batch and
@@ -65,7 +65,7 @@ class Batches:
         colours: What ``colour_directions`` returns, where ``colour`` is among them.
         rank: Which process this is, from 0; it gets its share of every batch.
         world_size: How many processes there are, a divisor of ``batch_size``.
-        accumulate: Batches a step.
+        accumulate: Loader a step.
     """
 
     def __init__(
@@ -92,10 +92,10 @@ class Batches:
         self.rank = rank
         self.world_size = world_size
         self.accumulate = accumulate
-        self.share = batch_size // world_size
-        assert self.share * world_size == batch_size
+        self.shard_size = batch_size // world_size
+        assert self.shard_size * world_size == batch_size
         # Files are decoded batch by batch: their preparation is no part of what a step waits for.
-        pixels = self.share * preprocessing.full_size**2
+        pixels = self.shard_size * preprocessing.full_size**2
         self.batches_at_once = max(1, PREPARED // pixels) if isinstance(source, Resident) else 1
 
     @property
@@ -126,12 +126,12 @@ class Batches:
         """
         step_size = self.batch_size * self.accumulate
         in_step = min(step_size, self.num_images - index // self.accumulate * step_size)
-        low, high = self._share_of(min(self.batch_size, self.num_images - index * self.batch_size))
+        low, high = self._shard_of(min(self.batch_size, self.num_images - index * self.batch_size))
         weight = _weight((high - low) * self.world_size / in_step, self.device)
         ends_step = (index + 1) % self.accumulate == 0 or index + 1 == len(self)
         return MicroBatch(images, labels, weight, counts=high > low, ends_step=ends_step)
 
-    def _share_of(self, num_images: int) -> tuple[int, int]:
+    def _shard_of(self, num_images: int) -> tuple[int, int]:
         """Return where in a batch of ``num_images`` this process's begin and end."""
         return num_images * self.rank // self.world_size, num_images * (self.rank + 1) // self.world_size
 
@@ -139,9 +139,9 @@ class Batches:
         """Return this process's places in an epoch's order, batch after batch."""
         num_whole, rest = divmod(self.num_images, self.batch_size)
         places = torch.arange(self.num_images)
-        whole = places[: num_whole * self.batch_size].view(num_whole, self.world_size, self.share)
+        whole = places[: num_whole * self.batch_size].view(num_whole, self.world_size, self.shard_size)
         last = places[num_whole * self.batch_size :]
-        low, high = self._share_of(rest)
+        low, high = self._shard_of(rest)
         return torch.cat([whole[:, self.rank].flatten(), last[low:high] if high > low else last[:1]])
 
     def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[MicroBatch]:
@@ -149,7 +149,7 @@ class Batches:
 
         Args:
             epoch: Which one, from 1.
-            start: Batches to leave out at its beginning, because a run had done them when it was stopped.
+            start: Loader to leave out at its beginning, because a run had done them when it was stopped.
         """
         order = torch.arange(self.num_images)
         augmentation = None
@@ -158,13 +158,13 @@ class Batches:
             augmentation = self._augmentation(self.seed, epoch) if self.augment else None
         # The same chunks wherever a run goes on, so that sums in them are the same to the last bit.
         chunks_done, batches_done = divmod(start, self.batches_at_once)
-        positions = self._positions().split(self.share * self.batches_at_once)[chunks_done:]
+        positions = self._positions().split(self.shard_size * self.batches_at_once)[chunks_done:]
         chunks = [order[places] for places in positions]
         for places, (chunk, truths) in zip(positions, self.source.batches(chunks, self.device), strict=True):
             change = partial(augmentation, positions=places.to(self.device)) if augmentation else None
             batches = zip(
-                self.preprocessing(chunk, change).split(self.share),
-                truths.split(self.share),
+                self.preprocessing(chunk, change).split(self.shard_size),
+                truths.split(self.shard_size),
                 strict=True,
             )
             for images, labels in islice(batches, batches_done, None):

@@ -25,14 +25,14 @@ from cnnzoo.signals import answered_by
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=1)
+TIMEOUT = timedelta(days=1)
 """How long the processes wait for each other: one of them may read a large dataset. That one is gone, they notice."""
 
 TALK_SECONDS = 0.5
 """About how long the processes train between two questions whether one of them was asked to stop."""
 
 
-class Processes:
+class Group:
     """The processes that train a net together, seen from one of them; this class is one that is alone.
 
     Attributes:
@@ -52,11 +52,11 @@ class Processes:
         """Whether this is the one that has the run's folder and the screen."""
         return self.rank == 0
 
-    def gather(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Return what each process has, by rank. All of them have to ask."""
         return [value]
 
-    def from_first(self, make: Callable[[], T]) -> T:
+    def broadcast(self, make: Callable[[], T]) -> T:
         """Return to all of them what the first process makes; the others make nothing."""
         return make()
 
@@ -76,33 +76,33 @@ class Processes:
         """Return the name of this process's device, where ``name`` was asked for."""
         return name
 
-    def synchronized(self, network: nn.Module, device: torch.device) -> nn.Module:
+    def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
         """Return a network whose backward pass leaves the mean of all processes' gradients in each.
 
         Batch normalisation is over all their images, but for the CPU.
         """
         return network
 
-    def share_buffers(self, network: nn.Module) -> None:
+    def broadcast_buffers(self, network: nn.Module) -> None:
         """Give every process the first one's running statistics."""
 
     def sync(self, network: nn.Module, *, enabled: bool) -> AbstractContextManager[None]:
-        """Return a context in which the backward pass of ``synchronized`` averages gradients only if ``enabled``."""
+        """Return a context in which the backward pass of ``wrap`` averages gradients only if ``enabled``."""
         return nullcontext()
 
 
-ALONE = Processes()
+ALONE = Group()
 
-_JOINED: ContextVar[Processes] = ContextVar("joined", default=ALONE)
+_CURRENT: ContextVar[Group] = ContextVar("process_group", default=ALONE)
 
 
-def current() -> Processes:
-    """Return the processes that this one has joined; ALONE outside of ``joined``."""
-    return _JOINED.get()
+def current() -> Group:
+    """Return the processes that this one has joined; ALONE outside of ``process_group``."""
+    return _CURRENT.get()
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
+def process_group() -> Iterator[Group]:
     """Join the other processes, if ``$WORLD_SIZE`` says that there are any; an error within is told by one of them.
 
     Raises:
@@ -112,8 +112,8 @@ def joined() -> Iterator[Processes]:
     if current() is not ALONE or _from_environment("WORLD_SIZE", 1) == 1:
         yield current()
         return
-    processes = _Joined()
-    token = _JOINED.set(processes)
+    processes = _TorchGroup()
+    token = _CURRENT.set(processes)
     try:
         yield processes
         processes.leave(together=True)
@@ -123,10 +123,10 @@ def joined() -> Iterator[Processes]:
             raise
         raise told from error
     finally:
-        _JOINED.reset(token)
+        _CURRENT.reset(token)
 
 
-class _Joined(Processes):
+class _TorchGroup(Group):
     """One of several processes, in torch's process group."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class _Joined(Processes):
                     store=self.store,
                     rank=self.rank,
                     world_size=self.world_size,
-                    timeout=PATIENCE,
+                    timeout=TIMEOUT,
                 )
         except (ValueError, RuntimeError) as error:
             raise CnnzooError(
@@ -177,12 +177,12 @@ class _Joined(Processes):
             with suppress(RuntimeError):
                 dist.destroy_process_group()
 
-    def gather(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         values: list[T | None] = [None] * self.world_size
         dist.all_gather_object(values, value)
         return values  # type: ignore[return-value]  # all of them are filled
 
-    def from_first(self, make: Callable[[], T]) -> T:
+    def broadcast(self, make: Callable[[], T]) -> T:
         values = [make() if self.is_first else None]
         dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
         return values[0]  # type: ignore[return-value]
@@ -190,10 +190,10 @@ class _Joined(Processes):
     @contextmanager
     def first_on_machine(self) -> Iterator[None]:
         if self.local_rank > 0:
-            self.gather(None)
+            self.all_gather(None)
         yield
         if self.local_rank == 0:
-            self.gather(None)
+            self.all_gather(None)
 
     def begin_phase(self) -> None:
         self.talked_at, self.steps_between, self.steps_left = time.perf_counter(), 1, 1
@@ -204,7 +204,7 @@ class _Joined(Processes):
         if self.steps_left:
             return None
         a_step = (time.perf_counter() - self.talked_at) / self.steps_between
-        talks = self.gather((answer, int(TALK_SECONDS / a_step)))
+        talks = self.all_gather((answer, int(TALK_SECONDS / a_step)))
         self.talked_at = time.perf_counter()
         self.steps_between = self.steps_left = max(1, min(steps for _, steps in talks))
         return max((given for given, _ in talks if given is not None), default=None)
@@ -225,7 +225,7 @@ class _Joined(Processes):
             )
         return f"{kind}:{self.local_rank}"
 
-    def synchronized(self, network: nn.Module, device: torch.device) -> nn.Module:
+    def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
         if device.type != "cpu":  # torch has no such layer for the CPU
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place
         return DistributedDataParallel(
@@ -234,7 +234,7 @@ class _Joined(Processes):
             gradient_as_bucket_view=True,  # no copy of them
         )
 
-    def share_buffers(self, network: nn.Module) -> None:
+    def broadcast_buffers(self, network: nn.Module) -> None:
         for buffer in network.buffers():
             dist.broadcast(buffer, 0)
 

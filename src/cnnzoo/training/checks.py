@@ -79,7 +79,7 @@ def dry_run(model: nn.Module, num_classes: int, image: tuple[int, int, int], dev
             shape = tuple(model.eval()(images).shape)
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
             if "memory" in str(error).lower():
-                raise  # named_out_of_memory's to answer
+                raise  # explain_oom's to answer
             raise CnnzooError(
                 f"the net cannot take images of {'x'.join(map(str, image))}: {one_line(error)}. Change --image-size."
             ) from error

@@ -26,12 +26,12 @@ def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: S
         InterruptedRunError: All processes agreed to stop; the state after the last step is saved.
     """
     epochs_before = len(state.history)
-    model = state.group.synchronized(state.network, state.device)
+    model = state.group.wrap(state.network, state.device)
     report.start(state.describe(loaders.train, loaders.val), run.folder)
     while not is_finished(state.history, state.config):
         state.start_clock()
         is_trained = train_one_epoch(state, model, loaders.train, report, stop)
-        state.group.share_buffers(state.model)
+        state.group.broadcast_buffers(state.model)
         val = evaluate(state.network, loaders.val, state.scoring(), report, stop) if is_trained else None
         if val is None:  # in training or in validation
             run.save_last(state.checkpoint(resumable=True))
@@ -102,7 +102,7 @@ def evaluate(
 ) -> Evaluation | None:
     """Run the model over every batch once, with dropout off and no gradients; None where a stop was agreed.
 
-    Batches that do not count are left out; one of them has to count.
+    Loader that do not count are left out; one of them has to count.
 
     Raises:
         NonFiniteLossError: The loss of a batch is NaN or infinite.

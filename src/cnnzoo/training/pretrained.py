@@ -14,7 +14,7 @@ DEFAULT = "default"
 """Stands for the weights that the model's makers offer for download."""
 
 
-def begin_with(model: nn.Module, spec: ModelSpec, source: str) -> bool:
+def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> bool:
     """Give a model the weights of a trained one of its kind.
 
     It may have been trained for other channels and classes. The first convolution's weights are then averaged over

@@ -7,8 +7,8 @@ from typing import Any
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.splits import FOLDER
-from cnnzoo.device import named_out_of_memory
-from cnnzoo.distributed.group import joined
+from cnnzoo.device import explain_oom
+from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -42,23 +42,23 @@ def resume(
         CnnzooError: Anything else that a person can mend; what was saved before stays whole.
         InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    with interrupts_remembered(), joined() as group:
+    with interrupts_remembered(), process_group() as group:
         report = reporter if reporter and group.is_first else Reporter()
         if group.is_first and not (run / "last.pt").is_file():
             raise CnnzooError(f"{run} has no last.pt to go on from. Train anew: cnnzoo train MODEL")
         folder = Run(run, writes=group.is_first)
         with folder.held():
-            saved = group.from_first(lambda: load_checkpoint(run / "last.pt"))
+            saved = group.broadcast(lambda: load_checkpoint(run / "last.pt"))
             config = _resumed_config(saved, changes or {}, run)
             assert saved.training is not None  # else _resumed_config has refused it
             history = saved.training.history
             if group.is_first:
-                _mend(run, saved, config, report)
+                repair(run, saved, config, report)
             if is_finished(history, config):
                 return RunResult(run, config, history, best_row(history, config.monitor), epochs_trained=0)
             if config.precision == "auto":  # the one it began with, even where this device would take another
                 config = config.replace(precision=saved.training.precision)
-            with named_out_of_memory(config.batch_size):
+            with explain_oom(config.batch_size):
                 state, loaders = set_up(config, report, group)
             state.restore(saved)
             return run_loop(state, loaders, folder, report)
@@ -92,7 +92,7 @@ def _is_moved_folder(name: str, was: object, now: object) -> bool:
     return name == "dataset" and all(str(value).startswith(FOLDER) for value in (was, now))
 
 
-def _mend(run: Path, saved: Checkpoint, config: TrainConfig, reporter: Reporter) -> None:
+def repair(run: Path, saved: Checkpoint, config: TrainConfig, reporter: Reporter) -> None:
     """Bring what derives from ``last.pt`` up to it, where a crash came between the two."""
     assert saved.training is not None
     history = saved.training.history

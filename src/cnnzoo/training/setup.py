@@ -7,14 +7,13 @@ from torch import nn
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import DEFAULT, SAMPLE
-from cnnzoo.data.loader import Batches as Loader
-from cnnzoo.data.loader import generator
+from cnnzoo.data.loader import Loader, generator
 from cnnzoo.data.locate import DatasetUnavailableError
 from cnnzoo.data.preprocess import Preprocessing, colour_directions, mean_and_std
 from cnnzoo.data.sources import Source
 from cnnzoo.data.splits import Dataset, limit, load_dataset, split_validation
-from cnnzoo.device import Precision, cpu_count, keep_freed_memory, pick_device, pick_precision, placed
-from cnnzoo.distributed.group import Processes, current
+from cnnzoo.device import Precision, cpu_count, keep_freed_memory, pick_device, pick_precision, to_device
+from cnnzoo.distributed.group import Group, current
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, get_spec
 from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
@@ -31,7 +30,7 @@ class Loaders(NamedTuple):
     val: Loader
 
 
-def set_up(config: TrainConfig, report: Reporter, group: Processes) -> tuple[TrainState, Loaders]:
+def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainState, Loaders]:
     """Make what ``fit`` needs of a run's settings: images, net and optimizer, with fresh weights.
 
     Raises:
@@ -68,7 +67,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Processes) -> tuple[Tra
         image_size=image_size,
         **config.model_options,
     )
-    model = placed(model, device)
+    model = to_device(model, device)
     work = dry_run(model, len(dataset.classes), image, device)
     if loaders.train.fewest_images == 1 and (group.world_size == 1 or device.type == "cpu"):
         check_single_image(model, image, device)
@@ -77,7 +76,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Processes) -> tuple[Tra
             "this net normalises over a batch, and on the CPU each process does so over its own images alone: "
             "the result differs from that of one process."
         )
-    precision = group.from_first(lambda: pick_precision(config.precision, device, work.mult_adds))
+    precision = group.broadcast(lambda: pick_precision(config.precision, device, work.mult_adds))
     criterion = criterion_of(model, config.label_smoothing)
     network = _compiled(model, loaders.val, precision, report) if config.compile else model
     optimizer = Optimizer(
@@ -112,7 +111,7 @@ def _make_loaders(
     sources: tuple[Source, Source],
     preprocessing: Preprocessing,
     device: torch.device,
-    group: Processes,
+    group: Group,
 ) -> Loaders:
     train_source, val_source = sources
     train = Loader(
@@ -232,19 +231,19 @@ def check_split(batch_size: int, world_size: int) -> None:
         )
 
 
-def check_same_data(dataset: Dataset, val_source: Source, processes: Processes) -> None:
+def check_same_data(dataset: Dataset, val_source: Source, group: Group) -> None:
     """See that all processes have the same images, and one at least to validate on.
 
     Raises:
         CnnzooError: They have others, or too few.
     """
-    if len(set(processes.gather(dataset.sha256))) > 1:
+    if len(set(group.all_gather(dataset.sha256))) > 1:
         raise CnnzooError(
             f"the processes have different images; this one has {dataset.name} in {dataset.location}. "
             "Put the same data on every machine, or name it with --dataset and --data-dir."
         )
-    if (num := len(val_source.labels)) < processes.world_size:
+    if (num := len(val_source.labels)) < group.world_size:
         raise UsageError(
-            f"{processes.world_size} processes cannot share {num} validation image(s). "
+            f"{group.world_size} processes cannot share {num} validation image(s). "
             "Start fewer, or validate on more."
         )

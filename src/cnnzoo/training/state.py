@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.loader import Batches as Loader
+from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import Dataset
 from cnnzoo.device import Precision, describe_device
-from cnnzoo.distributed.group import Processes
+from cnnzoo.distributed.group import Group
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import Checkpoint, MeterState, TrainingState
 from cnnzoo.runs.history import HistoryRow, best_row
@@ -70,7 +70,7 @@ class TrainState:
     """
 
     config: TrainConfig
-    group: Processes
+    group: Group
     device: torch.device
     precision: Precision
     dataset: Dataset
@@ -137,7 +137,7 @@ class TrainState:
 
     def _summed(self, meter: Meter) -> Meter:
         """Return the sums over what all processes saw. All of them have to ask."""
-        return Meter.sum(self.group.gather(meter.state()))
+        return Meter.sum(self.group.all_gather(meter.state()))
 
     def checkpoint(self, *, resumable: bool) -> Checkpoint:
         """Return the state as ``last.pt`` (resumable) or ``best.pt`` holds it; for the former all processes ask."""
@@ -167,7 +167,7 @@ class TrainState:
             optimizer=self.optimizer.state_dict(),
             scaler=self.scaler.state_dict(),
             precision=self.precision.name,
-            random_states=self.group.gather(_random_states(self.device)),
+            random_states=self.group.all_gather(_random_states(self.device)),
             history=list(self.history),
             totals=self._summed(self.meter).state(),
             seconds=self.elapsed(),

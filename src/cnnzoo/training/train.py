@@ -12,8 +12,8 @@ import torch
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.splits import FOLDER
-from cnnzoo.device import describe_device, deterministic, named_out_of_memory
-from cnnzoo.distributed.group import joined
+from cnnzoo.device import describe_device, deterministic, explain_oom
+from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.folder import create_run
@@ -21,7 +21,7 @@ from cnnzoo.runs.run import Run
 from cnnzoo.signals import interrupts_remembered, stop_signals
 from cnnzoo.training.loop import fit
 from cnnzoo.training.meter import NonFiniteLossError
-from cnnzoo.training.pretrained import begin_with
+from cnnzoo.training.pretrained import load_pretrained
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult
 from cnnzoo.training.setup import Loaders, set_up
@@ -43,18 +43,18 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
         CnnzooError: Anything else that a person can mend.
         InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    with interrupts_remembered(), joined() as group:
+    with interrupts_remembered(), process_group() as group:
         report = reporter if reporter and group.is_first else Reporter()
         import_models(config.imports)
         spec = get_spec(config.model)
         config = config.replace(model_options=spec.check_options(config.model_options))
-        with named_out_of_memory(config.batch_size):
+        with explain_oom(config.batch_size):
             state, loaders = set_up(config, report, group)
         if config.weights is not None and group.is_first:
-            whole = begin_with(state.model, spec, config.weights)
+            whole = load_pretrained(state.model, spec, config.weights)
             if not whole:
                 report.warn("The last layer begins anew: the weights are for other classes.")
-        folder = group.from_first(lambda: create_run(config.out, _run_prefix(state.config), config.name))
+        folder = group.broadcast(lambda: create_run(config.out, _run_prefix(state.config), config.name))
         run = Run(folder, writes=group.is_first)
         with run.held():
             return run_loop(state, loaders, run, report)
@@ -72,7 +72,7 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
     try:
         with (
             stop_signals(state.group) as stop,
-            named_out_of_memory(config.batch_size),
+            explain_oom(config.batch_size),
             deterministic(config.deterministic),
         ):
             return fit(state, loaders, run, report, stop)
