@@ -24,7 +24,7 @@ RUNS = {
     "lenet": ("lenet", *LENET, "--batch-size", "32"),
     "lenet, batches of 512": ("lenet", *LENET, "--batch-size", "512"),
     "alexnet": ("alexnet", *ALEXNET, "--batch-size", "32"),
-    "alexnet, 4 batches a step": ("alexnet", *ALEXNET, "--batch-size", "32", "--accumulate", "4"),
+    "alexnet, 4 batches a step": ("alexnet", *ALEXNET, "--batch-size", "32", "--grad-accum", "4"),
 }
 
 

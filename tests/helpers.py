@@ -157,7 +157,7 @@ def sample_batches(image_size: int, num: int, batch_size: int = 32) -> list[tupl
 
 
 class Pairs:
-    """Loader as they come, each a step, as what the loops iterate over."""
+    """Batches as they come, each a step, as what the loops iterate over."""
 
     def __init__(self, batches: Iterable[tuple[Tensor, Tensor] | MicroBatch]) -> None:
         self.batches = batches

@@ -1,4 +1,4 @@
-"""Loader: the same images at the same positions whatever the machine's settings, prepared as the tutorial does."""
+"""Batches: the same images at the same positions whatever the machine's settings, prepared as the tutorial does."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ from torchvision import transforms
 
 from cnnzoo.data.augment import ten_crops
 from cnnzoo.data.loader import Loader
-from cnnzoo.data.preprocess import Preprocessing, colour_directions, mean_and_std
+from cnnzoo.data.preprocess import Preprocessing, color_directions, mean_and_std
 from cnnzoo.data.sources import Resident, Source, Streamed
 from cnnzoo.data.splits import limit, load_dataset, split_validation
 from cnnzoo.errors import CnnzooError
@@ -34,7 +34,7 @@ def noise(num: int, channels: int = 1, side: int = 16, seed: int = 0) -> Residen
 def plain(
     source: Source, batch_size: int = 4, *, seed: int | None = None, augment: Sequence[str] = ()
 ) -> Loader:
-    """Loader of pixels in [0, 1] at their own size."""
+    """Batches of pixels in [0, 1] at their own size."""
     assert isinstance(source, Resident | Streamed)
     side = source.images.shape[-1] if isinstance(source, Resident) else source.image_size
     return Loader(source, Preprocessing(side), batch_size, CPU, seed=seed, augment=augment)
@@ -239,13 +239,13 @@ def test_colour_moves_an_image_along_the_principal_directions_of_the_training_se
     source = Resident((base + spread).clamp(0, 255).byte(), torch.arange(500))
     pixels = source.images.double().transpose(0, 1).flatten(1).numpy() / 255
     variances, directions = np.linalg.eigh(np.cov(pixels, bias=True))
-    colours = colour_directions(source)
+    colours = color_directions(source)
     for column in range(3):
         expected = torch.tensor(directions[:, column] * variances[column]).float()
         found = colours[:, column] * torch.sign(colours[0, column] * expected[0])
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-7)
 
-    batches = Loader(source, Preprocessing(6), 50, CPU, seed=0, augment=("colour",), colours=colours)
+    batches = Loader(source, Preprocessing(6), 50, CPU, seed=0, augment=("color-pca",), colors=colours)
     images, labels = joined(batches)
     moved = images - source.images[labels] / 255
     assert float(moved.flatten(2).std(2).max()) < 1e-6  # the same for every pixel
@@ -401,7 +401,7 @@ def folder(tmp_path: Path) -> Path:
 def load(folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None) -> Source:
     """The training images in memory, or streamed by some processes."""
     patch_internal(monkeypatch, "MAX_RESIDENT_BYTES", 1 << 30 if workers is None else 0)
-    dataset = load_dataset(f"folder:{folder}", "train", image_size=24, workers=workers or 0)
+    dataset = load_dataset(f"folder:{folder}", "train", image_size=24, num_workers=workers or 0)
     assert dataset is not None
     assert isinstance(dataset.source, Resident if workers is None else Streamed)
     return dataset.source

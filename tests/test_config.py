@@ -1,7 +1,9 @@
 """TrainConfig: what it takes, what it refuses, and its way through YAML."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -63,3 +65,31 @@ def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
 def test_a_config_without_a_model_asks_for_one() -> None:
     with pytest.raises(UsageError, match="cnnzoo train lenet"):
         TrainConfig.from_dict({"lr": 1})
+
+
+def test_settings_are_read_under_the_names_that_they_had() -> None:
+    old = {"model": "lenet", "accumulate": 3, "workers": "2", "augment": "flip,colour"}
+    config = TrainConfig.from_dict(old)
+    assert (config.grad_accum_steps, config.num_workers) == (3, 2)
+    assert config.augment == ("flip", "color-pca")
+    assert TrainConfig.from_dict(config.to_dict()) == config
+    assert TrainConfig.from_dict({"model": "lenet", "grad_accum": 3}).grad_accum_steps == 3
+    with pytest.raises(UsageError, match="grad_accum_steps is given twice"):
+        TrainConfig.from_dict({**old, "grad_accum_steps": 3})
+
+
+def test_old_flags_are_taken_and_not_shown(
+    cnnzoo: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    small = ("--dataset", "fashionmnist-sample", "--limit-train", "64", "--limit-val", "10", "--epochs", "1")
+    done = cnnzoo(
+        "train", "lenet", *small, "--accumulate", "2", "--augment", "colour", "--name", "r", "--quiet"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    config = read_yaml(tmp_path / "runs" / "r" / "config.yaml")
+    assert (config["grad_accum_steps"], config["augment"]) == (2, ["color-pca"])
+    shown = cnnzoo("train", "--help").stdout
+    assert "--grad-accum" in shown
+    assert "--accumulate" not in shown
+    resumed = cnnzoo("train", "--resume", "r", "--accumulate", "2", "--epochs", "2", "--quiet")
+    assert (resumed.returncode, resumed.stderr) == (0, "")

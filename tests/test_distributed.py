@@ -191,7 +191,7 @@ def test_every_image_of_a_batch_is_in_one_share_and_weighs_the_same(
             augment=("flip", "crop"),
             rank=rank,
             world_size=of,
-            accumulate=accumulate,
+            grad_accum_steps=accumulate,
         )
 
     alone = batches(0, 1)
@@ -234,4 +234,4 @@ def test_accumulated_batches_are_one_large_batch(tmp_path: Path, changes: dict[s
     large = train(quick(tmp_path, limit_train=227, epochs=2, batch_size=32, **changes)).run
     small = train(quick(tmp_path, limit_train=227, epochs=2, batch_size=8, accumulate=4, **changes)).run
     assert_same_training(large, small)
-    assert read_yaml(small / "config.yaml")["accumulate"] == 4
+    assert read_yaml(small / "config.yaml")["grad_accum_steps"] == 4

@@ -20,17 +20,24 @@ class Setting:
     """How a field of TrainConfig is shown to a person: its help, its group and its flags.
 
     Without ``flags`` the field ``val_split`` is ``--val-split``. A default in square brackets at the
-    end of ``help`` stands for None.
+    end of ``help`` stands for None. ``former_flags`` are still taken, and not shown.
     """
 
     help: str
     group: str
     flags: tuple[str, ...] = ()
+    former_flags: tuple[str, ...] = ()
 
 
 Count = Annotated[int, Ge(1)]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
-Augmentation = Literal["flip", "crop", "affine", "colour"]
+Augmentation = Literal["flip", "crop", "affine", "color-pca"]
+
+
+RENAMED = {"accumulate": "grad_accum_steps", "grad_accum": "grad_accum_steps", "workers": "num_workers"}
+"""Other names under which settings are still read, from YAML and from checkpoints."""
+
+RENAMED_AUGMENTATIONS = {"colour": "color-pca"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +90,7 @@ class TrainConfig:
     augment: Annotated[
         tuple[Augmentation, ...],
         Setting(
-            "Random changes to training images, such as flip,crop: any of flip, crop, affine, colour [none].",
+            "Random changes to training images, such as flip,crop: any of flip, crop, affine, color-pca [none].",
             "Data",
         ),
     ] = ()
@@ -94,7 +101,7 @@ class TrainConfig:
         Count | None, Setting("Train on so many images only, for a quick look [all].", "Data")
     ] = None
     limit_val: Annotated[Count | None, Setting("Validate on so many images only [all].", "Data")] = None
-    workers: Annotated[
+    num_workers: Annotated[
         Annotated[int, Ge(0)] | None,
         Setting(
             "Processes that decode a folder too large for memory [one per core].", "Data", ("-j", "--workers")
@@ -105,7 +112,15 @@ class TrainConfig:
     batch_size: Annotated[
         Count, Setting("Images a batch, over all processes.", "Training", ("-b", "--batch-size"))
     ] = 32
-    accumulate: Annotated[Count, Setting("Loader whose gradients are added up for one step.", "Training")] = 1
+    grad_accum_steps: Annotated[
+        Count,
+        Setting(
+            "Batches whose gradients are added up for one step.",
+            "Training",
+            ("--grad-accum",),
+            former_flags=("--accumulate",),
+        ),
+    ] = 1
     lr: Annotated[float, Gt(0), Lt(math.inf), Setting("Learning rate.", "Training")] = 1e-3
     optimizer: Annotated[Literal["adam", "adamw", "sgd"], Setting("How weights are updated.", "Training")] = (
         "adam"
@@ -162,6 +177,7 @@ class TrainConfig:
     ] = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "augment", _current_augmentations(self.augment))
         for name, annotation in field_types().items():
             object.__setattr__(self, name, check(name, annotation, getattr(self, name)))
 
@@ -177,6 +193,7 @@ class TrainConfig:
             UsageError: A key that is no setting, a value out of its range, or no model.
         """
         known = field_types()
+        values = current_names(values)
         for key in values:
             if key not in known:
                 raise unknown("setting", key if isinstance(key, str) else shown(key), known)
@@ -191,6 +208,29 @@ class TrainConfig:
     def replace(self, **changes: Any) -> "TrainConfig":  # noqa: ANN401
         """Return a copy with some settings changed, checked again."""
         return dataclasses.replace(self, **changes)
+
+
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings under the names that they have today.
+
+    Raises:
+        UsageError: One is given under two names.
+    """
+    current: dict[str, Any] = {}
+    for key, value in values.items():
+        name = RENAMED.get(key, key) if isinstance(key, str) else key
+        if name in current:
+            raise UsageError(f"{name} is given twice, under two of its names. Leave one out.")
+        current[name] = value
+    return current
+
+
+def _current_augmentations(names: object) -> object:
+    if isinstance(names, str):
+        names = [part.strip() for part in names.split(",")]
+    if isinstance(names, list | tuple):
+        return [RENAMED_AUGMENTATIONS.get(name, name) if isinstance(name, str) else name for name in names]
+    return names
 
 
 @cache
@@ -208,7 +248,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     values = read_mapping(path)
     values.pop(RECORDED, None)
     values.pop(TARGET, None)
-    return values
+    return current_names(values)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Nothing here imports torch, pandas or matplotlib at its top, so that ``cnnzoo --help`` answers at once.
 """
 
+import copy
 import io
 import os
 import shutil
@@ -17,6 +18,9 @@ from typer.core import TyperCommand
 from cnnzoo.errors import AlreadyToldError, CnnzooError, one_line
 from cnnzoo.signals import interrupts_remembered
 
+FORMER_FLAGS: set[str] = set()
+"""Flags that are taken still, and that no ``--help`` shows any more."""
+
 
 class GroupedCommand(TyperCommand):
     """A command whose ``--help`` lists its options by group, in plain text, and in 40 columns too.
@@ -27,7 +31,8 @@ class GroupedCommand(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
         """Write one section per ``rich_help_panel``, in the order of the options."""
         groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
+        for parameter in map(copy.copy, self.get_params(ctx)):
+            parameter.opts = [flag for flag in parameter.opts if flag not in FORMER_FLAGS]
             if record := parameter.get_help_record(ctx):
                 kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
                 groups.setdefault(getattr(parameter, "rich_help_panel", None) or kind, []).append(record)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, app
+from cnnzoo.cli import FORMER_FLAGS, GroupedCommand, app
 from cnnzoo.cli.options import parse_options
 from cnnzoo.config import Augmentation, Setting, TrainConfig, field_types, read_yaml
 from cnnzoo.errors import CnnzooError, UsageError
@@ -155,7 +155,8 @@ def _option(name: str, annotation: Any) -> inspect.Parameter:  # noqa: ANN401
     else:
         repeatable = get_origin(bare) is dict or bare == tuple[str, ...]
         kind = list[str] | None if repeatable else str | None
-        flags = setting.flags or (flag,)
+        FORMER_FLAGS.update(setting.former_flags)
+        flags = (*(setting.flags or (flag,)), *setting.former_flags)
         options["metavar"] = _metavar(bare)
         if isinstance(default, str | int | float | Path):
             options["help"] += f" [{default}]"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-COLOUR_DEVIATION = 0.1
+COLOR_STD = 0.1
 """Of the random factors of each colour direction (Krizhevsky et al. 2012, section 4.1)."""
 
 SHIFT, SCALE, SQUEEZE, SHEAR = 1 / 14, 0.15, 0.15, 0.3
@@ -27,14 +27,14 @@ class Augmentation:
         names: Any of ``flip`` (left to right, for half of the images; Krizhevsky et al. 2012, section 4.1),
             ``crop`` (a square of the net's size at random: of images that are larger, as in that section; else
             of the image with a black border of an eighth of its side), ``affine`` (shifted, scaled, squeezed
-            and sheared; LeCun et al. 1998, section III.B and Fig. 7) and ``colour`` (along the principal
+            and sheared; LeCun et al. 1998, section III.B and Fig. 7) and ``color-pca`` (along the principal
             directions of the training set's colours; Krizhevsky et al. 2012, section 4.1).
         num_images: Images in the epoch.
         image_size: Pixels a side that the net takes.
         margin: Pixels a side that images have more than that.
         draw: From a purpose to where its random numbers come from.
         device: Where the images are.
-        colours: What ``colour_directions`` returns.
+        colors: What ``color_directions`` returns.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Augmentation:
         margin: int,
         draw: Callable[[str], torch.Generator],
         device: torch.device,
-        colours: Tensor | None = None,
+        colors: Tensor | None = None,
     ) -> None:
         self.image_size = image_size
         self.margin = margin
@@ -58,10 +58,11 @@ class Augmentation:
             self.offsets = torch.randint(places, (num_images, 2), generator=draw("crop")).to(device)
         if "affine" in names:
             self.affine = _affine_matrices(num_images, draw("affine")).to(device)
-        if "colour" in names:
-            assert colours is not None
-            factors = torch.randn(num_images, len(colours), generator=draw("colour")) * COLOUR_DEVIATION
-            self.shifts = (factors @ colours.T).to(device)
+        if "color-pca" in names:
+            assert colors is not None
+            # Drawn under the name that it had, so that runs of before go on with the same numbers.
+            factors = torch.randn(num_images, len(colors), generator=draw("colour")) * COLOR_STD
+            self.shifts = (factors @ colors.T).to(device)
 
     def __call__(self, pixels: Tensor, positions: Tensor) -> Tensor:
         """Return pixels 0 to 1 ``(N, C, H, W)`` changed, ``positions`` ``(N,)`` being their places in the epoch.

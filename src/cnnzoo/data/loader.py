@@ -58,14 +58,14 @@ class Loader:
     Args:
         source: The images.
         preprocessing: What makes them what the net sees.
-        batch_size: Images a batch, over all processes; the last one may be smaller.
+        batch_size: Images per batch, over all processes; the last one may be smaller.
         device: Where batches are wanted.
         seed: Of order and augmentation; None keeps the images in their order.
         augment: Names of changes, see Augmentation.
-        colours: What ``colour_directions`` returns, where ``colour`` is among them.
+        colors: What ``color_directions`` returns, where ``color-pca`` is among them.
         rank: Which process this is, from 0; it gets its share of every batch.
         world_size: How many processes there are, a divisor of ``batch_size``.
-        accumulate: Loader a step.
+        grad_accum_steps: Batches per step.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class Loader:
         *,
         seed: int | None = None,
         augment: Sequence[str] = (),
-        colours: Tensor | None = None,
+        colors: Tensor | None = None,
         rank: int = 0,
         world_size: int = 1,
-        accumulate: int = 1,
+        grad_accum_steps: int = 1,
     ) -> None:
         self.source = source.to(device) if isinstance(source, Resident) else source
         self.preprocessing = preprocessing
@@ -88,10 +88,10 @@ class Loader:
         self.device = device
         self.seed = seed
         self.augment = augment
-        self.colours = colours
+        self.colors = colors
         self.rank = rank
         self.world_size = world_size
-        self.accumulate = accumulate
+        self.grad_accum_steps = grad_accum_steps
         self.shard_size = batch_size // world_size
         assert self.shard_size * world_size == batch_size
         # Files are decoded batch by batch: their preparation is no part of what a step waits for.
@@ -110,7 +110,7 @@ class Loader:
     @property
     def num_steps(self) -> int:
         """Steps an epoch."""
-        return math.ceil(len(self) / self.accumulate)
+        return math.ceil(len(self) / self.grad_accum_steps)
 
     @property
     def fewest_images(self) -> int:
@@ -124,11 +124,11 @@ class Loader:
         Every image of a step weighs the same, and gradients are averaged over the processes: the mean loss of a
         process's ``n`` of a step's ``m`` images weighs ``n / m`` times the number of processes.
         """
-        step_size = self.batch_size * self.accumulate
-        in_step = min(step_size, self.num_images - index // self.accumulate * step_size)
+        step_size = self.batch_size * self.grad_accum_steps
+        in_step = min(step_size, self.num_images - index // self.grad_accum_steps * step_size)
         low, high = self._shard_of(min(self.batch_size, self.num_images - index * self.batch_size))
         weight = _weight((high - low) * self.world_size / in_step, self.device)
-        ends_step = (index + 1) % self.accumulate == 0 or index + 1 == len(self)
+        ends_step = (index + 1) % self.grad_accum_steps == 0 or index + 1 == len(self)
         return MicroBatch(images, labels, weight, counts=high > low, ends_step=ends_step)
 
     def _shard_of(self, num_images: int) -> tuple[int, int]:
@@ -181,7 +181,7 @@ class Loader:
             self.preprocessing.full_size - size,
             lambda purpose: generator(purpose, seed, epoch),
             self.device,
-            self.colours,
+            self.colors,
         )
 
 

@@ -92,7 +92,7 @@ def mean_and_std(source: Source) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def colour_directions(source: Source) -> Tensor:
+def color_directions(source: Source) -> Tensor:
     """Return the principal components of the pixels' colours, each times its variance: float32 ``(C, C)``, in columns.
 
     Of pixels in [0, 1], from the same images as ``mean_and_std`` (Krizhevsky et al. 2012, section 4.1: p and λ).

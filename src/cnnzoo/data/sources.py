@@ -53,18 +53,18 @@ class Resident:
 
 @dataclass(frozen=True)
 class Streamed:
-    """Image files too large for memory, decoded as they are needed by ``workers`` processes."""
+    """Image files too large for memory, decoded as they are needed by ``num_workers`` processes."""
 
     files: Sequence[Path]
     labels: Tensor
     channels: int
     image_size: int
-    workers: int
+    num_workers: int
 
     def subset(self, indices: Tensor) -> "Streamed":
         """Return the images at ``indices``."""
         files = [self.files[index] for index in indices.tolist()]
-        return Streamed(files, self.labels[indices], self.channels, self.image_size, self.workers)
+        return Streamed(files, self.labels[indices], self.channels, self.image_size, self.num_workers)
 
     def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """Decode the images of each chunk in other processes, and copy them over.
@@ -76,7 +76,7 @@ class Streamed:
             _Decoded(self),
             batch_size=None,  # the chunks are the batches
             sampler=chunks,
-            num_workers=self.workers,
+            num_workers=self.num_workers,
             pin_memory=device.type == "cuda",
             worker_init_fn=_ignore_signals,
             generator=torch.Generator(),  # else it draws from the numbers that dropout is to have

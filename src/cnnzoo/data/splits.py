@@ -49,7 +49,7 @@ def load_dataset(
     *,
     image_size: int,
     data_dir: Path | None = None,
-    workers: int = 0,
+    num_workers: int = 0,
     skip_bad_images: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Dataset | None:
@@ -60,7 +60,7 @@ def load_dataset(
         split: ``train``, ``test``, or ``val`` for images that the dataset itself sets aside.
         image_size: Pixels a side that image files are cut to as they are read.
         data_dir: Where named datasets lie.
-        workers: Processes that decode image files, where they are too many for memory.
+        num_workers: Processes that decode image files, where they are too many for memory.
         skip_bad_images: Leave out image files that cannot be read, instead of refusing the folder.
         progress: Told about downloads and reading.
 
@@ -99,7 +99,7 @@ def load_dataset(
         sha256 = folder.sha256
         if skip_bad_images:
             folder = without_bad_images(folder, image_size, progress)
-        source = Streamed(folder.files, torch.tensor(folder.labels), folder.channels, image_size, workers)
+        source = Streamed(folder.files, torch.tensor(folder.labels), folder.channels, image_size, num_workers)
     return Dataset(name, folder.classes, folder.channels, source, folder.root, sha256, folder.num_skipped)
 
 

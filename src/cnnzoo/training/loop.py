@@ -68,7 +68,7 @@ def train_one_epoch(
     for_scaler = cast("torch.optim.Optimizer", optimizer)  # as far as it cares
     model.train()
     stop.begin_phase()
-    for batch in loader.epoch(state.epoch, start=meter.steps * config.accumulate):
+    for batch in loader.epoch(state.epoch, start=meter.steps * config.grad_accum_steps):
         optimizer.lr = state.lr(loader.num_steps)
         with state.group.sync(model, enabled=batch.ends_step):  # gradients meet once a step
             with state.precision.autocast(state.device):
@@ -102,7 +102,7 @@ def evaluate(
 ) -> Evaluation | None:
     """Run the model over every batch once, with dropout off and no gradients; None where a stop was agreed.
 
-    Loader that do not count are left out; one of them has to count.
+    Batches that do not count are left out; one of them has to count.
 
     Raises:
         NonFiniteLossError: The loss of a batch is NaN or infinite.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cnnzoo.config import TrainConfig
+from cnnzoo.config import TrainConfig, current_names
 from cnnzoo.data.splits import FOLDER
 from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import process_group
@@ -21,7 +21,7 @@ from cnnzoo.training.schedule import is_finished
 from cnnzoo.training.setup import set_up
 from cnnzoo.training.train import run_loop
 
-CHANGEABLE = {"epochs", "device", "workers", "data_dir", "out", "patience"}
+CHANGEABLE = {"epochs", "device", "num_workers", "data_dir", "out", "patience"}
 """Settings that a resume may change: none has a part in what an epoch computes."""
 
 
@@ -72,7 +72,7 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
     import_models(tuple(changes.get("imports", ())))
     saved.check_model_is_known()
     # The modules that registered the model are noted, not imported: what is in a file must not run by itself.
-    after = TrainConfig.from_dict({**saved.config, **changes, "imports": before.imports})
+    after = TrainConfig.from_dict({**before.to_dict(), **current_names(changes), "imports": before.imports})
     after = after.replace(model_options=get_spec(before.model).check_options(after.model_options))
     now = after.to_dict()
     differ = [

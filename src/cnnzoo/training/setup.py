@@ -9,7 +9,7 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import DEFAULT, SAMPLE
 from cnnzoo.data.loader import Loader, generator
 from cnnzoo.data.locate import DatasetUnavailableError
-from cnnzoo.data.preprocess import Preprocessing, colour_directions, mean_and_std
+from cnnzoo.data.preprocess import Preprocessing, color_directions, mean_and_std
 from cnnzoo.data.sources import Source
 from cnnzoo.data.splits import Dataset, limit, load_dataset, split_validation
 from cnnzoo.device import Precision, cpu_count, keep_freed_memory, pick_device, pick_precision, to_device
@@ -121,10 +121,10 @@ def _make_loaders(
         device,
         seed=config.seed,
         augment=config.augment,
-        colours=colour_directions(dataset.source) if "colour" in config.augment else None,
+        colors=color_directions(dataset.source) if "color-pca" in config.augment else None,
         rank=group.rank,
         world_size=group.world_size,
-        accumulate=config.accumulate,
+        grad_accum_steps=config.grad_accum_steps,
     )
     val_share = evaluation_batch_size(config.batch_size, preprocessing.full_size) // group.world_size
     val = Loader(
@@ -192,9 +192,9 @@ def load_split(config: TrainConfig, split: str, image_size: int, reporter: Repor
         split,
         image_size=image_size,
         data_dir=config.data_dir,
-        workers=max(1, cpu_count() // current().local_world_size)
-        if config.workers is None
-        else config.workers,
+        num_workers=max(1, cpu_count() // current().local_world_size)
+        if config.num_workers is None
+        else config.num_workers,
         skip_bad_images=config.skip_bad_images,
         progress=reporter.progress,
     )
