@@ -339,21 +339,21 @@ def test_a_run_folder_stands_for_its_history(tmp_path: Path) -> None:
         (b"epoch,loss\n1,\n2,NA\n", "holds no epoch yet"),
         (b"epoch,loss\n1,0.5\n2\n", "line 3: it has 1 of the header's 2 fields"),
         (b"epoch,loss\n1,0.5,7\n", "line 2: it has 3 of the header's 2 fields"),
-        (b"epoch,loss,note\n1,0.5,fine\n2,half,bad\n", "line 3, column 'loss': 'half' is no number"),
-        (b"epoch,loss\none,0.5\n", "line 2, column 'epoch': 'one' is no number"),
-        (b"epoch,loss\n1.5,0.5\n", "line 2, column 'epoch': '1.5' is no whole number"),
-        (b"epoch,loss\n-1,0.5\n", "line 2, column 'epoch': '-1' is no whole number"),
-        (b"epoch,loss\nnan,0.5\n", "line 2, column 'epoch': 'nan' is no whole number"),
-        (b"epoch,loss\n1e300,0.5\n", "line 2, column 'epoch': '1e300' is no whole number"),
-        (b"epoch,loss\n,0.5\n", "line 2, column 'epoch': '' is no number"),
-        (b"epoch,acc\n1,250\n", "line 2, column 'acc': 250 is no accuracy"),
-        (b"epoch,acc\n1,-0.5\n", "line 2, column 'acc': -0.5 is no accuracy"),
+        (b"epoch,loss,note\n1,0.5,fine\n2,half,bad\n", "line 3, column 'loss': 'half' is not a number"),
+        (b"epoch,loss\none,0.5\n", "line 2, column 'epoch': 'one' is not a number"),
+        (b"epoch,loss\n1.5,0.5\n", "line 2, column 'epoch': '1.5' is not a whole number"),
+        (b"epoch,loss\n-1,0.5\n", "line 2, column 'epoch': '-1' is not a whole number"),
+        (b"epoch,loss\nnan,0.5\n", "line 2, column 'epoch': 'nan' is not a whole number"),
+        (b"epoch,loss\n1e300,0.5\n", "line 2, column 'epoch': '1e300' is not a whole number"),
+        (b"epoch,loss\n,0.5\n", "line 2, column 'epoch': '' is not a number"),
+        (b"epoch,acc\n1,250\n", "line 2, column 'acc': 250 is not an accuracy"),
+        (b"epoch,acc\n1,-0.5\n", "line 2, column 'acc': -0.5 is not an accuracy"),
         (b"time,price\n1,2\n", "the columns 'time', 'price'. Understood are the columns of cnnzoo"),
         (b",".join(b"c%d" % n for n in range(100)) + b"\n", "'c7', …. Understood"),
-        (b"epoch,step\n1,2\n", "is no history"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00", "is no text file"),
-        (b"epoch,loss\n1,\xe9t\xe9\n", "is no UTF-8 text file"),
-        (b"epoch,loss\n1," + b"9" * 200_000 + b"\n", "is no CSV file"),
+        (b"epoch,step\n1,2\n", "is not a history file"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "is not a text file"),
+        (b"epoch,loss\n1,\xe9t\xe9\n", "is not a UTF-8 text file"),
+        (b"epoch,loss\n1," + b"9" * 200_000 + b"\n", "is not a CSV file"),
     ],
 )
 def test_what_is_no_history_is_refused_in_one_line_that_says_why(
@@ -385,7 +385,7 @@ def test_a_folder_without_a_history_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
 def test_a_file_without_an_end_is_refused() -> None:
-    with pytest.raises(CnnzooError, match="no text file"):
+    with pytest.raises(CnnzooError, match="not a text file"):
         read_history(Path("/dev/zero"))
 
 

@@ -110,7 +110,7 @@ class TrainConfig:
 
     epochs: Annotated[Count, Setting("Epochs in total, those before a resume included.", "Training")] = 10
     batch_size: Annotated[
-        Count, Setting("Images a batch, over all processes.", "Training", ("-b", "--batch-size"))
+        Count, Setting("Images per batch, over all processes.", "Training", ("-b", "--batch-size"))
     ] = 32
     grad_accum_steps: Annotated[
         Count,
@@ -282,7 +282,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         why = f"line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else one_line(error)
         if isinstance(error, RecursionError):
             why = "it is nested too deep"
-        raise CnnzooError(f"{path} is not a YAML file of plain settings ({why}). Mend it.") from error
+        raise CnnzooError(f"{path} is not a YAML file of plain settings ({why}). Fix it.") from error
     if not isinstance(values, dict):
         raise CnnzooError(f"{path} holds no settings. Write lines such as `lr: 0.001` into it.")
     return values

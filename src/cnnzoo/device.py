@@ -166,7 +166,7 @@ class Precision:
 
 
 LARGE = 10_000_000
-"""Multiply-adds an image from which bf16 gains. LeNet has 0.4 million and is slower in bf16, since turning numbers
+"""Multiply-adds per image from which bf16 gains. LeNet has 0.4 million and is slower in bf16, since turning numbers
 into another format takes longer than to multiply them; AlexNet has 1,100 million."""
 
 

@@ -66,7 +66,7 @@ def test_row_19_a_damaged_or_foreign_checkpoint_is_one_line_wherever_it_is_named
             path.write_bytes(content)
         refused = command(*command_line)
         assert_refused(
-            refused, ".pt is corrupt or not a checkpoint of cnnzoo.", "Use another, or train anew."
+            refused, ".pt is corrupt or not a checkpoint of cnnzoo.", "Use another, or start a new run."
         )
         assert [path.read_bytes() for path in tmp_path.rglob("*.pt")].count(content) == 3 + (
             what == "of torch"
@@ -349,7 +349,9 @@ def test_row_23_other_images_than_those_of_the_run_are_refused_on_resume(
     train(quick(tmp_path, epochs=1, dataset=f"folder:{tmp_path / 'pets'}", name="r"))
     Image.new("L", (28, 28), 99).save(tmp_path / "pets" / "cat" / "new.png")
     refused = command("train", "--resume", "r", "--epochs", "2")
-    assert_refused(refused, "pets are not those that the run was trained on. Put those back, or train anew.")
+    assert_refused(
+        refused, "pets are not those that the run was trained on. Put those back, or start a new run."
+    )
 
 
 # From elsewhere

@@ -93,7 +93,7 @@ def test_row_1_killed_before_the_first_save_the_same_command_starts_again(
     assert killed.returncode == -signal.SIGKILL
     run = tmp_path / "runs" / "r"
     assert left(run) == {"config.yaml", ".last.pt.tmp"}
-    assert_refused(processes.run("train", "--resume", "r", cwd=tmp_path), "no last.pt", "Train anew")
+    assert_refused(processes.run("train", "--resume", "r", cwd=tmp_path), "no last.pt", "Start a new run")
     assert processes.run(*SMALL, "--epochs", "3", cwd=tmp_path).code == 0
     assert same_state(run, runs[3])
 

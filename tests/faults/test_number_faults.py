@@ -20,7 +20,7 @@ from tests.faults.shared import SMALL, assert_refused, left
 from tests.helpers import StopAfter, contents, evaluate, one_epoch, quick, rows, sample_batches, train
 from tests.processes import Processes
 
-# A rate that grows until the loss is no number: the first epoch is a good one, the second is not.
+# A rate that grows until the loss is not a number: the first epoch is a good one, the second is not.
 DIVERGING = ("--optimizer", "sgd", "--warmup-epochs", "10", "--epochs", "3")
 
 
@@ -33,7 +33,9 @@ def test_row_26_a_run_that_diverges_names_epoch_step_and_lr_and_the_last_good_ep
 ) -> None:
     refused = command(*SMALL, *DIVERGING, "--lr", lr)
     run = tmp_path / "runs" / "r"
-    hint = "Train anew: lower --lr, or try --grad-clip 1 or --warmup-epochs 1. Epoch 1 is saved in runs/r."
+    hint = (
+        "Start a new run: lower --lr, or try --grad-clip 1 or --warmup-epochs 1. Epoch 1 is saved in runs/r."
+    )
     assert_refused(refused, f"the loss is NaN or infinite {where} {hint}")
     assert load_checkpoint(run / "last.pt").epoch == load_checkpoint(run / "best.pt").epoch == 1
     assert len(rows(run)) == 1
@@ -44,7 +46,7 @@ def test_row_26_a_run_that_diverges_names_epoch_step_and_lr_and_the_last_good_ep
 def test_row_26_a_run_that_diverges_at_once_saves_nothing(command: Command, tmp_path: Path) -> None:
     refused = command(*SMALL, "--optimizer", "sgd", "--lr", "1e30")
     assert_refused(
-        refused, "the loss is NaN or infinite at epoch 1, step 2, lr 1e+30. Train anew: lower --lr"
+        refused, "the loss is NaN or infinite at epoch 1, step 2, lr 1e+30. Start a new run: lower --lr"
     )
     assert "is saved" not in refused.err
     assert left(tmp_path / "runs" / "r") == {"config.yaml"}
@@ -54,7 +56,7 @@ def test_row_26_a_run_that_diverges_at_once_saves_nothing(command: Command, tmp_
 def test_row_26_nan_is_never_saved_not_even_when_the_run_is_stopped_at_that_step(tmp_path: Path) -> None:
     config = quick(tmp_path, model="exploding", model_options={}, name="r")
     run = tmp_path / "runs" / "r"
-    with pytest.raises(CnnzooError, match=r"epoch 2, step 3, lr 0\.001\. Train anew: lower --lr"):
+    with pytest.raises(CnnzooError, match=r"epoch 2, step 3, lr 0\.001\. Start a new run: lower --lr"):
         train(config, reporter=StopAfter(13))
     before = contents(run)
     assert (

@@ -186,14 +186,17 @@ def test_row_46_a_value_that_could_not_even_be_printed_is_one_short_line(
     [
         (b"", "a.csv is empty. Name the CSV file of a history."),
         (b"epoch,train_loss,val_loss\n", "a.csv holds no epoch yet. Plot it once the first epoch is over."),
-        (b"epoch,loss\n1,0.5\n2\n", "a.csv, line 3: it has 1 of the header's 2 fields. Mend that line."),
+        (b"epoch,loss\n1,0.5\n2\n", "a.csv, line 3: it has 1 of the header's 2 fields. Fix that line."),
         (
             b"epoch,loss\n1,0.5\n2,half\n",
-            "a.csv, line 3, column 'loss': 'half' is no number. Mend that line.",
+            "a.csv, line 3, column 'loss': 'half' is not a number. Fix that line.",
         ),
-        (b"time,price\n1,2\n", "a.csv is no history: it has the columns 'time', 'price'. Understood are"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "a.csv is no text file. Name the CSV file of a history."),
-        (b"epoch,loss\n1,\xe9\n", "a.csv is no UTF-8 text file. Name the CSV file of a history."),
+        (
+            b"time,price\n1,2\n",
+            "a.csv is not a history file: it has the columns 'time', 'price'. Understood are",
+        ),
+        (b"\x89PNG\r\n\x1a\n\0\0", "a.csv is not a text file. Name the CSV file of a history."),
+        (b"epoch,loss\n1,\xe9\n", "a.csv is not a UTF-8 text file. Name the CSV file of a history."),
     ],
 )
 def test_row_47_a_history_that_cannot_be_drawn_names_the_line(

@@ -48,8 +48,8 @@ class Peak:
     """What the machine can do, timed on the spot.
 
     Attributes:
-        flops: Floating-point operations a second of a large matrix product.
-        bandwidth: Bytes a second of a large copy, read and written.
+        flops: Floating-point operations per second of a large matrix product.
+        bandwidth: Bytes per second of a large copy, read and written.
     """
 
     flops: float
@@ -62,19 +62,19 @@ class BenchResult:
 
     Attributes:
         model: Its registered name.
-        device: Where.
+        device: Where it was computed.
         precision: Number format.
-        batch_size: Images a step.
+        batch_size: Images per step.
         train_images_per_second: Of whole training steps, data included.
         eval_images_per_second: Of evaluation with as many images at once, data included.
         step_ms: A training step, in milliseconds.
         phases_ms: Its parts: data, forward with the loss, and optimizer, each timed by itself; backward is the rest.
         flop: Operations of a step: two a multiply-add, three passes (forward, and backward to weights and inputs).
         bytes: What a step moves at least: the update's reads and writes, each output written and read in both passes.
-        intensity: Operations a byte.
-        peak_flops: Operations a second of a matrix product here, in this precision.
-        peak_bandwidth: Bytes a second of a copy here.
-        share_of_peak: Operations a second of the step, as a share of ``peak_flops``.
+        intensity: Operations per byte.
+        peak_flops: Operations per second of a matrix product here, in this precision.
+        peak_bandwidth: Bytes per second of a copy here.
+        share_of_peak: Operations per second of the step, as a share of ``peak_flops``.
         limit_ms: The step if its operations ran at ``peak_flops`` and then its update at ``peak_bandwidth``.
     """
 
@@ -115,7 +115,7 @@ def bench(
         num_classes: Outputs; by default the model's own.
         in_channels: Channels of the images; likewise.
         image_size: Pixels a side; likewise.
-        batch_sizes: Images a step.
+        batch_sizes: Images per step.
         precisions: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         device: As for training.
         seconds: For how long each of training, its parts, and evaluation is timed, at least four steps.

@@ -53,8 +53,8 @@ class EvaluationResult:
         top5_accuracy: Share of them whose class is among the five likeliest.
         loss: Mean loss per image; the cross-entropy in nats, unless the net has a loss of its own.
         images_per_second: Preprocessing and forward pass.
-        device: Where.
-        precision: How.
+        device: Where it was computed.
+        precision: Number format of the forward pass.
         ten_crop: Whether ten squares of each image were averaged.
         data_sha256: Checksum of the images.
         classes: Figures for each class.

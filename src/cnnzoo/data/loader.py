@@ -43,7 +43,7 @@ class MicroBatches(Protocol):
 
     @property
     def num_steps(self) -> int:
-        """Steps an epoch."""
+        """Steps per epoch."""
 
     def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[MicroBatch]:
         """Yield the micro-batches of an epoch, from 1, without the first ``start`` of them."""
@@ -100,16 +100,16 @@ class Loader:
 
     @property
     def num_images(self) -> int:
-        """Images an epoch."""
+        """Images per epoch."""
         return len(self.source.labels)
 
     def __len__(self) -> int:
-        """Return the batches an epoch."""
+        """Return the batches per epoch."""
         return math.ceil(self.num_images / self.batch_size)
 
     @property
     def num_steps(self) -> int:
-        """Steps an epoch."""
+        """Steps per epoch."""
         return math.ceil(len(self) / self.grad_accum_steps)
 
     @property

@@ -57,7 +57,7 @@ def read_history(path: Path) -> History:
     last value of each column, epochs that count from 0 count from 1, percent become fractions.
 
     Raises:
-        CnnzooError: There is no such file, or it is no history.
+        CnnzooError: There is no such file, or it is not a history file.
     """
     try:
         if path.is_dir():
@@ -68,16 +68,16 @@ def read_history(path: Path) -> History:
                 )
         with path.open("rb") as file:
             if b"\0" in file.peek():  # before a line of it is read: /dev/zero has no line's end
-                raise CnnzooError(f"{path} is no text file. Name the CSV file of a history.")
+                raise CnnzooError(f"{path} is not a text file. Name the CSV file of a history.")
             with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as lines:
                 epochs = _read_epochs(lines, path)
     except OSError as error:
         raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
     except UnicodeDecodeError as error:
-        raise CnnzooError(f"{path} is no UTF-8 text file. Name the CSV file of a history.") from error
+        raise CnnzooError(f"{path} is not a UTF-8 text file. Name the CSV file of a history.") from error
     except csv.Error as error:
         raise CnnzooError(
-            f"{path} is no CSV file: {one_line(error)}. Name the CSV file of a history."
+            f"{path} is not a CSV file: {one_line(error)}. Name the CSV file of a history."
         ) from error
 
     import pandas as pd
@@ -105,7 +105,7 @@ def _read_epochs(lines: Iterator[str], path: Path) -> dict[int, dict[str, float]
         line = f"{path}, line {reader.line_num}"
         if len(row) != len(header):
             raise CnnzooError(
-                f"{line}: it has {len(row)} of the header's {len(header)} fields. Mend that line."
+                f"{line}: it has {len(row)} of the header's {len(header)} fields. Fix that line."
             )
         cells = {name: row[index].strip() for name, index in columns.items()}
         values = {
@@ -118,7 +118,7 @@ def _read_epochs(lines: Iterator[str], path: Path) -> dict[int, dict[str, float]
         for name, value in values.items():
             if name.endswith("acc") and (value < 0 or value > 100):
                 raise CnnzooError(
-                    f"{line}, column {header[columns[name]].strip()!r}: {value:g} is no accuracy. "
+                    f"{line}, column {header[columns[name]].strip()!r}: {value:g} is not an accuracy. "
                     "Write a fraction or a percentage."
                 )
             percent |= name.endswith("acc") and value > 1
@@ -152,7 +152,7 @@ def _find_columns(header: list[str], path: Path) -> dict[str, int]:
     if not columns:
         shown = ", ".join(repr(name.strip()[:40]) for name in header[:8]) + (", …" if len(header) > 8 else "")
         raise CnnzooError(
-            f"{path} is no history: it has the columns {shown}. Understood are the columns of "
+            f"{path} is not a history file: it has the columns {shown}. Understood are the columns of "
             f"{', '.join(_FORMATS)}; the simplest are epoch, train_loss, train_acc, val_loss, val_acc."
         )
     return columns | ({"epoch": places["epoch"]} if "epoch" in places else {})
@@ -162,13 +162,13 @@ def _number(cell: str, place: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        raise CnnzooError(f"{place}: {cell[:40]!r} is no number. Mend that line.") from None
+        raise CnnzooError(f"{place}: {cell[:40]!r} is not a number. Fix that line.") from None
 
 
 def _whole(cell: str, line: str) -> int:
     number = _number(cell, f"{line}, column 'epoch'")
     if not (0 <= number <= _LAST_EPOCH and number == int(number)):
-        raise CnnzooError(f"{line}, column 'epoch': {cell!r} is no whole number. Mend that line.")
+        raise CnnzooError(f"{line}, column 'epoch': {cell!r} is not a whole number. Fix that line.")
     return int(number)
 
 

@@ -149,4 +149,6 @@ def _verify(path: Path) -> None:
         tail = file.read()
     digest.update(b"\0\0")  # the comment's length, as it was before there was a comment
     if tail != _COMMENT_BYTES.to_bytes(2, "little") + _MAGIC + digest.hexdigest().encode():
-        raise CnnzooError(f"{path} is corrupt or not a checkpoint of cnnzoo. Use another, or train anew.")
+        raise CnnzooError(
+            f"{path} is corrupt or not a checkpoint of cnnzoo. Use another, or start a new run."
+        )

@@ -20,7 +20,7 @@ def check_single_image(model: nn.Module, image: tuple[int, int, int], device: to
     Args:
         model: On ``device``; a copy of it runs.
         image: Shape ``(C, H, W)``.
-        device: Where.
+        device: Where the model is.
 
     Raises:
         UsageError: Batch normalisation finds a single value a channel, which has no variance.
@@ -56,7 +56,7 @@ def dry_run(model: nn.Module, num_classes: int, image: tuple[int, int, int], dev
         model: On ``device``.
         num_classes: How many logits an image should have.
         image: Shape ``(C, H, W)``.
-        device: Where.
+        device: Where the model is.
 
     Raises:
         CnnzooError: The model fails on such images, or its outputs are not one logit a class.

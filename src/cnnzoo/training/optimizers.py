@@ -113,7 +113,7 @@ class Optimizer:
         """
         if _structure(state) != _structure(self.state_dict()):
             raise CnnzooError(
-                f"the optimizer's state in last.pt is none of {self.name} for this net. Train anew: cnnzoo train MODEL"
+                f"the optimizer's state in last.pt is none of {self.name} for this net. Start a new run."
             )
         self.lr = state["lr"]
         self.num_steps.copy_(state["num_steps"])

@@ -45,7 +45,7 @@ def resume(
     with interrupts_remembered(), process_group() as group:
         report = reporter if reporter and group.is_first else Reporter()
         if group.is_first and not (run / "last.pt").is_file():
-            raise CnnzooError(f"{run} has no last.pt to go on from. Train anew: cnnzoo train MODEL")
+            raise CnnzooError(f"{run} has no last.pt to go on from. Start a new run: cnnzoo train MODEL")
         folder = Run(run, writes=group.is_first)
         with folder.held():
             saved = group.broadcast(lambda: load_checkpoint(run / "last.pt"))
@@ -67,7 +67,7 @@ def resume(
 def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) -> TrainConfig:
     """Return the saved settings with those changes that leave what an epoch computes as it is."""
     if not saved.training:
-        raise CnnzooError(f"{run / 'last.pt'} holds no optimizer state. Train anew: cnnzoo train MODEL")
+        raise CnnzooError(f"{run / 'last.pt'} holds no optimizer state. Start a new run: cnnzoo train MODEL")
     before = saved.settings(run / "last.pt")
     import_models(tuple(changes.get("imports", ())))
     saved.check_model_is_known()

@@ -182,7 +182,7 @@ class TrainState:
         self.optimizer.load_state_dict(state.optimizer)
         if self.scaler.state_dict().keys() != state.scaler.keys():
             raise CnnzooError(
-                "last.pt holds no scale of the gradients that this precision needs. Train anew."
+                "last.pt holds no scale of the gradients that this precision needs. Start a new run."
             )
         self.scaler.load_state_dict(state.scaler)
         if self.group.rank < len(state.random_states):
@@ -201,7 +201,7 @@ class TrainState:
         if saved.data_sha256 != self.dataset.sha256:
             raise CnnzooError(
                 f"the images in {self.dataset.location} are not those that the run was trained on. "
-                "Put those back, or train anew."
+                "Put those back, or start a new run."
             )
         assert saved.training is not None  # resume has seen to it
         saved.check_fits(self.model.state_dict())
@@ -263,6 +263,6 @@ def _restore_random_states(states: dict[str, torch.Tensor], device: torch.device
         state = states.get(name)
         if state is None or (state.dtype, state.shape) != (now.dtype, now.shape):
             raise CnnzooError(
-                f"last.pt holds no state of the random numbers on {name} as torch has it. Train anew."
+                f"last.pt holds no state of the random numbers on {name} as torch has it. Start a new run."
             )
         restore(state)

@@ -80,7 +80,7 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
         saved = f" Epoch {len(state.history)} is saved in {run.folder}." if state.history else ""
         raise CnnzooError(
             f"the loss is NaN or infinite at epoch {state.epoch}, {error}, lr {state.optimizer.lr:g}. "
-            f"Train anew: lower --lr, or try --grad-clip 1 or --warmup-epochs 1.{saved}"
+            f"Start a new run: lower --lr, or try --grad-clip 1 or --warmup-epochs 1.{saved}"
         ) from error
 
 
