@@ -9,23 +9,28 @@ from typing import TYPE_CHECKING, Any
 from cnnzoo.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from cnnzoo.analysis.evaluation import evaluate
+    from cnnzoo.analysis.evaluation import EvaluationResult, evaluate
     from cnnzoo.config import TrainConfig
     from cnnzoo.errors import CnnzooError
     from cnnzoo.models.registry import create_model, list_models, register_model
     from cnnzoo.runs.checkpoint import load_checkpoint
+    from cnnzoo.runs.importers import read_history
+    from cnnzoo.training.reporter import Reporter
     from cnnzoo.training.result import RunResult
     from cnnzoo.training.resume import resume
     from cnnzoo.training.train import train
 
 __all__ = [
     "CnnzooError",
+    "EvaluationResult",
+    "Reporter",
     "RunResult",
     "TrainConfig",
     "create_model",
     "evaluate",
     "list_models",
     "load_checkpoint",
+    "read_history",
     "register_model",
     "resume",
     "train",
@@ -33,12 +38,15 @@ __all__ = [
 
 _HOME = {
     "CnnzooError": "errors",
+    "EvaluationResult": "analysis.evaluation",
+    "Reporter": "training.reporter",
     "RunResult": "training.result",
     "TrainConfig": "config",
     "create_model": "models.registry",
     "evaluate": "analysis.evaluation",
     "list_models": "models.registry",
     "load_checkpoint": "runs.checkpoint",
+    "read_history": "runs.importers",
     "register_model": "models.registry",
     "resume": "training.resume",
     "train": "training.train",
