@@ -12,10 +12,7 @@ import pytest
 from PIL import Image
 
 from cnnzoo.data.catalog import SAMPLE
-from tests.faults.conftest import Command
-from tests.faults.shared import assert_refused
-from tests.helpers import contents, rows
-from tests.test_sources import (
+from tests.data.test_locate import (
     Mirror,
     cifar10,
     cifar10_archive,
@@ -26,6 +23,9 @@ from tests.test_sources import (
     put,
     register,
 )
+from tests.faults.conftest import Command
+from tests.faults.shared import assert_refused
+from tests.helpers import contents, rows
 
 __all__ = ["cifar10", "fashion", "mirror"]
 

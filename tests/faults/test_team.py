@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 from cnnzoo.runs.checkpoint import load_checkpoint
+from tests.distributed.test_group import assert_same_training
 from tests.faults.shared import SMALL, assert_refused
 from tests.faults.test_crashes import wait_for
 from tests.helpers import rows, same_state
 from tests.processes import Ended, Processes, Started
-from tests.test_distributed import assert_same_training
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 

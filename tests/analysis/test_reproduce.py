@@ -180,7 +180,7 @@ def test_every_recipe_that_ships_is_one() -> None:
     from cnnzoo.config import TrainConfig, read_mapping, read_yaml
     from cnnzoo.models.registry import get_spec
 
-    recipes = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+    recipes = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
     with_target = [path for path in recipes if "target" in read_mapping(path)]
     assert len(with_target) >= 4
     for path in recipes:

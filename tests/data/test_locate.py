@@ -36,7 +36,7 @@ from cnnzoo.data.splits import load_dataset
 from cnnzoo.errors import CnnzooError
 from tests.helpers import Reporter, load_training_data, patch_internal
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 needs_full_set = pytest.mark.skipif(not DEBIAN.is_dir(), reason="the full Fashion-MNIST is not here")
 
