@@ -50,8 +50,8 @@ Taken = AbstractContextManager[object]
 LEVERS: dict[str, Taken] = {
     "channels last": patch("cnnzoo.training.setup.to_device", lambda model, device: model.to(device)),
     "many batches prepared at once": patch("cnnzoo.data.loader.PREPARED", 1),
-    "the kernel alone (torch.optim.Adam, fused)": patch("cnnzoo.training.setup.Optimizer", TorchAdam),
-    "the fused kernel (torch.optim.Adam)": patch("cnnzoo.training.setup.Optimizer", PlainAdam),
+    "the kernel alone (torch.optim.Adam, fused)": patch("cnnzoo.training.optimizers.Optimizer", TorchAdam),
+    "the fused kernel (torch.optim.Adam)": patch("cnnzoo.training.optimizers.Optimizer", PlainAdam),
     "freed memory kept": patch("cnnzoo.training.setup.keep_freed_memory", lambda device: None),
 }
 OF_LARGE_NETS: dict[str, Taken] = {

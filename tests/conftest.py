@@ -9,7 +9,10 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.processes import Processes
+from cnnzoo.cli import main
+from tests.processes import Ended, Processes
+
+Command = Callable[..., Ended]
 
 # Nets of these sizes gain nothing from threads, and two processes with two threads each get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -45,3 +48,20 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     started = Processes(tmp_path_factory.mktemp("streams"), {})
     yield started
     started.close()
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run ``cnnzoo ARGS`` in this process and in ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")  # so that no path is folded
+
+    def run(*args: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["cnnzoo", *map(str, args)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        said = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return Ended(end.value.code, said.out, said.err)
+
+    return run

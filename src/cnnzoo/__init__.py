@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cnnzoo.models.registry import create_model, list_models, register_model
     from cnnzoo.runs.checkpoint import load_checkpoint
     from cnnzoo.runs.importers import read_history
+    from cnnzoo.training.optimizers import register_optimizer
     from cnnzoo.training.reporter import Reporter
     from cnnzoo.training.result import RunResult
     from cnnzoo.training.resume import resume
@@ -32,6 +33,7 @@ __all__ = [
     "load_checkpoint",
     "read_history",
     "register_model",
+    "register_optimizer",
     "resume",
     "train",
 ]
@@ -48,6 +50,7 @@ _HOME = {
     "load_checkpoint": "runs.checkpoint",
     "read_history": "runs.importers",
     "register_model": "models.registry",
+    "register_optimizer": "training.optimizers",
     "resume": "training.resume",
     "train": "training.train",
 }

@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Lt
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line, shown, unknown
 from cnnzoo.files import replacing
+from cnnzoo.registries import OPTIMIZERS
 from cnnzoo.validation import check
 
 
@@ -122,10 +123,24 @@ class TrainConfig:
         ),
     ] = 1
     lr: Annotated[float, Gt(0), Lt(math.inf), Setting("Learning rate.", "Training")] = 1e-3
-    optimizer: Annotated[Literal["adam", "adamw", "sgd"], Setting("How weights are updated.", "Training")] = (
-        "adam"
-    )
-    momentum: Annotated[float, Ge(0), Lt(1), Setting("Momentum of sgd.", "Training")] = 0.9
+    optimizer: Annotated[
+        str, Setting(f"How weights are updated: {', '.join(OPTIMIZERS.built_in)}.", "Training")
+    ] = "adam"
+    optimizer_options: Annotated[
+        dict[str, Any],
+        Setting(
+            "Another argument of the optimizer, as torch.optim has it, such as betas=0.9,0.99. May be repeated.",
+            "Training",
+            ("--optimizer-option",),
+        ),
+    ] = field(default_factory=dict)
+    momentum: Annotated[
+        Annotated[float, Ge(0), Lt(1)] | None,
+        Setting(
+            "Momentum of sgd, rmsprop or another that has one [sgd: 0.9, else the optimizer's own].",
+            "Training",
+        ),
+    ] = None
     weight_decay: Annotated[
         float, Ge(0), Lt(math.inf), Setting("Pull of the weights towards zero.", "Training")
     ] = 0.0
@@ -180,6 +195,16 @@ class TrainConfig:
         object.__setattr__(self, "augment", _current_augmentations(self.augment))
         for name, annotation in field_types().items():
             object.__setattr__(self, name, check(name, annotation, getattr(self, name)))
+        if not self.imports:
+            self.check_names()
+
+    def check_names(self) -> None:
+        """See that what is named is registered; where modules are to be imported, once they are.
+
+        Raises:
+            UsageError: Something is not; the message names the nearest.
+        """
+        OPTIMIZERS.check(self.optimizer)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str = "the settings") -> "TrainConfig":

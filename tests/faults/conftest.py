@@ -2,35 +2,14 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from torch import Tensor, nn
 
-from cnnzoo.cli import main
 from cnnzoo.models import registry
 from tests.helpers import forget_models
-from tests.processes import Ended, Processes
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run ``cnnzoo ARGS`` in this process and in ``tmp_path``."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "300")  # so that no path is folded
-
-    def run(*args: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["cnnzoo", *map(str, args)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        said = capsys.readouterr()
-        assert isinstance(end.value.code, int)
-        return Ended(end.value.code, said.out, said.err)
-
-    return run
+from tests.processes import Processes
 
 
 class Dropping(nn.Module):

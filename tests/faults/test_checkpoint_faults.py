@@ -19,7 +19,7 @@ from cnnzoo.analysis.evaluation import evaluate
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint
 from cnnzoo.runs.serialization import write_values
-from tests.faults.conftest import Command
+from tests.conftest import Command
 from tests.faults.shared import Calls, Claimed, assert_refused, forge, make_checkpoint, seal
 from tests.helpers import patch_internal, quick, resume, same_state, train
 

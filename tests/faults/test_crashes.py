@@ -21,7 +21,7 @@ from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnnzoo.runs.history import HistoryRow, write_history
-from tests.faults.conftest import Command
+from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, left, make_checkpoint
 from tests.helpers import contents, rows, same_state
 from tests.processes import Ended, Processes

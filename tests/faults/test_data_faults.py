@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from cnnzoo.data.catalog import SAMPLE
+from tests.conftest import Command
 from tests.data.test_locate import (
     Mirror,
     cifar10,
@@ -23,7 +24,6 @@ from tests.data.test_locate import (
     put,
     register,
 )
-from tests.faults.conftest import Command
 from tests.faults.shared import assert_refused
 from tests.helpers import contents, rows
 

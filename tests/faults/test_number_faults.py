@@ -15,7 +15,7 @@ from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.training.meter import NonFiniteLossError
-from tests.faults.conftest import Command
+from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, left
 from tests.helpers import StopAfter, contents, evaluate, one_epoch, quick, rows, sample_batches, train
 from tests.processes import Processes

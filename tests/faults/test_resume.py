@@ -10,7 +10,7 @@ from cnnzoo.config import read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.training.schedule import lr_at
-from tests.faults.conftest import Command
+from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
 from tests.faults.test_crashes import wait_for
 from tests.helpers import InterruptedRunError, StopAfter, contents, quick, resume, rows, same_state, train

@@ -22,7 +22,7 @@ from cnnzoo.config import TrainConfig, read_yaml
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
-from tests.faults.conftest import Command
+from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, escape_codes
 from tests.helpers import contents, quick, rows, train
 from tests.processes import Processes

@@ -129,7 +129,9 @@ def _train(config: TrainConfig, recipe: Path, again: str, reporter: Reporter) ->
 def _check_same(done: TrainConfig, asked: TrainConfig, run: Path, recipe: Path) -> None:
     """Refuse a run that was made by other settings than the recipe's."""
     before, now = done.to_dict(), asked.to_dict()
-    loose = {name for name in ("dataset", "precision") if now[name] in (None, "auto")}  # the run found out
+    loose = {name for name in ("dataset", "precision") if now[name] in (None, "auto")}
+    if now["momentum"] is None and before["momentum"] == 0.9:  # as version 0.1 wrote what was not given
+        loose.add("momentum")  # the run found out
     differ = [
         f"{name} (was {before[name]!r}, now {now[name]!r})"
         for name in now

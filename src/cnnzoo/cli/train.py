@@ -55,8 +55,8 @@ def _train(
     from cnnzoo.ui.screen import QuietScreen, Screen, print_result
 
     given = {name: value for name, value in {"model": model, **flags}.items() if value is not None}
-    if "model_options" in given:
-        given["model_options"] = parse_options(given["model_options"])
+    for options in given.keys() & {"model_options", "optimizer_options"}:
+        given[options] = parse_options(given[options])
     is_first = current().is_first
     screen = QuietScreen() if quiet else Screen()
     try:

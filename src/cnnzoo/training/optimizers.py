@@ -1,16 +1,79 @@
-"""Adam, AdamW and SGD: torch's fused kernels, and nothing around them.
+"""Optimizers by name: torch's fused kernels for Adam, AdamW and SGD, nothing around them, and torch.optim's classes.
 
 torch.optim's classes call the same kernels. Around each call they check and group, which for LeNet takes longer
 than the update, and their first use imports torch's compiler, which takes as long as torch itself.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from cnnzoo.errors import CnnzooError
+from cnnzoo.config import TrainConfig
+from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
+from cnnzoo.registries import OPTIMIZERS
+from cnnzoo.validation import check
+
+Builder = TypeVar("Builder", bound=Callable[..., torch.optim.Optimizer])
+
+NOTES = {"adadelta": "its paper's rate is 1.0 (Zeiler 2012)"}
+"""What a person should know who uses one of them."""
+
+_NO_OPTIONS = {"params", "lr", "foreach", "fused", "capturable", "differentiable", "maximize"}
+"""Arguments of torch.optim's classes that change how or whither they compute, and not what is trained."""
+
+
+def register_optimizer(name: str) -> Callable[[Builder], Builder]:
+    """Register the decorated class or function as optimizer ``name``.
+
+    It is called with the parameters that are trained, ``lr``, and those of ``momentum``, ``weight_decay`` and its own
+    keywords (``--optimizer-option``) that were given; it returns a ``torch.optim.Optimizer`` whose ``step`` needs no
+    closure.
+
+    Raises:
+        CnnzooError: The name is taken.
+    """
+
+    def register(build: Builder) -> Builder:
+        OPTIMIZERS.register(name, build)
+        return build
+
+    return register
+
+
+class OptimizerLike(Protocol):
+    """What the loop and the checkpoint know of an optimizer."""
+
+    lr: float
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what ``load_state_dict`` goes on from."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the state of another optimizer of the same parameters."""
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> OptimizerLike:
+    """Build the optimizer that a run asks for.
+
+    Raises:
+        UsageError: There is none of that name, or it does not take one of its settings.
+        CnnzooError: There is nothing to train.
+    """
+    name, options = config.optimizer, config.optimizer_options
+    OPTIMIZERS.check(name)
+    if name in ("adam", "adamw", "sgd") and not options:
+        momentum = 0.9 if config.momentum is None else config.momentum
+        return Optimizer(parameters, name, lr=config.lr, momentum=momentum, weight_decay=config.weight_decay)
+    return TorchOptimizer(parameters, name, config)
 
 
 class Optimizer:
@@ -41,9 +104,7 @@ class Optimizer:
         momentum: float,
         weight_decay: float,
     ) -> None:
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        if not self.parameters:
-            raise CnnzooError("the net has no parameters to train. Train one that has.")
+        self.parameters = _trained(parameters)
         self.param_groups = [{"params": self.parameters}]  # what torch.amp.GradScaler reads
         self.name = name
         self.lr = lr
@@ -112,14 +173,134 @@ class Optimizer:
             CnnzooError: They are not such averages.
         """
         if _structure(state) != _structure(self.state_dict()):
-            raise CnnzooError(
-                f"the optimizer's state in last.pt is none of {self.name} for this net. Start a new run."
-            )
+            raise _misfit(self.name)
         self.lr = state["lr"]
         self.num_steps.copy_(state["num_steps"])
         for mine, saved in zip(self.averages, state["averages"], strict=True):
             for average, value in zip(mine, saved, strict=True):
                 average.copy_(value)
+
+
+class TorchOptimizer:
+    """An optimizer of torch.optim, or one that was registered, behind the face of the fused ones.
+
+    What is not given has the class's own default, but for the learning rate.
+
+    Args:
+        parameters: All of them on one device.
+        name: A registered name.
+        config: Its lr, momentum, weight decay and options.
+
+    Raises:
+        UsageError: It takes no such option, or not such a value.
+        CnnzooError: There is nothing to train.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], name: str, config: TrainConfig) -> None:
+        self.name = name
+        self.parameters = _trained(parameters)
+        build = cast("Callable[..., torch.optim.Optimizer]", OPTIMIZERS.entries[name])
+        taken = inspect.signature(build).parameters
+        given: dict[str, Any] = {}
+        if config.momentum is not None or name == "sgd":
+            given["momentum"] = 0.9 if config.momentum is None else config.momentum
+        if config.weight_decay or name in ("adamw", "sgd"):  # of which torch's default is not this one's
+            given["weight_decay"] = config.weight_decay
+        for setting in given.keys() - taken.keys() - ({"momentum"} if name in ("adam", "adamw") else set()):
+            raise UsageError(f"{name} takes no {setting}. Leave --{setting.replace('_', '-')} out.")
+        options = {key: value for key, value in given.items() if key in taken}
+        known = {key: p for key, p in taken.items() if key not in _NO_OPTIONS}
+        for key, value in config.optimizer_options.items():
+            if key not in known:
+                raise unknown(f"option of {name}:", key, known)
+            options[key] = _as_default(f"{name}'s {key}", value, known[key].default)
+        try:
+            self.torchs = build(self.parameters, lr=config.lr, **options)
+        except ValueError as error:
+            raise UsageError(
+                f"{name} does not take these options: {one_line(error)}. Change them."
+            ) from error
+        self.param_groups = self.torchs.param_groups
+
+    @property
+    def lr(self) -> float:
+        """Learning rate; may be set anew before each step."""
+        return float(self.param_groups[0]["lr"])
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        for group in self.param_groups:
+            group["lr"] = lr
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.torchs.zero_grad()
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        self.torchs.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what ``load_state_dict`` goes on from; the tensors are those in use, not copies."""
+        return self.torchs.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the state of another optimizer of the same class and parameters.
+
+        Raises:
+            CnnzooError: It is none of such a one.
+        """
+        mine = self.torchs.state_dict()
+        groups = state.get("param_groups")
+        shapes = {i: parameter.shape for i, parameter in enumerate(self.parameters)}
+        moments = state.get("state")
+        if (
+            _structure(groups) != _structure(mine["param_groups"])
+            or not isinstance(moments, Mapping)
+            or not all(
+                isinstance(of_one, Mapping)
+                and all(
+                    not isinstance(v, Tensor) or v.dim() == 0 or _fits(v, shapes.get(i))
+                    for v in of_one.values()
+                )
+                for i, of_one in moments.items()
+            )
+        ):
+            raise _misfit(self.name)
+        self.torchs.load_state_dict(dict(state))
+        self.param_groups = self.torchs.param_groups
+
+
+def _fits(value: Tensor, shape: torch.Size | None) -> bool:
+    """Return whether a moment belongs to a parameter: of its shape, or (Adafactor) of its rows or columns."""
+    return (
+        shape is not None
+        and value.dim() == len(shape)
+        and all(mine in (1, theirs) for mine, theirs in zip(value.shape, shape, strict=True))
+    )
+
+
+def _trained(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if not trained:
+        raise CnnzooError("the net has no parameters to train. Train one that has.")
+    return trained
+
+
+def _as_default(name: str, value: object, default: object) -> Any:  # noqa: ANN401
+    """Return an option's value as its default has it: ``"0.9,0.99"`` becomes (0.9, 0.99)."""
+    if isinstance(default, tuple):
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple) or len(parts) != len(default):
+            raise UsageError(f"{name} must be {len(default)} numbers, such as {','.join(map(str, default))}.")
+        return tuple(
+            None if part in (None, "none") else check(name, float, part)
+            for part in (p.strip() if isinstance(p, str) else p for p in parts)
+        )
+    kind = bool if isinstance(default, bool) else float if isinstance(default, int | float) else Any
+    if kind is Any and isinstance(value, str):  # its default is None, or it has none
+        return value if value.isidentifier() else check(name, float, value)
+    return check(name, kind, value)
 
 
 def _structure(value: object) -> object:
@@ -129,3 +310,12 @@ def _structure(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_structure(member) for member in value]
     return tuple(value.shape) if isinstance(value, Tensor) else type(value)
+
+
+def _misfit(name: str) -> CnnzooError:
+    return CnnzooError(f"the optimizer's state in last.pt is none of {name} for this net. Start a new run.")
+
+
+for _name in OPTIMIZERS.built_in:
+    _by_name = {known.lower(): known for known in dir(torch.optim)}
+    OPTIMIZERS.register(_name, getattr(torch.optim, _by_name[_name]))

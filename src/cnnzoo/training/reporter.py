@@ -26,6 +26,8 @@ class RunDescription:
         device_name: What that is.
         precision: Number format of the forward and backward pass.
         precision_reason: Why that one.
+        optimizer: Its name.
+        optimizer_note: What a person should know who uses it.
         world_size: Processes that train it together.
         backend: What carries their messages.
         epochs_done: Finished before.
@@ -47,6 +49,8 @@ class RunDescription:
     device_name: str
     precision: str
     precision_reason: str
+    optimizer: str
+    optimizer_note: str
     world_size: int
     backend: str
     epochs_done: int

@@ -73,6 +73,13 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
     saved.check_model_is_known()
     # The modules that registered the model are noted, not imported: what is in a file must not run by itself.
     after = TrainConfig.from_dict({**before.to_dict(), **current_names(changes), "imports": before.imports})
+    try:
+        after.check_names()
+    except UsageError as error:
+        if not before.imports:
+            raise
+        flags = " ".join(f"--import={module}" for module in before.imports)
+        raise UsageError(f"{error} If it is one of your own, add {flags}.") from error
     after = after.replace(model_options=get_spec(before.model).check_options(after.model_options))
     now = after.to_dict()
     differ = [

@@ -18,7 +18,7 @@ from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, get_spec
 from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
 from cnnzoo.training.losses import criterion_of
-from cnnzoo.training.optimizers import Optimizer
+from cnnzoo.training.optimizers import make_optimizer
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.state import TrainState
 
@@ -79,13 +79,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
     precision = group.broadcast(lambda: pick_precision(config.precision, device, work.mult_adds))
     criterion = criterion_of(model, config.label_smoothing)
     network = _compiled(model, loaders.val, precision, report) if config.compile else model
-    optimizer = Optimizer(
-        model.parameters(),
-        config.optimizer,
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
+    optimizer = make_optimizer(model.parameters(), config)
     scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
     if not group.is_first:  # dropout must not leave out the same units for all shares of a batch
         torch.manual_seed(generator(f"process {group.rank}", config.seed).initial_seed())

@@ -20,7 +20,7 @@ from cnnzoo.runs.checkpoint import Checkpoint, MeterState, TrainingState
 from cnnzoo.runs.history import HistoryRow, best_row
 from cnnzoo.training.losses import Criterion, criterion_of
 from cnnzoo.training.meter import Evaluation, Meter
-from cnnzoo.training.optimizers import Optimizer
+from cnnzoo.training.optimizers import NOTES, OptimizerLike
 from cnnzoo.training.reporter import RunDescription
 from cnnzoo.training.schedule import lr_at
 
@@ -78,7 +78,7 @@ class TrainState:
     model: nn.Module
     network: nn.Module
     criterion: Criterion
-    optimizer: Optimizer
+    optimizer: OptimizerLike
     scaler: torch.amp.GradScaler
     history: list[HistoryRow] = field(default_factory=list)
     meter: Meter = field(default_factory=Meter)
@@ -226,6 +226,8 @@ class TrainState:
             device_name=describe_device(self.device),
             precision=self.precision.name,
             precision_reason=self.precision.reason,
+            optimizer=self.config.optimizer,
+            optimizer_note=NOTES.get(self.config.optimizer, ""),
             world_size=self.group.world_size,
             backend=self.group.backend,
             epochs_done=len(self.history),

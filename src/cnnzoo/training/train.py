@@ -46,6 +46,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
     with interrupts_remembered(), process_group() as group:
         report = reporter if reporter and group.is_first else Reporter()
         import_models(config.imports)
+        config.check_names()
         spec = get_spec(config.model)
         config = config.replace(model_options=spec.check_options(config.model_options))
         with explain_oom(config.batch_size):

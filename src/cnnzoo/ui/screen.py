@@ -104,6 +104,8 @@ class Screen(QuietScreen):
             "device": f"{it.device} ({it.device_name})",
             "precision": f"{it.precision} ({it.precision_reason})",
         }
+        if it.optimizer_note:
+            rows["optimizer"] = f"{it.optimizer} ({it.optimizer_note})"
         if it.world_size > 1:
             share = f"{it.batch_size // it.world_size} images each of a batch"
             rows["processes"] = f"{it.world_size}, {share} ({it.backend})"

@@ -1,0 +1,73 @@
+"""What is registered by name; the built-in names are known here, without an import of what they name.
+
+A test holds each table of built-in names equal to what is registered.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from cnnzoo.errors import CnnzooError, UsageError, unknown
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Entries by name, built-in ones first.
+
+    Args:
+        kind: What an entry is, for errors: ``optimizer``.
+        built_in: Names of cnnzoo's own entries, which are registered once their module is imported.
+        refused: Names that a person may expect, and why there is no such entry.
+    """
+
+    def __init__(
+        self, kind: str, built_in: tuple[str, ...], refused: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self.kind, self.built_in, self.refused = kind, built_in, refused
+        self.entries: dict[str, T] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order of registration behind the built-in ones."""
+        return (*self.built_in, *(name for name in self.entries if name not in self.built_in))
+
+    def register(self, name: str, entry: T) -> None:
+        """Add an entry.
+
+        Raises:
+            CnnzooError: The name is taken.
+        """
+        if name in self.entries:
+            raise CnnzooError(f"{self.kind} name {name!r} is taken. Register yours under another name.")
+        self.entries[name] = entry
+
+    def check(self, name: str) -> None:
+        """See that there is an entry of that name.
+
+        Raises:
+            UsageError: There is none; the message names the nearest.
+        """
+        if name in self.refused and name not in self.entries:
+            raise UsageError(f"{self.kind} {name} cannot be used: {self.refused[name]}. Choose another.")
+        if name not in self.names:
+            nearest = (
+                str(unknown(self.kind, name, self.names)).partition("Did you mean ")[2].partition("?")[0]
+            )
+            hint = f" Did you mean {nearest}?" if nearest else ""
+            raise UsageError(f"{self.kind} must be one of {', '.join(self.names)}, not {name!r}.{hint}")
+
+
+OPTIMIZERS: Registry[object] = Registry(
+    "optimizer",
+    (
+        *("adam", "adamw", "sgd", "adadelta", "adafactor", "adagrad", "adamax", "asgd", "nadam", "radam"),
+        *("rmsprop", "rprop"),
+    ),
+    refused={
+        "lbfgs": "its step evaluates the loss several times, by a closure that the training loop does not have",
+        "muon": "it takes matrices alone, and networks have biases and kernels of convolutions",
+        "sparseadam": "it takes sparse gradients alone, and no network here has them",
+    },
+)
+"""The optimizers of torch.optim that take dense gradients and whose step needs no closure, and registered ones."""
