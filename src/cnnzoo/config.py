@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -186,6 +187,10 @@ class TrainConfig:
     ] = False
     compile: Annotated[bool, Setting("Have torch.compile translate the net first.", "Machine")] = False
 
+    save_every: Annotated[
+        str,
+        Setting("How often last.pt is saved in the middle of an epoch, too: 90s, 10m, 2h or off.", "Output"),
+    ] = "10m"
     out: Annotated[Path, Setting("Folder that holds the runs.", "Output")] = Path("runs")
     name: Annotated[
         str | None, Setting("The run's folder in it [MODEL-DATASET-NUMBER, the next free number].", "Output")
@@ -195,8 +200,26 @@ class TrainConfig:
         object.__setattr__(self, "augment", _current_augmentations(self.augment))
         for name, annotation in field_types().items():
             object.__setattr__(self, name, check(name, annotation, getattr(self, name)))
+        _ = self.save_seconds  # is checked by being read
         if not self.imports:
             self.check_names()
+
+    @property
+    def save_seconds(self) -> float:
+        """Seconds from one save in an epoch to the next; infinity for ``off``.
+
+        Raises:
+            UsageError: ``save_every`` is no such time.
+        """
+        if self.save_every == "off":
+            return math.inf
+        match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)([smh])", self.save_every.strip())
+        seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+        if not seconds:
+            raise UsageError(
+                f"save_every must be a time above 0 such as 90s, 10m or 2h, or off, not {shown(self.save_every)}."
+            )
+        return seconds
 
     def check_names(self) -> None:
         """See that what is named is registered; where modules are to be imported, once they are.
@@ -219,6 +242,8 @@ class TrainConfig:
         """
         known = field_types()
         values = current_names(values)
+        if values.get("save_every") is False:  # what YAML makes of an off without quotes
+            values["save_every"] = "off"
         for key in values:
             if key not in known:
                 raise unknown("setting", key if isinstance(key, str) else shown(key), known)

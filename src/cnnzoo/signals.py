@@ -1,7 +1,9 @@
 """Signals: Ctrl-C before the first step, which Python may drop, and those that ask a run to stop. Imports no torch."""
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
@@ -52,6 +54,10 @@ class Agreeing(Protocol):
 
     world_size: int
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one whose clock counts."""
+
     def begin_phase(self) -> None:
         """Begin anew with the pace at which they talk."""
 
@@ -59,38 +65,55 @@ class Agreeing(Protocol):
         """Return what all of them have alike of their answers."""
 
 
+SAVE = 0
+"""The reason of a save that is due; as no signal has that number, each signal goes before it."""
+
+
 class StopSignal:
-    """Whether a run was asked to stop, and all its processes agree to do so at this step.
+    """Whether all processes of a run agree to leave the epoch at this step: to stop, or to save and go on.
 
     Attributes:
-        number: The signal that asked, if one did.
+        number: The signal that asked this process to stop, if one did.
+        reason: Why all of them leave the epoch: the signal that asked one of them, or 0 for a save that is due.
     """
 
     number: int | None = None
+    reason: int | None = None
 
-    def __init__(self, group: Agreeing) -> None:
-        self.group = group
+    def __init__(self, group: Agreeing, save_seconds: float = math.inf) -> None:
+        self.group, self.save_seconds = group, save_seconds
+        self.may_save = False
+        self.saved()
 
-    def begin_phase(self) -> None:
-        """Begin training or validation, whose steps take another time."""
+    def saved(self) -> None:
+        """Begin anew with the time to the next save."""
+        self.save_at = time.monotonic() + self.save_seconds
+
+    def begin_phase(self, *, may_save: bool = False) -> None:
+        """Begin training or validation, whose steps take another time.
+
+        Args:
+            may_save: Whether the phase can be taken up where it was left.
+        """
+        self.may_save = may_save and self.group.is_first
         self.group.begin_phase()
 
     def agreed(self) -> bool:
-        """Return whether all processes stop after this step. Each asks once a step."""
-        agreed = self.group.agree(self.number)
-        if agreed is None:
-            return False
-        self.number = agreed
-        return True
+        """Return whether all processes leave the epoch after this step. Each asks once a step."""
+        answer = self.number
+        if answer is None and self.may_save and time.monotonic() >= self.save_at:
+            answer = SAVE
+        self.reason = self.group.agree(answer)  # number may be another by now
+        return self.reason is not None
 
 
 @contextmanager
-def stop_signals(group: Agreeing) -> Iterator[StopSignal]:
+def stop_signals(group: Agreeing, save_seconds: float = math.inf) -> Iterator[StopSignal]:
     """Let Ctrl-C and SIGTERM end the run at the next step; a second one ends it at once.
 
     Of several processes none does that by itself: what started them sends its signals more than once, and kills.
     """
-    stop = StopSignal(group)
+    stop = StopSignal(group, save_seconds)
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
         yield stop
         return

@@ -19,7 +19,7 @@ from tests.processes import Ended, Started
 
 TESTS = Path(__file__).parents[1]
 
-NO_MESSAGE = {1, 2, 3, 4, 9, 10, 11, 12, 13, 16, 24, 29, 30, 31, 41, 43, 48, 49, 50}
+NO_MESSAGE = {1, 2, 3, 4, 9, 10, 11, 12, 13, 16, 24, 29, 30, 31, 41, 43, 48, 49, 50, 51}
 """Rows whose promise is that nothing is lost or different, so that there is nothing to say."""
 
 MOST = 8

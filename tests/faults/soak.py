@@ -61,6 +61,9 @@ def settings(out: Path, name: str) -> TrainConfig:
         epochs=EPOCHS,
         scheduler="cosine",
         augment=("flip", "crop"),
+        save_every="0.05s"
+        if name.endswith(tuple("02468"))
+        else "off",  # in half of the runs, within epochs too
         out=out,
         name=name,
     )

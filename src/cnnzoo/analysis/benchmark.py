@@ -253,7 +253,11 @@ class _Timed:
         return self._time_each(forward)
 
     def update(self) -> float:
-        """Return the seconds of data and update, with the gradients that the last step has left."""
+        """Return the seconds of data and update, with the gradients of a batch."""
+        state, batch = self.state, next(iter(self.epoch()))
+        with state.precision.autocast(state.device):
+            loss = state.criterion(state.model(batch.images), batch.labels)
+        loss.backward()
         return self._time_each(lambda batch: self.state.optimizer.step())
 
     def _time_each(self, do: Callable[[MicroBatch], None]) -> float:
@@ -276,7 +280,7 @@ class _TimeLimit(StopSignal):
         super().__init__(ALONE)
         self.device, self.seconds = device, seconds
 
-    def begin_phase(self) -> None:
+    def begin_phase(self, *, may_save: bool = False) -> None:
         """Begin with the steps that warm up."""
         self.started, self.steps = 0.0, -WARM_UP
 

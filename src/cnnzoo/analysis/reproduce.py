@@ -17,7 +17,7 @@ from cnnzoo.training.result import InterruptedRunError, RunResult
 from cnnzoo.training.resume import resume
 from cnnzoo.training.train import train
 
-_OF_THE_MACHINE = ("data_dir", "device", "num_workers", "out", "name", "seed")
+_OF_THE_MACHINE = ("data_dir", "device", "num_workers", "save_every", "out", "name", "seed")
 """Settings that are no part of a recipe, and no receipt's business."""
 
 

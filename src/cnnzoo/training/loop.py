@@ -8,7 +8,7 @@ from torch import nn
 from cnnzoo.data.loader import MicroBatches
 from cnnzoo.runs.history import best_row
 from cnnzoo.runs.run import Run
-from cnnzoo.signals import StopSignal
+from cnnzoo.signals import SAVE, StopSignal
 from cnnzoo.training.meter import Evaluation, Meter
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError, RunResult
@@ -31,14 +31,21 @@ def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: S
     while not is_finished(state.history, state.config):
         state.start_clock()
         is_trained = train_one_epoch(state, model, loaders.train, report, stop)
+        if not is_trained and stop.reason == SAVE:
+            state.stop_clock()
+            run.save_last(state.checkpoint(resumable=True))
+            stop.saved()
+            continue
         state.group.broadcast_buffers(state.model)
         val = evaluate(state.network, loaders.val, state.scoring(), report, stop) if is_trained else None
-        if val is None:  # in training or in validation
+        if val is None:  # a stop, in training or in validation
+            state.stop_clock()
             run.save_last(state.checkpoint(resumable=True))
             done = f"epoch {state.epoch} after step {state.meter.steps} of {loaders.train.num_steps}"
-            raise InterruptedRunError.at(done, run.folder, state.config, stop.number)
+            raise InterruptedRunError.at(done, run.folder, state.config, stop.reason)
         row, is_best, warning = state.end_epoch(val)
         run.save_last(state.checkpoint(resumable=True))  # the transaction: the rest derives from it
+        stop.saved()
         if is_best:
             run.save_best(state.checkpoint(resumable=False))
         run.write_history(state.history)
@@ -52,7 +59,7 @@ def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: S
 def train_one_epoch(
     state: TrainState, model: nn.Module, loader: MicroBatches, report: Reporter, stop: StopSignal
 ) -> bool:
-    """Train on what is left of the epoch; return False where a stop was agreed before its end.
+    """Train on what is left of the epoch; return False where it is to be left before its end, to stop or to save.
 
     Args:
         state: What is trained; its meter says how many steps of the epoch are done.
@@ -67,7 +74,7 @@ def train_one_epoch(
     config, meter, optimizer, scaler = state.config, state.meter, state.optimizer, state.scaler
     for_scaler = cast("torch.optim.Optimizer", optimizer)  # as far as it cares
     model.train()
-    stop.begin_phase()
+    stop.begin_phase(may_save=True)
     for batch in loader.epoch(state.epoch, start=meter.steps * config.grad_accum_steps):
         optimizer.lr = state.lr(loader.num_steps)
         with state.group.sync(model, enabled=batch.ends_step):  # gradients meet once a step
@@ -88,10 +95,10 @@ def train_one_epoch(
         if meter.is_due():  # by the loop's own clock, whoever listens
             meter.read()
         report.step(state.epoch, "train", meter.steps, loader.num_steps, *meter.figures())
+        optimizer.zero_grad()
         if stop.agreed():
             meter.read()  # a loss that is NaN must not be saved as if it were a state to go on from
             return False
-        optimizer.zero_grad()
     meter.read()
     return True
 

@@ -21,7 +21,7 @@ from cnnzoo.training.schedule import is_finished
 from cnnzoo.training.setup import set_up
 from cnnzoo.training.train import run_loop
 
-CHANGEABLE = {"epochs", "device", "num_workers", "data_dir", "out", "patience"}
+CHANGEABLE = {"epochs", "save_every", "device", "num_workers", "data_dir", "out", "patience"}
 """Settings that a resume may change: none has a part in what an epoch computes."""
 
 

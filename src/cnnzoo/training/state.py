@@ -98,6 +98,10 @@ class TrainState:
         """Begin or go on with the epoch's time."""
         self._started = time.perf_counter()
 
+    def stop_clock(self) -> None:
+        """Leave the epoch: what it took so far is kept."""
+        self.seconds, self._started = self.elapsed(), None
+
     def elapsed(self) -> float:
         """Return the seconds spent in the epoch that is not finished."""
         return self.seconds + (0.0 if self._started is None else time.perf_counter() - self._started)

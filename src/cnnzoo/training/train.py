@@ -72,7 +72,7 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
     run.write_config(config, _facts(state))
     try:
         with (
-            stop_signals(state.group) as stop,
+            stop_signals(state.group, config.save_seconds) as stop,
             explain_oom(config.batch_size),
             deterministic(config.deterministic),
         ):
