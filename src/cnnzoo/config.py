@@ -69,6 +69,19 @@ class TrainConfig:
         str | None,
         Setting("Begin with those of a file, or `default`: torchvision's download [random].", "Model"),
     ] = None
+    init: Annotated[
+        str, Setting("First weights: default (the net's own), xavier, he, normal:STD or zero.", "Model")
+    ] = "default"
+    freeze: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Parts that are not trained, such as features; backbone: all but the last layer [none].", "Model"
+        ),
+    ] = ()
+    lr_scale: Annotated[
+        dict[str, Annotated[float, Ge(0), Lt(math.inf)]],
+        Setting("A part's own factor of the learning rate, such as features=0.1. May be repeated.", "Model"),
+    ] = field(default_factory=dict)
     imports: Annotated[
         tuple[str, ...],
         Setting("A Python module to import first: it registers models of your own.", "Model", ("--import",)),
@@ -246,7 +259,8 @@ class TrainConfig:
             values["save_every"] = "off"
         for key in values:
             if key not in known:
-                raise unknown("setting", key if isinstance(key, str) else shown(key), known)
+                name = key if isinstance(key, str) else shown(key)
+                raise unknown("setting", name, known, listed="`cnnzoo train --help`")
         if "model" not in values:
             raise UsageError(f"{source} name no model. Name one, as in `cnnzoo train lenet`.")
         return cls(**values)

@@ -38,7 +38,9 @@ def shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
-def unknown(kind: str, name: str, choices: Iterable[str], *, more: Iterable[str] = ()) -> UsageError:
+def unknown(
+    kind: str, name: str, choices: Iterable[str], *, more: Iterable[str] = (), listed: str = ""
+) -> UsageError:
     """Build the error for a name that does not exist: the nearest match first, then all there are.
 
     Args:
@@ -46,11 +48,13 @@ def unknown(kind: str, name: str, choices: Iterable[str], *, more: Iterable[str]
         name: What was typed.
         choices: What could have been typed.
         more: What could have been typed too, and is too much to list.
+        listed: Where all of them are listed, where that is too long for a line.
     """
     known = sorted(choices)
     near = get_close_matches(name[:60], [*known, *more], n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
-    return UsageError(f"unknown {kind} {shown(name)}. {hint}There are: {', '.join(known) or 'none'}.")
+    there_are = f"{listed} lists them" if listed else f"There are: {', '.join(known) or 'none'}"
+    return UsageError(f"unknown {kind} {shown(name)}. {hint}{there_are}.")
 
 
 def one_line(error: BaseException) -> str:

@@ -20,9 +20,15 @@ from tests.processes import Processes
 NEW = [name for name in OPTIMIZERS.built_in if name not in ("adam", "adamw", "sgd")]
 
 
+def net() -> nn.Module:
+    layer = nn.Linear(2, 3, bias=False)
+    nn.init.ones_(layer.weight)
+    return layer
+
+
 def made(name: str, **settings: object) -> TorchOptimizer:
     config = TrainConfig.from_dict({"model": "lenet", "optimizer": name, "lr": 0.25, **settings})
-    optimizer = make_optimizer([nn.Parameter(torch.ones(3, 2))], config)
+    optimizer = make_optimizer(net(), config)
     assert isinstance(optimizer, TorchOptimizer)
     return optimizer
 
@@ -69,7 +75,7 @@ def test_momentum_and_decay_are_passed_on_where_they_are_given_alone() -> None:
     assert made("rmsprop").param_groups[0]["momentum"] == 0
     assert made("rmsprop", momentum=0.9).param_groups[0]["momentum"] == 0.9
     assert made("nadam", weight_decay=0.1).param_groups[0]["weight_decay"] == 0.1
-    assert isinstance(make_optimizer([nn.Parameter(torch.ones(1))], TrainConfig(model="lenet")), Optimizer)
+    assert isinstance(make_optimizer(net(), TrainConfig(model="lenet")), Optimizer)
     with pytest.raises(UsageError, match=r"adagrad takes no momentum\. Leave --momentum out\."):
         made("adagrad", momentum=0.5)
 

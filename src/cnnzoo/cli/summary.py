@@ -36,6 +36,12 @@ def summary_command(
     format_: Annotated[
         Literal["table", "json"], typer.Option("--format", help="Tables, or one JSON document on stdout.")
     ] = "table",
+    freeze: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES", help="Parts that are not trained, as in `cnnzoo train --freeze` [none]."
+        ),
+    ] = "",
     teach: Annotated[
         bool,
         typer.Option("--teach", help="A second table: receptive fields, and the arithmetic written out."),
@@ -69,6 +75,7 @@ def summary_command(
     from cnnzoo.analysis.summary import summarize
     from cnnzoo.device import pick_device
     from cnnzoo.models.registry import create_model, create_skeleton, get_spec
+    from cnnzoo.training.transfer import freeze as freeze_parts
 
     spec = get_spec(model)
     publication = get_publication(spec) if paper else None
@@ -76,6 +83,7 @@ def summary_command(
     where = pick_device(device) if device else torch.device("meta")
     arguments = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size, **options}
     net = create_model(model, **arguments) if device else create_skeleton(model, **arguments)
+    freeze_parts(net, [name.strip() for name in freeze.split(",") if name.strip()])
     side = image_size or spec.image_size
     summary = summarize(net, (batch_size, in_channels or spec.in_channels, side, side), where)
 

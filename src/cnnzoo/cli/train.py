@@ -55,7 +55,7 @@ def _train(
     from cnnzoo.ui.screen import QuietScreen, Screen, print_result
 
     given = {name: value for name, value in {"model": model, **flags}.items() if value is not None}
-    for options in given.keys() & {"model_options", "optimizer_options"}:
+    for options in given.keys() & {"model_options", "optimizer_options", "lr_scale"}:
         given[options] = parse_options(given[options])
     is_first = current().is_first
     screen = QuietScreen() if quiet else Screen()
@@ -153,11 +153,11 @@ def _option(name: str, annotation: Any) -> inspect.Parameter:  # noqa: ANN401
         kind: Any = bool | None
         flags = (f"{flag}/--no-{flag[2:]}",) if default else (flag,)
     else:
-        repeatable = get_origin(bare) is dict or bare == tuple[str, ...]
+        repeatable = get_origin(bare) is dict or name == "imports"
         kind = list[str] | None if repeatable else str | None
         FORMER_FLAGS.update(setting.former_flags)
         flags = (*(setting.flags or (flag,)), *setting.former_flags)
-        options["metavar"] = _metavar(bare)
+        options["metavar"] = _metavar(name, bare)
         if isinstance(default, str | int | float | Path):
             options["help"] += f" [{default}]"
         choices = _choices(bare)
@@ -175,7 +175,7 @@ def _choices(bare: Any) -> tuple[str, ...]:  # noqa: ANN401
     return get_args(bare) if get_origin(bare) is Literal else ()
 
 
-def _metavar(bare: Any) -> str:  # noqa: ANN401
+def _metavar(name: str, bare: Any) -> str:  # noqa: ANN401
     if choices := _choices(bare):
         return "|".join(choices)
     if get_origin(bare) in (Union, UnionType):
@@ -185,7 +185,7 @@ def _metavar(bare: Any) -> str:  # noqa: ANN401
         int: "N",
         float: "X",
         Path: "PATH",
-        tuple[str, ...]: "MODULE",
+        tuple[str, ...]: "MODULE" if name == "imports" else "NAMES",
         tuple[Augmentation, ...]: "NAMES",
     }
     return words.get(bare, "NAME=VALUE" if get_origin(bare) is dict else "NAME")

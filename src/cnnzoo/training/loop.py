@@ -73,7 +73,7 @@ def train_one_epoch(
     """
     config, meter, optimizer, scaler = state.config, state.meter, state.optimizer, state.scaler
     for_scaler = cast("torch.optim.Optimizer", optimizer)  # as far as it cares
-    model.train()
+    state.set_training(model)
     stop.begin_phase(may_save=True)
     for batch in loader.epoch(state.epoch, start=meter.steps * config.grad_accum_steps):
         optimizer.lr = state.lr(loader.num_steps)

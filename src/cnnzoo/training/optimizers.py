@@ -5,7 +5,7 @@ than the update, and their first use imports torch's compiler, which takes as lo
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
 from cnnzoo.registries import OPTIMIZERS
+from cnnzoo.training.transfer import lr_scales
 from cnnzoo.validation import check
 
 Builder = TypeVar("Builder", bound=Callable[..., torch.optim.Optimizer])
@@ -61,8 +62,8 @@ class OptimizerLike(Protocol):
         """Take over the state of another optimizer of the same parameters."""
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> OptimizerLike:
-    """Build the optimizer that a run asks for.
+def make_optimizer(model: nn.Module, config: TrainConfig) -> OptimizerLike:
+    """Build the optimizer that a run asks for, of the model's parameters that need a gradient.
 
     Raises:
         UsageError: There is none of that name, or it does not take one of its settings.
@@ -70,10 +71,21 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> O
     """
     name, options = config.optimizer, config.optimizer_options
     OPTIMIZERS.check(name)
+    scales = lr_scales(model, config.lr_scale)
+    trained = {
+        parameter: scales[key] for key, parameter in model.named_parameters() if parameter.requires_grad
+    }
     if name in ("adam", "adamw", "sgd") and not options:
         momentum = 0.9 if config.momentum is None else config.momentum
-        return Optimizer(parameters, name, lr=config.lr, momentum=momentum, weight_decay=config.weight_decay)
-    return TorchOptimizer(parameters, name, config)
+        return Optimizer(
+            trained,
+            name,
+            lr=config.lr,
+            momentum=momentum,
+            weight_decay=config.weight_decay,
+            lr_scales=tuple(trained.values()),
+        )
+    return TorchOptimizer(trained, name, config)
 
 
 class Optimizer:
@@ -90,6 +102,7 @@ class Optimizer:
         lr: Learning rate; may be set anew before each step.
         momentum: Of ``sgd``.
         weight_decay: Strength of the decay.
+        lr_scales: By what the rate of each parameter that is trained is multiplied; 1 for all by default.
 
     Raises:
         CnnzooError: There is nothing to train.
@@ -103,6 +116,7 @@ class Optimizer:
         lr: float,
         momentum: float,
         weight_decay: float,
+        lr_scales: Sequence[float] = (),
     ) -> None:
         self.parameters = _trained(parameters)
         self.param_groups = [{"params": self.parameters}]  # what torch.amp.GradScaler reads
@@ -116,6 +130,12 @@ class Optimizer:
             for _ in range(1 if name == "sgd" else 2)
         ]
         self.num_steps = torch.zeros((), device=self.parameters[0].device)
+        # One kernel updates all parameters of a rate.
+        scales = lr_scales or (1.0,) * len(self.parameters)
+        self.groups = [
+            (scale, [i for i, other in enumerate(scales) if other == scale])
+            for scale in dict.fromkeys(scales)
+        ]
 
     def zero_grad(self) -> None:
         """Forget the gradients: the next backward pass then has nothing to add to."""
@@ -126,7 +146,10 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         self.num_steps += 1
-        live = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        for scale, indices in self.groups:
+            self._update([i for i in indices if self.parameters[i].grad is not None], self.lr * scale)
+
+    def _update(self, live: list[int], lr: float) -> None:
         parameters: list[Tensor] = [self.parameters[i] for i in live]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         averages = [[average[i] for i in live] for average in self.averages]
@@ -137,7 +160,7 @@ class Optimizer:
                 averages[0],
                 weight_decay=self.weight_decay,
                 momentum=self.momentum,
-                lr=self.lr,
+                lr=lr,
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
@@ -152,7 +175,7 @@ class Optimizer:
             averages[1],
             [],
             [self.num_steps] * len(live),
-            lr=self.lr,
+            lr=lr,
             beta1=0.9,
             beta2=0.999,
             weight_decay=self.weight_decay,
@@ -187,7 +210,7 @@ class TorchOptimizer:
     What is not given has the class's own default, but for the learning rate.
 
     Args:
-        parameters: All of them on one device.
+        parameters: All of them on one device, each with the factor of its rate.
         name: A registered name.
         config: Its lr, momentum, weight decay and options.
 
@@ -196,9 +219,12 @@ class TorchOptimizer:
         CnnzooError: There is nothing to train.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], name: str, config: TrainConfig) -> None:
+    def __init__(self, parameters: Mapping[nn.Parameter, float], name: str, config: TrainConfig) -> None:
         self.name = name
-        self.parameters = _trained(parameters)
+        _trained(parameters)
+        self.scales = tuple(dict.fromkeys(parameters.values()))
+        of_scale = [[p for p, other in parameters.items() if other == scale] for scale in self.scales]
+        self.parameters = [parameter for group in of_scale for parameter in group]
         build = cast("Callable[..., torch.optim.Optimizer]", OPTIMIZERS.entries[name])
         taken = inspect.signature(build).parameters
         given: dict[str, Any] = {}
@@ -215,22 +241,24 @@ class TorchOptimizer:
                 raise unknown(f"option of {name}:", key, known)
             options[key] = _as_default(f"{name}'s {key}", value, known[key].default)
         try:
-            self.torchs = build(self.parameters, lr=config.lr, **options)
+            self.torchs = build([{"params": group} for group in of_scale], lr=config.lr, **options)
         except ValueError as error:
             raise UsageError(
                 f"{name} does not take these options: {one_line(error)}. Change them."
             ) from error
         self.param_groups = self.torchs.param_groups
+        self.lr = config.lr
 
     @property
     def lr(self) -> float:
         """Learning rate; may be set anew before each step."""
-        return float(self.param_groups[0]["lr"])
+        return self._lr
 
     @lr.setter
     def lr(self, lr: float) -> None:
-        for group in self.param_groups:
-            group["lr"] = lr
+        self._lr = lr
+        for group, scale in zip(self.param_groups, self.scales, strict=True):
+            group["lr"] = lr * scale
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -242,7 +270,7 @@ class TorchOptimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what ``load_state_dict`` goes on from; the tensors are those in use, not copies."""
-        return self.torchs.state_dict()
+        return {"lr": self.lr, **self.torchs.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the state of another optimizer of the same class and parameters.
@@ -253,9 +281,10 @@ class TorchOptimizer:
         mine = self.torchs.state_dict()
         groups = state.get("param_groups")
         shapes = {i: parameter.shape for i, parameter in enumerate(self.parameters)}
-        moments = state.get("state")
+        moments, lr = state.get("state"), state.get("lr")
         if (
-            _structure(groups) != _structure(mine["param_groups"])
+            not isinstance(lr, float)
+            or _structure(groups) != _structure(mine["param_groups"])
             or not isinstance(moments, Mapping)
             or not all(
                 isinstance(of_one, Mapping)
@@ -267,8 +296,9 @@ class TorchOptimizer:
             )
         ):
             raise _misfit(self.name)
-        self.torchs.load_state_dict(dict(state))
+        self.torchs.load_state_dict({"state": moments, "param_groups": groups})
         self.param_groups = self.torchs.param_groups
+        self.lr = lr
 
 
 def _fits(value: Tensor, shape: torch.Size | None) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.models.registry import ModelSpec, create_model
 from cnnzoo.runs.checkpoint import load_state_dict
+from cnnzoo.training.transfer import last_layer
 
 DEFAULT = "default"
 """Stands for the weights that the model's makers offer for download."""
@@ -37,8 +38,8 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> bool:
         del state[name]  # of classifiers that only help in training
     if expected.keys() != state.keys():
         state = _renamed(spec, source, state)
-    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    first, last = (f"{layers[place][0]}." if layers else "" for place in (0, -1))
+    layers = (name for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    first, last = (f"{name}." if name else "" for name in (next(layers, ""), last_layer(model)))
     learnt = dict(model.named_parameters())
     is_whole = True
     for name, mine in expected.items():

@@ -13,6 +13,7 @@ class RunDescription:
     Attributes:
         model: Its registered name.
         num_parameters: Numbers that it has.
+        num_trained: Those of them that training changes.
         in_channels: Of its images.
         image_size: Pixels a side.
         dataset: The one that is really used.
@@ -36,6 +37,7 @@ class RunDescription:
 
     model: str
     num_parameters: int
+    num_trained: int
     in_channels: int
     image_size: int
     dataset: str

@@ -17,10 +17,12 @@ from cnnzoo.distributed.group import Group, current
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, get_spec
 from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
+from cnnzoo.training.initialization import initialize
 from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.optimizers import make_optimizer
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.state import TrainState
+from cnnzoo.training.transfer import freeze
 
 
 class Loaders(NamedTuple):
@@ -38,6 +40,8 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
         CnnzooError: The dataset, the device or the net cannot be had.
     """
     check_split(config.batch_size, group.world_size)
+    if config.weights is not None and config.init != "default":
+        raise UsageError("--weights and --init both say with which weights to begin. Leave one out.")
     spec = get_spec(config.model)
     image_size = config.image_size or spec.image_size
     if config.resize is not None and config.resize < image_size:
@@ -67,6 +71,8 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
         image_size=image_size,
         **config.model_options,
     )
+    initialize(model, config.init)
+    frozen = freeze(model, config.freeze)
     model = to_device(model, device)
     work = dry_run(model, len(dataset.classes), image, device)
     if loaders.train.fewest_images == 1 and (group.world_size == 1 or device.type == "cpu"):
@@ -79,7 +85,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
     precision = group.broadcast(lambda: pick_precision(config.precision, device, work.mult_adds))
     criterion = criterion_of(model, config.label_smoothing)
     network = _compiled(model, loaders.val, precision, report) if config.compile else model
-    optimizer = make_optimizer(model.parameters(), config)
+    optimizer = make_optimizer(model, config)
     scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
     if not group.is_first:  # dropout must not leave out the same units for all shares of a batch
         torch.manual_seed(generator(f"process {group.rank}", config.seed).initial_seed())
@@ -92,6 +98,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
         preprocessing=preprocessing,
         model=model,
         network=network,
+        frozen=frozen,
         criterion=criterion,
         optimizer=optimizer,
         scaler=scaler,

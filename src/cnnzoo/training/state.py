@@ -23,6 +23,7 @@ from cnnzoo.training.meter import Evaluation, Meter
 from cnnzoo.training.optimizers import NOTES, OptimizerLike
 from cnnzoo.training.reporter import RunDescription
 from cnnzoo.training.schedule import lr_at
+from cnnzoo.training.transfer import keep_frozen
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class TrainState:
         preprocessing: What makes them what the net sees.
         model: On ``device``.
         network: What is called: the model, or its compiled form.
+        frozen: Names of its layers of batch normalisation that are not trained.
         criterion: Its loss.
         optimizer: Of the model's parameters.
         scaler: Of fp16 gradients; does nothing otherwise.
@@ -80,6 +82,7 @@ class TrainState:
     criterion: Criterion
     optimizer: OptimizerLike
     scaler: torch.amp.GradScaler
+    frozen: frozenset[str] = frozenset()
     history: list[HistoryRow] = field(default_factory=list)
     meter: Meter = field(default_factory=Meter)
     seconds: float = 0.0
@@ -93,6 +96,11 @@ class TrainState:
     def lr(self, num_steps: int) -> float:
         """Return the learning rate of the next step, of ``num_steps`` in an epoch: the step's middle counts."""
         return lr_at(self.config, len(self.history) + (self.meter.steps + 0.5) / num_steps, self.history)
+
+    def set_training(self, model: nn.Module) -> None:
+        """Switch a model, the one here or what wraps it, to training; frozen layers stay as in evaluation."""
+        model.train()
+        keep_frozen(self.model, self.frozen)
 
     def start_clock(self) -> None:
         """Begin or go on with the epoch's time."""
@@ -217,6 +225,7 @@ class TrainState:
         return RunDescription(
             model=self.config.model,
             num_parameters=sum(p.numel() for p in self.model.parameters()),
+            num_trained=sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             in_channels=self.dataset.channels,
             image_size=self.preprocessing.image_size,
             dataset=self.dataset.name,

@@ -99,6 +99,7 @@ class Screen(QuietScreen):
         self.epochs, self.num_processes = it.epochs, it.world_size
         rows = {
             "model": f"{it.model}, {it.num_parameters:,} parameters, "
+            f"{f'{it.num_trained:,} of them trained, ' if it.num_trained < it.num_parameters else ''}"
             f"{it.in_channels}x{it.image_size}x{it.image_size} images",
             "data": f"{it.dataset}, {it.num_train:,} to train on, {it.num_val:,} to validate ({it.data_location})",
             "device": f"{it.device} ({it.device_name})",
