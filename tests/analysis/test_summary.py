@@ -475,7 +475,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
 
 def test_summary_shows_layers_totals_and_arithmetic(command: Command) -> None:
-    code, text, err = command("summary", "alexnet", "--teach")
+    papers = ("--in-channels", "3", "--num-classes", "1000")
+    code, text, err = command("summary", "alexnet", *papers, "--teach")
     assert (code, err) == (0, "")
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "features.conv1 Conv2d 11×11 4 0 96×55×55 34,944 105,705,600" in lines
@@ -486,6 +487,44 @@ def test_summary_shows_layers_totals_and_arithmetic(command: Command) -> None:
     assert "…" not in text
 
 
+@pytest.mark.parametrize(
+    ("flags", "head", "parameters"),
+    [
+        ((), "AlexNet, 1×227×227, batch of 1, 10 classes (fashionmnist)", "58,299,082"),
+        (("-d", "cifar10"), "AlexNet, 3×227×227, batch of 1, 10 classes (cifar10)", "58,322,314"),
+        (("--num-classes", "7"), "AlexNet, 1×227×227, batch of 1, 7 classes (fashionmnist)", "58,286,791"),
+        (
+            ("--num-classes", "1000", "--in-channels", "3"),
+            "AlexNet, 3×227×227, batch of 1, 1,000 classes",
+            "62,378,344",
+        ),
+    ],
+)
+def test_summary_shows_the_net_that_would_be_trained_and_says_which(
+    command: Command, flags: tuple[str, ...], head: str, parameters: str
+) -> None:
+    code, text, _ = command("summary", "alexnet", *flags)
+    assert (code, text.splitlines()[0]) == (0, head)
+    assert f"Parameters {parameters}" in [" ".join(line.split()) for line in text.splitlines()]
+
+
+def test_summary_says_which_part_needs_what(command: Command) -> None:
+    """d2l's exercise: convolutions have the arithmetic, the fully connected layers the parameters."""
+    code, text, _ = command("summary", "alexnet", "--in-channels", "3", "--num-classes", "1000")
+    assert code == 0
+    table = text[text.index("Share of") :]
+    shares = {row[0]: row[1:] for row in map(str.split, table.splitlines()) if len(row) == 4}
+    # (9216 + 1)·4096 of 62,378,344 parameters; 256 kernels of 5·5·96 at 27·27 places of 1,135,915,368.
+    assert shares["classifier.fc6"][:2] == ["60.5%", "3.3%"]
+    assert shares["features.conv2"][:2] == ["1.0%", "39.4%"]
+
+
+def test_a_data_set_that_is_none_is_one_line(command: Command) -> None:
+    code, text, err = command("summary", "lenet", "--dataset", "fasion")
+    assert (code, text, err.count("\n")) == (2, "", 1)
+    assert "unknown dataset 'fasion'. Did you mean 'fashionmnist'?" in err
+
+
 @pytest.mark.parametrize("columns", [40, 80])
 def test_tables_fit_the_screen_and_break_no_word(command: Command, columns: int) -> None:
     for model, *options in (["lenet"], ["alexnet", "-b", "256", "-o", "lrn=true"]):
@@ -493,7 +532,8 @@ def test_tables_fit_the_screen_and_break_no_word(command: Command, columns: int)
         assert code == 0
         assert max(map(len, text.splitlines())) <= columns
         with torch.device("meta"):
-            net = create_model(model, lrn=True) if model == "alexnet" else create_model(model)
+            options_of_net = {"lrn": True} if model == "alexnet" else {}
+            net = create_model(model, num_classes=10, in_channels=1, **options_of_net)
         for kind in {type(m).__name__ for m in net.modules() if not any(m.children())}:
             assert kind in text
         for layer in net.modules():
@@ -542,6 +582,7 @@ def test_summary_json_is_one_document(command: Command) -> None:
         "parameters": 306,
         "mult_adds": 306 * 32 * 32 * 3,
         "connections": 306 * 32 * 32,
+        "traffic": 4 * (3 * 2 * 32 * 32 + 306 + 3 * 6 * 32 * 32),
         "receptive_field": [5, 5],
         "jump": [1, 1],
         "parameter_arithmetic": "(5·5·2 + 1)·6 = 306",

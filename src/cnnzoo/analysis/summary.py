@@ -52,6 +52,8 @@ class LayerSummary:
         mult_adds: Multiply-adds for the batch; None for a block with parameters of its own.
         connections: Inputs of all units together, biases included, for one image, as LeCun et al. 1998 count them;
             None for layers of which that is not known.
+        traffic: Bytes that a forward pass of the batch reads and writes at least: input, parameters and output; None
+            for a block with parameters of its own.
         receptive_field: Pixels of the image, a side, that one output depends on. A kernel k makes
             r + (k − 1)·j of r. Padding counts as pixels. None where it is not known: behind branches that
             join, and behind operations that are no layers.
@@ -71,6 +73,7 @@ class LayerSummary:
     parameters: int
     mult_adds: int | None = None
     connections: int | None = None
+    traffic: int | None = None
     receptive_field: Sizes | None = None
     jump: Sizes | None = None
     parameter_arithmetic: str | None = None
@@ -170,7 +173,7 @@ def summarize(
         type=type(model).__name__,
         device=str(device),
         input_size=tuple(input_size),
-        layers=_layers(twin, statistics.summary_list, tracker.fields),
+        layers=_layers(twin, statistics.summary_list, tracker.fields, images.element_size()),
         parameters=sum(p.numel() for p in parameters),
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
         mult_adds=statistics.total_mult_adds,
@@ -204,7 +207,7 @@ def _copy(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _layers(
-    model: nn.Module, rows: list[LayerInfo], fields: list["Field | None"]
+    model: nn.Module, rows: list[LayerInfo], fields: list["Field | None"], element_size: int
 ) -> tuple[LayerSummary, ...]:
     """Make the summary's rows: the layers that ran, and whatever else has parameters of its own."""
     names = {id(module): name for name, module in model.named_modules()}
@@ -222,13 +225,15 @@ def _layers(
     for index, row in enumerate(rows):
         name = names[id(row.module)] or row.class_name
         if ran[index]:
-            layers.append(_layer(row, name, parameters[index], next(remaining)))
+            layers.append(_layer(row, name, parameters[index], next(remaining), element_size))
         elif parameters[index]:
             layers.append(LayerSummary(name=name, type=row.class_name, parameters=parameters[index]))
     return tuple(layers)
 
 
-def _layer(row: LayerInfo, name: str, parameters: int, seen: "Field | None") -> LayerSummary:
+def _layer(
+    row: LayerInfo, name: str, parameters: int, seen: "Field | None", element_size: int
+) -> LayerSummary:
     windows = windows_of(row.module, row.input_size[2:], row.output_size[2:])
     padding = tuple(w.padding // 2 for w in windows) or None
     return LayerSummary(
@@ -242,6 +247,7 @@ def _layer(row: LayerInfo, name: str, parameters: int, seen: "Field | None") -> 
         parameters=parameters,
         mult_adds=row.macs,
         connections=_connections(row, windows),
+        traffic=element_size * (math.prod(row.input_size) + math.prod(row.output_size) + parameters),
         receptive_field=seen.size if seen else None,
         jump=seen.jump if seen and not seen.flattened else None,
         parameter_arithmetic=_parameter_arithmetic(row.module, parameters),

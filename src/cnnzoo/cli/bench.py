@@ -6,6 +6,7 @@ import typer
 
 from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.cli.options import (
+    DatasetOption,
     ImageSizeOption,
     InChannelsOption,
     ModelArgument,
@@ -21,6 +22,7 @@ from cnnzoo.errors import UsageError
 def bench_command(
     model: ModelArgument,
     option: ModelOption = None,
+    dataset: DatasetOption = "fashionmnist",
     batch_size: Annotated[
         str, typer.Option("-b", "--batch-size", metavar="N,N", help="Images at once, one figure or several.")
     ] = "32",
@@ -44,9 +46,9 @@ def bench_command(
 ) -> None:
     """Time training and evaluation, the parts of a step, and its share of what the machine can do.
 
-    Images are random and in memory, of the size that the net takes. The peak is a matrix product and a copy,
-    timed on the spot. The limit is a step whose arithmetic runs at that peak, and then its update at the speed
-    of that copy.
+    Images are random and in memory, of the size that the net takes, in the channels and classes of --dataset. The peak
+    is a matrix product and a copy, timed on the spot. The limit is a step whose arithmetic runs at that peak, and then
+    its update at the speed of that copy.
     """
     import_option(import_)
     sizes = tuple(_whole_number(text) for text in batch_size.split(","))
@@ -55,8 +57,12 @@ def bench_command(
         if name not in (known := get_args(PrecisionName)):
             raise UsageError(f"unknown precision {name!r}. There are: {', '.join(known)}.")
     from cnnzoo.analysis.benchmark import bench
+    from cnnzoo.data.splits import describe_dataset
     from cnnzoo.ui.tables import print_bench
 
+    if in_channels is None or num_classes is None:
+        channels, classes = describe_dataset(dataset)
+        in_channels, num_classes = in_channels or channels, num_classes or classes
     results = list(
         bench(
             model,

@@ -17,11 +17,20 @@ ModelOption = Annotated[
         help="An option of the model, such as dropout=0.3. May be repeated.",
     ),
 ]
+DatasetOption = Annotated[
+    str,
+    typer.Option(
+        "-d",
+        "--dataset",
+        metavar="NAME",
+        help="The net that `cnnzoo train` would train on it: its channels and classes.",
+    ),
+]
 NumClassesOption = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Outputs of the net [the model's own].")
+    int | None, typer.Option(min=1, metavar="N", help="Outputs of the net [the dataset's classes].")
 ]
 InChannelsOption = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Channels of its images [the model's own].")
+    int | None, typer.Option(min=1, metavar="N", help="Channels of its images [the dataset's].")
 ]
 ImageSizeOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Pixels a side of its images [the model's own].")

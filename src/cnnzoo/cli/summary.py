@@ -6,6 +6,7 @@ import typer
 
 from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.cli.options import (
+    DatasetOption,
     ImageSizeOption,
     InChannelsOption,
     ModelArgument,
@@ -19,6 +20,7 @@ from cnnzoo.cli.options import (
 def summary_command(
     model: ModelArgument,
     option: ModelOption = None,
+    dataset: DatasetOption = "fashionmnist",
     num_classes: NumClassesOption = None,
     in_channels: InChannelsOption = None,
     image_size: ImageSizeOption = None,
@@ -54,17 +56,18 @@ def summary_command(
     ] = False,
     import_: ImportOption = None,
 ) -> None:
-    """Show a network's layers, parameters, multiply-adds and memory.
+    """Show a network's layers, parameters, multiply-adds and memory, and each layer's share of them.
 
-    Multiply-adds are torchinfo's count, biases included. Memory is its estimate for the batch: images,
-    outputs with their gradients, and parameters.
+    It is the net that `cnnzoo train` would train on --dataset; with --paper that of the paper. Multiply-adds are
+    torchinfo's count, biases included. Memory is its estimate for the batch: images, outputs with their gradients,
+    and parameters.
 
     JSON has the keys model, options, num_classes, type, device, input_size, layers, parameters, trainable,
     mult_adds, memory (bytes). A layer has name, type, kernel_size, stride, padding, input_size, output_size,
-    parameters, mult_adds, connections, receptive_field, jump, parameter_arithmetic, output_arithmetic; null where
-    there is none. Shapes start with the batch. With --paper there is a key paper: reference, layers (name, source,
-    agrees, and output, parameters, connections as paper_output and so on say them and as they are), deviations,
-    remarks, agrees.
+    parameters, mult_adds, connections, traffic (bytes), receptive_field, jump, parameter_arithmetic,
+    output_arithmetic; null where there is none. Shapes start with the batch. With --paper there is a key paper:
+    reference, layers (name, source, agrees, and output, parameters, connections as paper_output and so on say them and
+    as they are), deviations, remarks, agrees.
     """
     import_option(import_)
     import dataclasses
@@ -73,6 +76,7 @@ def summary_command(
 
     from cnnzoo.analysis.paper import compare, get_publication
     from cnnzoo.analysis.summary import summarize
+    from cnnzoo.data.splits import describe_dataset
     from cnnzoo.device import pick_device
     from cnnzoo.models.registry import create_model, create_skeleton, get_spec
     from cnnzoo.training.transfer import freeze as freeze_parts
@@ -81,6 +85,10 @@ def summary_command(
     publication = get_publication(spec) if paper else None
     options = spec.check_options(parse_options(option or ()))
     where = pick_device(device) if device else torch.device("meta")
+    source = ""
+    if not paper and (in_channels is None or num_classes is None):  # with it, they are the paper's
+        channels, classes = describe_dataset(dataset)
+        in_channels, num_classes, source = in_channels or channels, num_classes or classes, f" ({dataset})"
     arguments = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size, **options}
     net = create_model(model, **arguments) if device else create_skeleton(model, **arguments)
     freeze_parts(net, [name.strip() for name in freeze.split(",") if name.strip()])
@@ -101,7 +109,7 @@ def summary_command(
     if comparison:
         print_comparison(model, comparison)
     else:
-        print_summary(summary)
+        print_summary(summary, f"{num_classes:,} classes{source}")
     if teach:
         typer.echo()
         print_teaching(summary)

@@ -103,6 +103,20 @@ def load_dataset(
     return Dataset(name, folder.classes, folder.channels, source, folder.root, sha256, folder.num_skipped)
 
 
+def describe_dataset(name: str) -> tuple[int, int]:
+    """Return the channels and the number of classes of a dataset, without its images.
+
+    Raises:
+        CnnzooError: There is no such dataset, or the folder has a fault.
+    """
+    if not name.startswith(FOLDER):
+        spec = get_dataset_spec(name)
+        return spec.channels, len(spec.classes)
+    folder = open_folder(Path(name.removeprefix(FOLDER)).expanduser(), "train")
+    assert folder is not None  # only validation images may be missing
+    return folder.channels, len(folder.classes)
+
+
 def split_validation(source: Source, share: float, seed: int) -> tuple[Source, Source]:
     """Split the training images at random into those to train on and those to validate on.
 

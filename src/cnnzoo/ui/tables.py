@@ -50,11 +50,16 @@ Layout = tuple[Sequence[str], Sequence[tuple[str, ...]]]
 """Headings, those of columns of numbers with a > in front, and rows of cells."""
 
 
-def print_summary(summary: ModelSummary) -> None:
-    """Print a model's layers, then its totals and the memory for the batch."""
+def print_summary(summary: ModelSummary, classes: str) -> None:
+    """Print a model's layers, its totals and the memory for the batch, and each layer's share.
+
+    Args:
+        summary: Of the model.
+        classes: How many it tells apart, in words, and why.
+    """
     page = _Page()
     batch, image = summary.input_size[0], _times(summary.input_size[1:])
-    page.line(f"{summary.type}, {image}, batch of {batch:,}", "bold")
+    page.line(f"{summary.type}, {image}, batch of {batch:,}, {classes}", "bold")
     page.table(*_layer_layouts(summary.layers))
     page.line()
     memory = summary.memory
@@ -68,6 +73,9 @@ def print_summary(summary: ModelSummary) -> None:
         ("  parameters", decimal(memory.parameters)),
     ]
     page.table((["Total", ">"], totals))
+    page.line()
+    page.table(*_share_layouts(summary.layers))
+    page.line("Traffic: bytes that a forward pass reads and writes, of input, parameters and output.")
 
 
 def _layer_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
@@ -99,6 +107,21 @@ def _layer_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
             )
             for row, layer in zip(short, layers, strict=True)
         ],
+    )
+
+
+def _share_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
+    columns = [
+        [getattr(layer, name) or 0 for layer in layers] for name in ("parameters", "mult_adds", "traffic")
+    ]
+    shares = [
+        [f"{value / max(sum(column), 1):.1%}" if value else NONE for value in column] for column in columns
+    ]
+    rows = [(layer.name, *row) for layer, row in zip(layers, zip(*shares, strict=True), strict=True)]
+    yield ["Share of", ">Parameters", ">Mult-adds", ">Traffic"], rows
+    yield (
+        ["Share of", ">Param.", ">M-adds", ">Traffic"],
+        [(row[0].rpartition(".")[2], *row[1:]) for row in rows],
     )
 
 
