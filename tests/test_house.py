@@ -48,7 +48,7 @@ def test_a_family_of_networks_knows_torch_the_registry_and_layers_alone(family: 
     tree = ast.parse((SOURCE / "models" / f"{family}.py").read_text(encoding="utf-8"))
     ours = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     assert {name for name in ours if name.startswith("cnnzoo")} <= {
-        *("cnnzoo.models.registry", "cnnzoo.models.layers"),
+        *("cnnzoo.models.registry", "cnnzoo.models.layers", "cnnzoo.registries"),
         *({"cnnzoo.errors"} if family == "layers" else set()),
     }
 

@@ -11,6 +11,12 @@ from cnnzoo.errors import CnnzooError, UsageError, unknown
 
 T = TypeVar("T")
 
+TORCHVISION = "torchvision/"
+"""How the names of torchvision's networks begin."""
+
+MODEL_ENTRY_POINTS = "cnnzoo.models"
+"""The group of entry points by which an installed package registers its models."""
+
 
 class Registry(Generic[T]):
     """Entries by name, built-in ones first.

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from cnnzoo import create_model, list_models, register_model
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.models.registry import TORCHVISION, get_spec
+from cnnzoo.models.registry import get_spec
+from cnnzoo.registries import TORCHVISION
 from tests.helpers import forget_models
 
 Run = Callable[..., CompletedProcess[str]]

@@ -30,8 +30,6 @@ from cnnzoo.analysis.receptive_field import (
     windows_of,
 )
 from cnnzoo.errors import CnnzooError, one_line
-from cnnzoo.models.registry import ModelSpec, create_skeleton, get_spec, list_models
-from cnnzoo.validation import describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,60 +295,3 @@ def _output_arithmetic(row: LayerInfo, windows: tuple[Window, ...]) -> str | Non
         for window, before, after in zip(windows, row.input_size[2:], row.output_size[2:], strict=False)
     ]
     return "; ".join(dict.fromkeys(side for side in sides if side)) if sides and all(sides) else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelEntry:
-    """A registered model, as it was made.
-
-    Attributes:
-        spec: What it says of itself.
-        parameters: Numbers that it learns; None if it could not be built.
-        mult_adds: Multiply-adds for one image, likewise.
-        fault: Why it could not be built.
-    """
-
-    spec: ModelSpec
-    parameters: int | None = None
-    mult_adds: int | None = None
-    fault: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; the size of the images as ``(C, H, W)``."""
-        spec = self.spec
-        return {
-            "name": spec.name,
-            "paper": spec.paper,
-            "year": spec.year,
-            "input_size": (spec.in_channels, spec.image_size, spec.image_size),
-            "num_classes": spec.num_classes,
-            "parameters": self.parameters,
-            "mult_adds": self.mult_adds,
-            "options": {
-                name: {
-                    "takes": describe(option.annotation),
-                    "default": None if option.default is option.empty else option.default,
-                }
-                for name, option in spec.options.items()
-            },
-        }
-
-
-def describe_models() -> list[ModelEntry]:
-    """Describe every registered model, without giving any of them memory.
-
-    One whose makers say its parameters is not built: torchvision has 80, which would take a minute.
-    """
-    return [_entry(get_spec(name)) for name in list_models()]
-
-
-def _entry(spec: ModelSpec) -> ModelEntry:
-    if spec.num_parameters is not None:
-        return ModelEntry(spec=spec, parameters=spec.num_parameters)
-    try:
-        summary = summarize(
-            create_skeleton(spec.name), (1, spec.in_channels, spec.image_size, spec.image_size)
-        )
-    except CnnzooError as error:  # one model that does not work must not hide the others
-        return ModelEntry(spec=spec, fault=str(error))
-    return ModelEntry(spec=spec, parameters=summary.parameters, mult_adds=summary.mult_adds)

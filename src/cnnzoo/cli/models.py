@@ -22,19 +22,22 @@ def models_command(
     """
     import_option(import_)
     import json
+    import sys
 
-    from cnnzoo.analysis.summary import describe_models
-    from cnnzoo.models.registry import broken_packages
+    from platformdirs import user_cache_path
+
+    from cnnzoo.analysis.model_list import list_entries
     from cnnzoo.ui.screen import print_warning
     from cnnzoo.ui.tables import print_models
 
-    entries = describe_models()
+    entries = list_entries(user_cache_path("cnnzoo", appauthor=False))
     if format_ == "json":
         typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=2, default=str))
     else:
         print_models(entries)
-    for package, why in broken_packages().items():
+    registry = sys.modules.get("cnnzoo.models.registry")
+    for package, why in registry.broken_packages().items() if registry else ():
         print_warning(f"{package} failed to import: {why}. Its models are missing.")
     for entry in entries:
         if entry.fault:
-            print_warning(f"{entry.spec.name} is not counted: {entry.fault}")
+            print_warning(f"{entry.name} is not counted: {entry.fault}")

@@ -13,17 +13,13 @@ from torch import Tensor, nn
 
 from cnnzoo.config import Count
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
+from cnnzoo.registries import MODEL_ENTRY_POINTS, TORCHVISION
 from cnnzoo.validation import check
 
 Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
 ChannelStats = tuple[float, ...]
 """A mean or a standard deviation for each channel, of pixels in [0, 1]."""
-
-ENTRY_POINT_GROUP = "cnnzoo.models"
-
-TORCHVISION = "torchvision/"
-"""How the names of torchvision's networks begin."""
 
 _STRUCTURE = ("num_classes", "in_channels", "image_size")
 
@@ -145,7 +141,7 @@ def register_late(prefix: str, register_all: Callable[[], None]) -> None:
 def _load_entry_points() -> None:
     """Register cnnzoo's own models, then those of installed packages (entry-point group cnnzoo.models)."""
     import_module("cnnzoo.models")
-    for point in entry_points(group=ENTRY_POINT_GROUP):
+    for point in entry_points(group=MODEL_ENTRY_POINTS):
         try:
             point.load()
         except Exception as error:  # somebody else's package must not take the other models away

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cnnzoo.models.registry import TORCHVISION, register_late, register_model
+from cnnzoo.models.registry import register_late, register_model
+from cnnzoo.registries import TORCHVISION
 
 _SIZE_KEYWORDS = {"vit": "image_size", "maxvit": "input_size"}
 """What a family calls the size that its nets are built for; the others take images of any size."""

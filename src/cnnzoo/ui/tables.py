@@ -4,50 +4,24 @@ Each table is laid out in several ways, from the fullest to the narrowest, and t
 Where stdout cannot write ×, · and −, it gets x, * and -.
 """
 
-import os
-from collections.abc import Iterator, Sequence
-from inspect import Parameter
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
-from rich import box
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 from rich.filesize import decimal
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
 
-from cnnzoo.analysis.receptive_field import Sizes
-from cnnzoo.analysis.summary import LayerSummary, ModelEntry, ModelSummary
-from cnnzoo.models.registry import TORCHVISION
-from cnnzoo.ui.screen import out
-from cnnzoo.validation import describe
+from cnnzoo.registries import TORCHVISION
+from cnnzoo.ui.page import Layout, Page
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.benchmark import BenchResult
+    from cnnzoo.analysis.model_list import ModelEntry
     from cnnzoo.analysis.paper import ComparedLayer, Comparison
-
-UNBOUNDED = 120
-"""Columns where nobody says how many there are, such as in a file."""
+    from cnnzoo.analysis.receptive_field import Sizes
+    from cnnzoo.analysis.summary import LayerSummary, ModelSummary
 
 NONE = "–"
-
-_ASCII = str.maketrans(
-    {
-        "✓": "=",
-        "→": "->",
-        "±": "+-",
-        "×": "x",
-        "·": "*",
-        "−": "-",
-        "–": "-",
-        "⌊": "floor(",
-        "⌋": ")",
-        "⌈": "ceil(",
-        "⌉": ")",
-    }
-)
-
-Layout = tuple[Sequence[str], Sequence[tuple[str, ...]]]
-"""Headings, those of columns of numbers with a > in front, and rows of cells."""
 
 
 def print_summary(summary: ModelSummary, classes: str) -> None:
@@ -57,7 +31,7 @@ def print_summary(summary: ModelSummary, classes: str) -> None:
         summary: Of the model.
         classes: How many it tells apart, in words, and why.
     """
-    page = _Page()
+    page = Page()
     batch, image = summary.input_size[0], _times(summary.input_size[1:])
     page.line(f"{summary.type}, {image}, batch of {batch:,}, {classes}", "bold")
     page.table(*_layer_layouts(summary.layers))
@@ -127,7 +101,7 @@ def _share_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
 
 def print_teaching(summary: ModelSummary) -> None:
     """Print how each layer's receptive field, output side and parameters come about."""
-    page = _Page()
+    page = Page()
     page.line("How the numbers come about", "bold")
     page.table(*_teaching_layouts(summary.layers))
     page.line()
@@ -163,9 +137,9 @@ def _teaching_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
     )
 
 
-def print_comparison(name: str, comparison: "Comparison") -> None:
+def print_comparison(name: str, comparison: Comparison) -> None:
     """Print a net's figures beside its paper's: a tick where they agree, else both and the difference."""
-    page = _Page()
+    page = Page()
     page.line(f"{name} beside its paper", "bold")
     page.line(comparison.reference)
     page.line()
@@ -185,7 +159,7 @@ def print_comparison(name: str, comparison: "Comparison") -> None:
                 page.line(f"- {line}")
 
 
-def _comparison_layouts(layers: Sequence["ComparedLayer"]) -> Iterator[Layout]:
+def _comparison_layouts(layers: Sequence[ComparedLayer]) -> Iterator[Layout]:
     full: list[tuple[str, ...]] = [
         (
             layer.name,
@@ -228,9 +202,9 @@ def _compared_counts(paper: int | None, ours: int | None) -> str:
     return f"{_compared(f'{paper:,}', f'{ours:,}')} ({ours - paper:+,})".replace("(-", "(−")
 
 
-def print_bench(results: "Sequence[BenchResult]") -> None:
+def print_bench(results: Sequence[BenchResult]) -> None:
     """Print timings, a column for each precision and batch size; one below the other where they do not fit."""
-    page = _Page()
+    page = Page()
     first = results[0]
     page.line(f"{first.model} on {first.device}", "bold")
     cells = [_bench_cells(result) for result in results]
@@ -244,7 +218,7 @@ def print_bench(results: "Sequence[BenchResult]") -> None:
     page.table((["Precision, batch", *(f">{title}" for title in titles)], beside), (["", ">"], below))
 
 
-def _bench_cells(result: "BenchResult") -> dict[str, str]:
+def _bench_cells(result: BenchResult) -> dict[str, str]:
     return {
         "Training, images/s": _rate(result.train_images_per_second),
         "Evaluation, images/s": _rate(result.eval_images_per_second),
@@ -266,14 +240,14 @@ def _rate(images_per_second: float) -> str:
 
 def print_models(entries: Sequence[ModelEntry]) -> None:
     """Print the registered models and the options of each, then the names of torchvision's."""
-    page = _Page()
-    theirs = [entry.spec.name for entry in entries if entry.spec.name.startswith(TORCHVISION)]
-    entries = [entry for entry in entries if entry.spec.name not in theirs]
+    page = Page()
+    theirs = [entry.name for entry in entries if entry.name.startswith(TORCHVISION)]
+    entries = [entry for entry in entries if entry.name not in theirs]
     page.table(*_model_layouts(entries))
     options = [
-        (entry.spec.name, name, describe(option.annotation), _default(option))
+        (entry.name, name, option["takes"], _default(option))
         for entry in entries
-        for name, option in entry.spec.options.items()
+        for name, option in entry.options.items()
     ]
     if options:
         page.line()
@@ -294,9 +268,9 @@ def print_models(entries: Sequence[ModelEntry]) -> None:
 def _model_layouts(entries: Sequence[ModelEntry]) -> Iterator[Layout]:
     full = [
         (
-            entry.spec.name,
-            f"{entry.spec.paper} {entry.spec.year or ''}".strip(),
-            _times((entry.spec.in_channels, entry.spec.image_size, entry.spec.image_size)),
+            entry.name,
+            f"{entry.paper} {entry.year or ''}".strip(),
+            _times(entry.input_size),
             _count(entry.parameters),
             _count(entry.mult_adds),
         )
@@ -312,10 +286,11 @@ def _model_layouts(entries: Sequence[ModelEntry]) -> Iterator[Layout]:
     )
 
 
-def _default(option: Parameter) -> str:
-    if option.default is option.empty:
+def _default(option: Mapping[str, Any]) -> str:
+    if option.get("required"):
         return "required"
-    return str(option.default).lower() if option.default in (None, True, False) else str(option.default)
+    default = option["default"]
+    return str(default).lower() if default in (None, True, False) else str(default)
 
 
 def _times(sizes: Sizes | None) -> str:
@@ -353,47 +328,3 @@ def _window(layer: LayerSummary) -> str:
         + (f" stride {stride}" if stride != "1" else "")
         + (f" pad {padding}" if padding != "0" else "")
     )
-
-
-class _Page:
-    """Stdout: how wide it is, and what it can write."""
-
-    def __init__(self) -> None:
-        self.console = out()
-        if not self.console.is_terminal and "COLUMNS" not in os.environ:
-            self.console.width = UNBOUNDED
-
-    def line(self, text: str = "", style: str = "") -> None:
-        """Print a line, folded between words where it is too long."""
-        self._print(self._text(text, style))
-
-    def table(self, *layouts: Layout) -> None:
-        """Print the first layout that fits, else the last."""
-        unbounded = self.console.options.update(width=10**6)
-        for layout in layouts:
-            table = self._table(*layout)
-            if Measurement.get(self.console, unbounded, table).maximum <= self.console.width:
-                break
-        self._print(table)
-
-    def _table(self, headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-        for heading in headings:
-            number = heading.startswith(">")
-            table.add_column(
-                self._text(heading.removeprefix(">")),
-                justify="right" if number else "left",
-                no_wrap=number,
-                overflow="fold",
-            )
-        for row in rows:
-            table.add_row(*map(self._text, row))
-        return table
-
-    def _text(self, text: str, style: str = "") -> Text:
-        if self.console.options.ascii_only:
-            text = text.translate(_ASCII).encode("ascii", "replace").decode()
-        return Text(text, style, overflow="fold")
-
-    def _print(self, what: Text | Table) -> None:
-        self.console.print(what, soft_wrap=False, crop=False)
