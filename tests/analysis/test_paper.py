@@ -50,7 +50,7 @@ def compared(name: str, **options: Any) -> Comparison:
     with torch.device("meta"):
         model = create_model(name, **options)
     shape = (1, spec.in_channels, spec.image_size, spec.image_size)
-    return compare(model, summarize(model, shape), get_publication(spec))
+    return compare(name, model, summarize(model, shape), get_publication(spec), spec.arguments(options))
 
 
 def test_lenet5_1998_has_the_papers_figures_layer_by_layer() -> None:

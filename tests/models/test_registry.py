@@ -311,6 +311,27 @@ def test_a_builder_says_by_its_signature_what_it_takes(registry: ModuleType) -> 
         create_model("tiny", depth=2, image_size=9)
 
 
+def test_a_name_and_an_image_size_are_enough(registry: ModuleType) -> None:
+    @register_model("least", image_size=8)
+    def least(num_classes: int, in_channels: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * 64, num_classes))
+
+    assert create_model("least", num_classes=3)(torch.zeros(2, 3, 8, 8)).shape == (2, 3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'publication'"):
+        register_model("more", image_size=8, publication=None)  # type: ignore[call-arg]
+
+
+def test_a_bug_in_somebodys_builder_keeps_its_traceback(registry: ModuleType) -> None:
+    @register_model("buggy", image_size=8)
+    def buggy(num_classes: int, in_channels: int, *, width: int) -> nn.Module:
+        return len(width)  # type: ignore[arg-type, return-value]
+
+    with pytest.raises(TypeError, match="has no len"):
+        create_model("buggy", width=3)
+    with pytest.raises(UsageError, match="cannot build buggy: missing a required argument: 'width'"):
+        create_model("buggy")
+
+
 OWN_MODEL = """
 from torch import nn
 from cnnzoo import register_model

@@ -1,7 +1,9 @@
 """A built network beside its paper: shapes, parameters and connections, layer by layer."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -72,13 +74,17 @@ def get_publication(spec: ModelSpec) -> Publication:
     return publication
 
 
-def compare(model: nn.Module, summary: ModelSummary, publication: Publication) -> Comparison:
+def compare(
+    name: str, model: nn.Module, summary: ModelSummary, publication: Publication, arguments: Mapping[str, Any]
+) -> Comparison:
     """Put a model's layers beside those of its paper.
 
     Args:
-        model: Its ``deviations`` say in words how it differs.
+        name: By which the model is registered.
+        model: Where it has an attribute ``deviations``, that says in words how it differs, too.
         summary: Of the model, for any batch.
         publication: The paper.
+        arguments: What the model was built with, defaults included.
     """
     built = {layer.name.rpartition(".")[2]: layer for layer in summary.layers}
     layers = []
@@ -105,7 +111,7 @@ def compare(model: nn.Module, summary: ModelSummary, publication: Publication) -
     return Comparison(
         reference=publication.reference,
         layers=tuple(layers),
-        deviations=tuple(getattr(model, "deviations", ())),
+        deviations=(*publication.differences(name, arguments), *getattr(model, "deviations", ())),
         remarks=publication.remarks,
         agrees=all(layer.agrees for layer in layers),
     )

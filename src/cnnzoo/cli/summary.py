@@ -95,7 +95,11 @@ def summary_command(
     side = image_size or spec.image_size
     summary = summarize(net, (batch_size, in_channels or spec.in_channels, side, side), where)
 
-    comparison = compare(net, summary, publication) if publication else None
+    comparison = (
+        compare(model, net, summary, publication, spec.arguments({**options, "image_size": side}))
+        if publication
+        else None
+    )
 
     if format_ == "json":
         import json

@@ -84,21 +84,6 @@ class AlexNet(nn.Module):
                 fc8=nn.Linear(4096, num_classes),
             )
         )
-        self.deviations = [
-            words
-            for words, differs in {
-                "One tower: conv2, conv4 and conv5 see all maps; in the paper half of them "
-                "(sections 3.2 and 3.5; -o groups=2).": groups == 1,
-                f"{groups} groups of maps; the paper has 2 (section 3.2).": groups > 2,
-                "No local response normalisation (section 3.3; -o lrn=true).": not lrn,
-                f"{activation} as activation; the paper has ReLU (section 3.1).": activation != "relu",
-                "Average pooling; the paper has max pooling (section 3.5).": pooling != "max",
-                "Plain pooling, 2 wide; in the paper 3 wide and overlapping (section 3.4).": not overlap,
-                f"Dropout of {dropout:g}; the paper has 0.5 (section 4.2).": dropout != 0.5,
-                "PyTorch's first weights; the paper draws them from N(0, 0.01), biases 0 or 1 (section 5).": True,
-            }.items()
-            if differs
-        ]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits ``(N, num_classes)`` of images ``(N, C, H, W)``."""
@@ -146,4 +131,3 @@ class AlexNet2012(AlexNet):
                 nn.init.normal_(layer.weight, std=0.01)
                 assert layer.bias is not None
                 nn.init.constant_(layer.bias, name.endswith(("conv2", "conv4", "conv5", "fc6", "fc7")))
-        self.deviations = self.deviations[:-1]

@@ -83,25 +83,6 @@ class LeNet(nn.Module):
             "output": nn.Linear(84, num_classes),
         }
         self.classifier = nn.Sequential(OrderedDict(classifier))
-        self.deviations = [
-            words
-            for words, differs in {
-                f"Images of {image_size}×{image_size}, which C1 pads by 2; the paper has 32×32 (section II.B).": True,
-                f"{'Average' if pooling == 'avg' else 'Max'} pooling without parameters; in the paper the sum of four, "
-                "times a coefficient, plus a bias, then squashed (section II.B).": True,
-                "C3 sees all 6 maps; in the paper 3, 4 or 6 of them (Table I).": groups == 1,
-                f"C3 in {groups} groups of maps; the paper has Table I.": groups > 1,
-                f"{activation} after C1 and C3; in the paper 1.7159·tanh(2x/3) after each layer to F6 (eq. 6).": True,
-                "No activation after C5 and F6 (eq. 6).": fc_activation == "none",
-                f"{fc_activation} after C5 and F6 (eq. 6).": fc_activation != "none",
-                "A linear output and cross-entropy; in the paper Euclidean RBF units and eq. 9.": True,
-                f"Dropout of {dropout:g}, of which the paper has none.": dropout > 0,
-                "Local response normalisation, of which the paper has none.": lrn,
-                "Overlapping pooling; the paper's does not overlap (section II.B).": overlap,
-                "PyTorch's first weights; the paper's are within ±2.4 / fan-in (appendix A).": True,
-            }.items()
-            if differs
-        ]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits ``(N, num_classes)`` of images ``(N, C, H, W)``."""

@@ -154,8 +154,6 @@ class LeNet5(nn.Module):
         rubbish: The constant j of eq. 9: the squared distance of the rubbish class, for which the paper gives no value.
     """
 
-    deviations = ()
-
     def __init__(
         self,
         num_classes: int = 10,

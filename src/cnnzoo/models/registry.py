@@ -21,6 +21,9 @@ Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 ChannelStats = tuple[float, ...]
 """A mean or a standard deviation for each channel, of pixels in [0, 1]."""
 
+Normalization = Callable[[ChannelStats, ChannelStats], tuple[ChannelStats, ChannelStats]]
+"""From the training pixels' mean and deviation to what is subtracted from pixels and what they are divided by."""
+
 _STRUCTURE = ("num_classes", "in_channels", "image_size")
 
 
@@ -51,7 +54,7 @@ class ModelSpec:
     image_size: int
     in_channels: int
     num_classes: int
-    normalization: Callable[[ChannelStats, ChannelStats], tuple[ChannelStats, ChannelStats]] | None = None
+    normalization: Normalization | None = None
     pad: bool = False
     pretrained: Callable[[], Mapping[str, Tensor]] | None = None
     num_parameters: int | None = None
@@ -92,6 +95,12 @@ class ModelSpec:
                 raise unknown(f"option of {self.name}:", option, known)
         return {o: check(f"{self.name}'s {o}", known[o].annotation, value) for o, value in options.items()}
 
+    def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the builder is called with, defaults included, where ``given`` is."""
+        parameters = inspect.signature(self.build).parameters
+        defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+        return {"image_size": self.image_size, **defaults, **given}
+
 
 _specs: dict[str, ModelSpec] = {}
 _late: dict[str, Callable[[], None]] = {}
@@ -101,19 +110,22 @@ _broken: dict[str, str] = {}
 def register_model(
     name: str,
     *,
-    paper: str,
-    year: int | None,
     image_size: int,
+    paper: str = "",
+    year: int | None = None,
     in_channels: int = 3,
     num_classes: int = 10,
-    **more: Any,  # noqa: ANN401
+    normalization: Normalization | None = None,
+    pad: bool = False,
+    pretrained: Callable[[], Mapping[str, Tensor]] | None = None,
+    num_parameters: int | None = None,
 ) -> Callable[[Builder], Builder]:
     """Register the decorated class or function as the builder of model ``name``.
 
     It is called with keywords only: ``num_classes``, ``in_channels``, ``image_size`` where it has such a
     parameter, and the model's options, whose annotations say which values fit. A net with a loss of its own has
-    a method ``criterion(logits, labels)``; one whose paper is known has an attribute ``deviations``: in words,
-    how it differs from it. ``more`` are further attributes of ModelSpec.
+    a method ``criterion(logits, labels)``; one whose paper is known may have an attribute ``deviations``: in words,
+    how it differs from it. The arguments are the attributes of ModelSpec.
 
     Raises:
         CnnzooError: The name is taken.
@@ -126,7 +138,19 @@ def register_model(
                 f"model name {name!r} is taken by {known.build.__module__}. "
                 "Register yours under another name."
             )
-        _specs[name] = ModelSpec(name, build, paper, year, image_size, in_channels, num_classes, **more)
+        _specs[name] = ModelSpec(
+            name=name,
+            build=build,
+            paper=paper,
+            year=year,
+            image_size=image_size,
+            in_channels=in_channels,
+            num_classes=num_classes,
+            normalization=normalization,
+            pad=pad,
+            pretrained=pretrained,
+            num_parameters=num_parameters,
+        )
         return build
 
     return register
@@ -221,7 +245,7 @@ def create_skeleton(name: str, **arguments: Any) -> nn.Module:  # noqa: ANN401
     try:
         with torch.device("meta"):
             return create_model(name, **arguments)
-    except UsageError:
+    except (UsageError, TypeError):  # the latter's traceback comes from the builder itself, below
         return create_model(name, **arguments)
 
 
@@ -255,6 +279,20 @@ def create_model(
             f"{name} takes images of {spec.image_size}x{spec.image_size} only. Leave the size out."
         )
     try:
+        inspect.signature(spec.build).bind(**arguments)
+    except TypeError as error:  # an option that has no default is not given, say
+        raise UsageError(f"cannot build {name}: {one_line(error)}.") from error
+    try:
         return spec.build(**arguments)
-    except (ValueError, TypeError, RuntimeError, AssertionError) as error:  # of the builder, or of torch
+    except (
+        ValueError,
+        RuntimeError,
+        AssertionError,
+    ) as error:  # of a value, that the builder or torch refuses
+        raise UsageError(f"cannot build {name}: {one_line(error)}.") from error
+    except TypeError as error:
+        if "Overflow" not in str(
+            error
+        ):  # which torch says of a number beyond its own; else it is somebody's bug
+            raise
         raise UsageError(f"cannot build {name}: {one_line(error)}.") from error

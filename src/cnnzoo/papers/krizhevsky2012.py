@@ -1,11 +1,33 @@
 """AlexNet as published: Krizhevsky et al. 2012, section 3 and Fig. 2."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from cnnzoo.papers.publication import Publication, PublishedLayer
 
 _KERNELS = "section 3.5, p. 5"
 
+
+def _differences(model: str, net: Mapping[str, Any]) -> list[str]:
+    dropout = {f"Dropout of {net['dropout']:g}; the paper has 0.5 (section 4.2).": net["dropout"] != 0.5}
+    one_tower = {
+        "One tower: conv2, conv4 and conv5 see all maps; in the paper half of them "
+        "(sections 3.2 and 3.5; -o groups=2).": net.get("groups") == 1,
+        f"{net.get('groups')} groups of maps; the paper has 2 (section 3.2).": net.get("groups", 2) > 2,
+        "No local response normalisation (section 3.3; -o lrn=true).": not net.get("lrn"),
+        f"{net.get('activation')} as activation; the paper has ReLU (section 3.1).": net.get("activation")
+        != "relu",
+        "Average pooling; the paper has max pooling (section 3.5).": net.get("pooling") != "max",
+        "Plain pooling, 2 wide; in the paper 3 wide and overlapping (section 3.4).": not net.get("overlap"),
+        **dropout,
+        "PyTorch's first weights; the paper draws them from N(0, 0.01), biases 0 or 1 (section 5).": True,
+    }
+    return [words for words, does in (dropout if model == "alexnet-2012" else one_tower).items() if does]
+
+
 PAPER = Publication(
     models=("alexnet", "alexnet-2012"),
+    differences=_differences,
     reference="A. Krizhevsky, I. Sutskever, G. E. Hinton, ImageNet Classification with Deep Convolutional Neural "
     "Networks, NIPS 2012",
     layers=(

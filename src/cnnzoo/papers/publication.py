@@ -1,6 +1,8 @@
 """How a file of this folder says what its paper says of a network, layer by layer."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +33,12 @@ class Publication:
         reference: Authors, title, where and when.
         layers: In their order.
         remarks: What a reader of the paper should know about its figures.
+        differences: From the name of a net that is after it, and the arguments that it was built with, to how it
+            differs from the paper, in words.
     """
 
     models: tuple[str, ...]
     reference: str
     layers: tuple[PublishedLayer, ...]
     remarks: tuple[str, ...] = ()
+    differences: Callable[[str, Mapping[str, Any]], list[str]] = lambda model, arguments: []
