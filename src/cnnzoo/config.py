@@ -159,13 +159,26 @@ class TrainConfig:
         float, Ge(0), Lt(math.inf), Setting("Pull of the weights towards zero.", "Training")
     ] = 0.0
     scheduler: Annotated[
-        Literal["none", "cosine", "step", "plateau"],
+        Literal["none", "cosine", "step", "plateau", "milestones"],
         Setting(
-            "Learning rate over the run: constant, half a cosine down to 0, a tenth after each third, "
-            "or a tenth when validation stalls.",
+            "Learning rate over the run: none (constant), cosine (half of one, down to 0), step (a tenth after each "
+            "third), plateau (a tenth when validation stalls) or milestones (a tenth at each of --milestones).",
             "Training",
         ),
     ] = "none"
+    milestones: Annotated[
+        tuple[Count, ...],
+        Setting("Steps or epochs after which milestones lowers the rate, such as 32000,48000.", "Training"),
+    ] = ()
+    milestone_unit: Annotated[Literal["steps", "epochs"], Setting("What --milestones count.", "Training")] = (
+        "epochs"
+    )
+    lr_factor: Annotated[
+        float,
+        Gt(0),
+        Lt(math.inf),
+        Setting("By what step, plateau and milestones multiply the rate.", "Training"),
+    ] = 0.1
     plateau_epochs: Annotated[
         Count, Setting("Epochs without a better one after which plateau lowers the rate.", "Training")
     ] = 3
@@ -213,6 +226,12 @@ class TrainConfig:
         object.__setattr__(self, "augment", _current_augmentations(self.augment))
         for name, annotation in field_types().items():
             object.__setattr__(self, name, check(name, annotation, getattr(self, name)))
+        if (self.scheduler == "milestones") != bool(self.milestones):
+            raise UsageError(
+                "--scheduler milestones and --milestones go together, as in --scheduler milestones --milestones 3,6."
+            )
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise UsageError(f"milestones must rise, not {', '.join(map(str, self.milestones))}.")
         _ = self.save_seconds  # is checked by being read
         if not self.imports:
             self.check_names()

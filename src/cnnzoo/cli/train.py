@@ -11,7 +11,7 @@ import typer
 
 from cnnzoo.cli import FORMER_FLAGS, GroupedCommand, app
 from cnnzoo.cli.options import parse_options
-from cnnzoo.config import Augmentation, Setting, TrainConfig, field_types, read_yaml
+from cnnzoo.config import Augmentation, Count, Setting, TrainConfig, field_types, read_yaml
 from cnnzoo.errors import CnnzooError, UsageError
 
 
@@ -177,7 +177,8 @@ def _choices(bare: Any) -> tuple[str, ...]:  # noqa: ANN401
 
 def _metavar(name: str, bare: Any) -> str:  # noqa: ANN401
     if choices := _choices(bare):
-        return "|".join(choices)
+        shown = "|".join(choices)
+        return shown if len(shown) < 30 else "NAME"  # so that it fits 40 columns; the help has them
     if get_origin(bare) in (Union, UnionType):
         bare = get_args(bare)[0]
     bare = get_args(bare)[0] if get_origin(bare) is Annotated else bare
@@ -187,6 +188,7 @@ def _metavar(name: str, bare: Any) -> str:  # noqa: ANN401
         Path: "PATH",
         tuple[str, ...]: "MODULE" if name == "imports" else "NAMES",
         tuple[Augmentation, ...]: "NAMES",
+        tuple[Count, ...]: "N,N",
     }
     return words.get(bare, "NAME=VALUE" if get_origin(bare) is dict else "NAME")
 

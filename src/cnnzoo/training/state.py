@@ -95,7 +95,8 @@ class TrainState:
 
     def lr(self, num_steps: int) -> float:
         """Return the learning rate of the next step, of ``num_steps`` in an epoch: the step's middle counts."""
-        return lr_at(self.config, len(self.history) + (self.meter.steps + 0.5) / num_steps, self.history)
+        epochs_done = len(self.history) + (self.meter.steps + 0.5) / num_steps
+        return lr_at(self.config, epochs_done, self.history, steps_per_epoch=num_steps)
 
     def set_training(self, model: nn.Module) -> None:
         """Switch a model, the one here or what wraps it, to training; frozen layers stay as in evaluation."""
