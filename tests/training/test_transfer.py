@@ -123,6 +123,7 @@ def test_the_header_and_the_summary_say_how_many_are_trained(command: Command) -
         (("--freeze", "feature"), "freeze: unknown part of this net 'feature'. Did you mean 'features'?"),
         (("--lr-scale", "head=2"), "lr_scale: unknown part of this net 'head'."),
         (("--lr-scale", "features=-1"), "lr_scale must be a mapping"),
+        (("--lr-scale", "features"), "is not NAME=VALUE. Write it as in --lr-scale features=0.1."),
         (("--init", "kaiming"), "init must be default, xavier, he, normal:STD or zero, such as normal:0.01"),
         (("--init", "normal:0"), "init must be default, xavier, he, normal:STD or zero, such as normal:0.01"),
         (("--init", "he", "--weights", "w.pt"), "--weights and --init both say with which weights to begin"),

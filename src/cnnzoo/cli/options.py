@@ -37,8 +37,12 @@ ImageSizeOption = Annotated[
 ]
 
 
-def parse_options(texts: Iterable[str]) -> dict[str, str]:
+def parse_options(texts: Iterable[str], example: str = "-o dropout=0.3") -> dict[str, str]:
     """Return ``["dropout=0.3"]`` as ``{"dropout": "0.3"}``; of a name given twice the last counts.
+
+    Args:
+        texts: As they were typed.
+        example: How one is typed, for the error.
 
     Raises:
         UsageError: A text is not NAME=VALUE.
@@ -47,6 +51,6 @@ def parse_options(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"option {text!r} is not NAME=VALUE. Write it as in -o dropout=0.3.")
+            raise UsageError(f"option {text!r} is not NAME=VALUE. Write it as in {example}.")
         options[name.strip()] = value.strip()
     return options

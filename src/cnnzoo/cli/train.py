@@ -14,6 +14,13 @@ from cnnzoo.cli.options import parse_options
 from cnnzoo.config import Augmentation, Count, Setting, TrainConfig, field_types, read_yaml
 from cnnzoo.errors import CnnzooError, UsageError
 
+EXAMPLES = {
+    "model_options": "-o dropout=0.3",
+    "optimizer_options": "--optimizer-option eps=1e-6",
+    "lr_scale": "--lr-scale features=0.1",
+}
+"""Settings that are given as NAME=VALUE, each with one as it is typed."""
+
 
 def _train(
     model: Annotated[
@@ -55,8 +62,8 @@ def _train(
     from cnnzoo.ui.screen import QuietScreen, Screen, print_result
 
     given = {name: value for name, value in {"model": model, **flags}.items() if value is not None}
-    for options in given.keys() & {"model_options", "optimizer_options", "lr_scale"}:
-        given[options] = parse_options(given[options])
+    for name in given.keys() & EXAMPLES.keys():
+        given[name] = parse_options(given[name], EXAMPLES[name])
     is_first = current().is_first
     screen = QuietScreen() if quiet else Screen()
     try:
