@@ -1,0 +1,93 @@
+"""What docs/architecture.md says of adding something, done as it says."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import golden
+
+
+def run(tree: Path, folder: Path, *arguments: str) -> str:
+    """Run ``cnnzoo ARGUMENTS`` with the code in ``tree``; it has to end well, and to say nothing on stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cnnzoo", *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
+
+
+SMALL = (
+    "--dataset",
+    "fashionmnist-sample",
+    "--limit-train",
+    "96",
+    "--limit-val",
+    "32",
+    "--epochs",
+    "1",
+    "--name",
+    "r",
+)
+
+
+def test_a_network_and_an_optimizer_are_added_from_outside(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "import cnnzoo\n"
+        "@cnnzoo.register_model('mine', image_size=28)\n"
+        "def mine(num_classes, in_channels):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * 784, num_classes))\n"
+        "@cnnzoo.register_optimizer('halving')\n"
+        "class Halving(torch.optim.SGD):\n"
+        "    pass\n",
+        encoding="utf-8",
+    )
+    run(golden.REPOSITORY, tmp_path, "train", "mine", "--optimizer", "halving", "--import", "mine", *SMALL)
+    assert "1,000 test images" in run(golden.REPOSITORY, tmp_path, "eval", "r", "--import", "mine")
+    assert "mine" in run(golden.REPOSITORY, tmp_path, "models", "--import", "mine")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the source, to be patched."""
+    shutil.copytree(golden.REPOSITORY / "src", tmp_path / "tree" / "src")
+    return tmp_path / "tree"
+
+
+def test_a_column_of_the_history_is_added_in_two_places_and_older_runs_go_on(
+    tree: Path, tmp_path: Path
+) -> None:
+    package = tree / "src" / "cnnzoo"
+    for file, old, new in (
+        (
+            package / "runs" / "history.py",
+            "    images_per_second: float\n",
+            "    images_per_second: float\n    val_images: int = 0\n",
+        ),
+        (
+            package / "training" / "state.py",
+            "            images_per_second=(trained.images + validated.images) / seconds,\n",
+            "            images_per_second=(trained.images + validated.images) / seconds,\n"
+            "            val_images=validated.images,\n",
+        ),
+    ):
+        text = file.read_text(encoding="utf-8")
+        assert text.count(old) == 1
+        file.write_text(text.replace(old, new), encoding="utf-8")
+    folder = tmp_path / "work"
+    shutil.copytree(golden.FIXTURES / "at-epochs-end", folder)  # of version 0.1
+    run(tree, folder, "train", "--resume", "run", "--out", ".", "--epochs", "3")
+    with (folder / "run" / "history.csv").open(newline="", encoding="utf-8") as rows:
+        assert [row["val_images"] for row in csv.DictReader(rows)] == ["0", "100", "100"]
+    run(tree, folder, "plot", "run", "--out", ".")
