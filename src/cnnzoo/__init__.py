@@ -11,6 +11,7 @@ from cnnzoo.version import __version__ as __version__
 if TYPE_CHECKING:
     from cnnzoo.analysis.evaluation import EvaluationResult, evaluate
     from cnnzoo.config import TrainConfig
+    from cnnzoo.data.catalog import register_dataset
     from cnnzoo.errors import CnnzooError
     from cnnzoo.models.registry import create_model, list_models, register_model
     from cnnzoo.runs.checkpoint import load_checkpoint
@@ -32,6 +33,7 @@ __all__ = [
     "list_models",
     "load_checkpoint",
     "read_history",
+    "register_dataset",
     "register_model",
     "register_optimizer",
     "resume",
@@ -49,6 +51,7 @@ _HOME = {
     "list_models": "models.registry",
     "load_checkpoint": "runs.checkpoint",
     "read_history": "runs.importers",
+    "register_dataset": "data.catalog",
     "register_model": "models.registry",
     "register_optimizer": "training.optimizers",
     "resume": "training.resume",

@@ -28,7 +28,8 @@ def list_datasets(ctx: typer.Context, data_dir: DataDirOption = None) -> None:
         from cnnzoo.ui.screen import print_datasets
 
         print_datasets(
-            [(spec, locate(spec, data_dir)) for spec in DATASETS.values()], data_dir or default_data_dir()
+            [(spec, None if spec.read else locate(spec, data_dir)) for spec in DATASETS.values()],
+            data_dir or default_data_dir(),
         )
 
 

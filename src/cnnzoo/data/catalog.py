@@ -1,11 +1,12 @@
 """What a dataset is: its classes, its channels, its size, its checksums and where it comes from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, TypeVar
 
-from cnnzoo.errors import UsageError, unknown
+from cnnzoo.errors import CnnzooError, UsageError, unknown
 
 SAMPLE = "fashionmnist-sample"
 DEFAULT = "fashionmnist"
@@ -48,6 +49,8 @@ class DatasetSpec:
         sha256: Of each IDX file unpacked. Packed files differ with the packer, their contents do not.
         folders: Where it lies without anybody having to fetch it.
         by_hand: How to get it by hand, one way a line.
+        format: How its files are laid out, a name in ``formats.FORMATS``.
+        read: Returns a split's images and labels, in place of files; see ``register_dataset``.
     """
 
     name: str
@@ -62,6 +65,8 @@ class DatasetSpec:
     sha256: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
     by_hand: tuple[str, ...] = ()
+    format: str = "idx"
+    read: Callable[[str], tuple[Any, Any]] | None = None
 
 
 _SPECS = [
@@ -122,6 +127,7 @@ _SPECS = [
         num_test=10_000,
         megabytes=170,
         torchvision="CIFAR10",
+        format="cifar",
     ),
     DatasetSpec(
         SAMPLE,
@@ -142,7 +148,47 @@ _SPECS = [
     ),
 ]
 
-DATASETS: Mapping[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
+DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
+
+Read = TypeVar("Read", bound=Callable[[str], tuple[Any, Any]])
+
+
+def register_dataset(
+    name: str, *, classes: Sequence[str], channels: int, image_size: int, title: str = ""
+) -> Callable[[Read], Read]:
+    """Register the decorated function as dataset ``name``.
+
+    It is called with ``train`` or ``test`` and returns the images, uint8 ``(N, channels, H, W)``, and their labels,
+    whole numbers ``(N,)`` from 0 on, as arrays or tensors. Validation images are split off from the training images.
+
+    Args:
+        name: What a person types.
+        classes: Names of the classes, in the order of the labels.
+        channels: 1 (grey) or 3 (RGB).
+        image_size: Pixels a side, about; a net's own size counts.
+        title: What its authors call it.
+
+    Raises:
+        CnnzooError: The name is taken.
+    """
+
+    def register(read: Read) -> Read:
+        if name in DATASETS:
+            raise CnnzooError(f"dataset name {name!r} is taken. Register yours under another name.")
+        DATASETS[name] = DatasetSpec(
+            name,
+            title or name,
+            tuple(classes),
+            channels,
+            image_size,
+            num_train=0,
+            num_test=0,
+            megabytes=0,
+            read=read,
+        )
+        return read
+
+    return register
 
 
 def get_dataset_spec(name: str) -> DatasetSpec:

@@ -2,18 +2,15 @@
 
 import hashlib
 import queue
-import shutil
-import tarfile
 import threading
 import time
-import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnzoo.data import Progress
 from cnnzoo.data.catalog import DatasetSpec
-from cnnzoo.data.formats import CIFAR10_FOLDER, DamagedError, cifar10_files, downloads, genuine, md5_of
+from cnnzoo.data.formats import FORMATS, DamagedError, downloads, genuine, md5_of, torchvisions
 from cnnzoo.errors import CnnzooError, one_line
 
 if TYPE_CHECKING:
@@ -29,29 +26,20 @@ class _MirrorError(Exception):
     """A mirror does not send what it should; the message says why."""
 
 
-def _addresses(spec: DatasetSpec, file: str) -> list[str]:
-    import torchvision
-
-    source = getattr(torchvision.datasets, spec.torchvision)
-    if spec.name == "cifar10":
-        return [source.url]
-    return [f"{mirror.rstrip('/')}/{file}" for mirror in source.mirrors]
-
-
 def fetch(spec: DatasetSpec, data_dir: Path, progress: Progress) -> None:
     """Download a dataset into ``data_dir``, in torchvision's layout; files that are there and genuine stay.
 
     Raises:
         CnnzooError: It cannot be had, or not be written; the message says what was tried.
     """
-    folder = data_dir if spec.name == "cifar10" else data_dir / spec.torchvision / "raw"
+    layout = FORMATS[spec.format]
+    folder = layout.folder(spec, data_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, md5 in downloads(spec).items():
             if not _is_here(spec, folder / file, md5):
                 _download(spec, folder / file, md5, progress)
-            if spec.name == "cifar10":
-                _unpack_cifar10(folder / file, folder)
+            layout.unpack(folder / file, folder)
     except OSError as error:
         raise CnnzooError(
             f"{folder} cannot be written ({one_line(error)}). Choose another with --data-dir."
@@ -72,7 +60,7 @@ def _download(spec: DatasetSpec, target: Path, md5: str, progress: Progress) -> 
     tried: list[str] = []
     part = target.with_name(f"{target.name}.part")
     try:
-        for address in _addresses(spec, target.name):
+        for address in FORMATS[spec.format].addresses(torchvisions(spec), target.name):
             for _ in range(2):
                 digest, done = hashlib.md5(usedforsecurity=False), 0
                 try:
@@ -148,24 +136,3 @@ def _receive(address: str, max_bytes: int) -> Iterator[tuple[bytes, int]]:
             yield chunk, total
     finally:
         given_up.set()
-
-
-def _unpack_cifar10(packed: Path, folder: Path) -> None:
-    """Write the batches in torchvision's archive into ``folder``, and nothing else."""
-    try:
-        with tarfile.open(packed) as archive:
-            members = archive.getmembers()
-            for member in members:
-                path = PurePosixPath(member.name)
-                if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-                    raise CnnzooError(
-                        f"{packed} is not safe to unpack: it holds {member.name!r}, a link or a path out of it."
-                    )
-            wanted = {f"{CIFAR10_FOLDER}/{name}" for name in cifar10_files()}
-            (folder / CIFAR10_FOLDER).mkdir(exist_ok=True)
-            for member in members:
-                if member.name in wanted and (content := archive.extractfile(member)):
-                    with content, (folder / member.name).open("wb") as out:
-                        shutil.copyfileobj(content, out)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise CnnzooError(f"{packed} cannot be unpacked ({one_line(error)}). Remove it.") from error

@@ -3,10 +3,13 @@
 import gzip
 import hashlib
 import math
+import shutil
 import struct
+import tarfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,16 +162,6 @@ def cifar10_files() -> list[str]:
     return [*(name for name, _ in CIFAR10.train_list + CIFAR10.test_list), CIFAR10.meta["filename"]]
 
 
-def downloads(spec: DatasetSpec) -> dict[str, str]:
-    """Return each file to download with its MD5, as torchvision publishes them."""
-    import torchvision
-
-    source = getattr(torchvision.datasets, spec.torchvision)
-    if spec.name == "cifar10":
-        return {source.filename: source.tgz_md5}
-    return dict(source.resources)
-
-
 def md5_of(path: Path) -> str:
     """Return a file's MD5, by which torchvision knows the packed ones, as 32 hexadecimal digits."""
     with path.open("rb") as file:
@@ -180,3 +173,93 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # in a folder that this person may not look into
         return False
+
+
+def _unpack_cifar10(packed: Path, folder: Path) -> None:
+    """Write the batches in torchvision's archive into ``folder``, and nothing else."""
+    try:
+        with tarfile.open(packed) as archive:
+            members = archive.getmembers()
+            for member in members:
+                path = PurePosixPath(member.name)
+                if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+                    raise CnnzooError(
+                        f"{packed} is not safe to unpack: it holds {member.name!r}, a link or a path out of it."
+                    )
+            wanted = {f"{CIFAR10_FOLDER}/{name}" for name in cifar10_files()}
+            (folder / CIFAR10_FOLDER).mkdir(exist_ok=True)
+            for member in members:
+                if member.name in wanted and (content := archive.extractfile(member)):
+                    with content, (folder / member.name).open("wb") as out:
+                        shutil.copyfileobj(content, out)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise CnnzooError(f"{packed} cannot be unpacked ({one_line(error)}). Remove it.") from error
+
+
+def read_own(spec: DatasetSpec, split: str) -> Arrays:
+    """Return a split of a dataset that was registered with a function that reads it.
+
+    Raises:
+        CnnzooError: The function returns something else than images and labels.
+    """
+    assert spec.read is not None
+    images, labels = (np.asarray(values) for values in spec.read(split))
+    fits = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1] == spec.channels
+    if not fits or labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
+        raise CnnzooError(
+            f"what reads {spec.name} gives images {images.dtype} {images.shape} and labels {labels.dtype} "
+            f"{labels.shape}, and should give uint8 (N, {spec.channels}, H, W) and whole numbers (N,)."
+        )
+    images, labels = np.ascontiguousarray(images), labels.astype(np.int64)
+    digest = hashlib.sha256(images.data)
+    digest.update(labels.data)
+    return Arrays(images, labels, Path(spec.name), images.nbytes + labels.nbytes, digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the files of a named set are laid out, here and where torchvision gets them.
+
+    Attributes:
+        read: Returns a split from a folder, None if that does not have it.
+        downloads: From torchvision's class to each file to download, with its MD5.
+        addresses: From that class and a file to where it is to be had.
+        folder: From the data folder to where torchvision puts the files.
+        unpack: Takes out of a downloaded file what is read, into a folder.
+    """
+
+    read: Callable[[DatasetSpec, str, Path], Arrays | None]
+    downloads: Callable[[Any], dict[str, str]]
+    addresses: Callable[[Any, str], list[str]]
+    folder: Callable[[DatasetSpec, Path], Path]
+    unpack: Callable[[Path, Path], None]
+
+
+FORMATS = {
+    "idx": Format(
+        read=read_pair,
+        downloads=lambda source: dict(source.resources),
+        addresses=lambda source, file: [f"{mirror.rstrip('/')}/{file}" for mirror in source.mirrors],
+        folder=lambda spec, data_dir: data_dir / spec.torchvision / "raw",
+        unpack=lambda packed, folder: None,
+    ),
+    "cifar": Format(
+        read=read_cifar10,
+        downloads=lambda source: {source.filename: source.tgz_md5},
+        addresses=lambda source, file: [source.url],
+        folder=lambda spec, data_dir: data_dir,
+        unpack=_unpack_cifar10,
+    ),
+}
+
+
+def torchvisions(spec: DatasetSpec) -> Any:  # noqa: ANN401
+    """Return torchvision's class of a dataset, which knows its addresses and checksums."""
+    import torchvision
+
+    return getattr(torchvision.datasets, spec.torchvision)
+
+
+def downloads(spec: DatasetSpec) -> dict[str, str]:
+    """Return each file to download with its MD5, as torchvision publishes them."""
+    return FORMATS[spec.format].downloads(torchvisions(spec))

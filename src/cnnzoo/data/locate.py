@@ -7,7 +7,7 @@ from pathlib import Path
 from cnnzoo.data import Progress
 from cnnzoo.data.catalog import DatasetSpec
 from cnnzoo.data.download import fetch
-from cnnzoo.data.formats import Arrays, DamagedError, read_cifar10, read_pair
+from cnnzoo.data.formats import FORMATS, Arrays, DamagedError, read_own
 from cnnzoo.errors import CnnzooError
 
 
@@ -29,6 +29,8 @@ def load_arrays(spec: DatasetSpec, split: str, data_dir: Path | None, progress: 
         DatasetUnavailableError: It is neither here nor to be had; the message names the ways to get it.
         CnnzooError: The sample that ships with cnnzoo is not whole.
     """
+    if spec.read is not None:
+        return read_own(spec, split)
     data_dir = _data_dir(data_dir)
     found, damaged = _find(spec, split, data_dir)
     if found is None and spec.torchvision:
@@ -53,6 +55,8 @@ def verify(spec: DatasetSpec, data_dir: Path | None) -> tuple[Arrays, Arrays]:
     """
 
     def read(split: str) -> Arrays:
+        if spec.read is not None:
+            return read_own(spec, split)
         found, damaged = _find(spec, split, _data_dir(data_dir))
         if found is None:
             what = " ".join(damaged) or f"{spec.title} is not on this machine."
@@ -91,7 +95,7 @@ def _folders(spec: DatasetSpec, data_dir: Path) -> Iterator[Path]:
 
 def _find(spec: DatasetSpec, split: str, data_dir: Path) -> tuple[Arrays | None, list[str]]:
     """Return the first genuine copy of a split; where there is none, what is wrong with the others."""
-    read = read_cifar10 if spec.name == "cifar10" else read_pair
+    read = FORMATS[spec.format].read
     damaged: list[str] = []
     for folder in _folders(spec, data_dir):
         try:
@@ -104,7 +108,7 @@ def _find(spec: DatasetSpec, split: str, data_dir: Path) -> tuple[Arrays | None,
 
 def _ways_to_get(spec: DatasetSpec, data_dir: Path) -> str:
     """Return three ways to get a dataset, on one line."""
-    folder = data_dir if spec.name == "cifar10" else data_dir / spec.torchvision / "raw"
+    folder = FORMATS[spec.format].folder(spec, data_dir)
     ways = [
         *spec.by_hand,
         f"put the files that torchvision.datasets.{spec.torchvision} downloads into {folder}",

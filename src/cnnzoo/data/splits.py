@@ -77,9 +77,10 @@ def load_dataset(
         arrays = load_arrays(spec, split, data_dir, progress)
         labels = torch.from_numpy(arrays.labels)
         if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= len(spec.classes):
+            mend = f"Put the files of {name} back there: cnnzoo data fetch {name}."
             raise CnnzooError(
                 f"{arrays.location} has no labels, or some outside 0 to {len(spec.classes) - 1}. "
-                f"Put the files of {name} back there: cnnzoo data fetch {name}."
+                f"{mend if spec.read is None else 'Mend what reads it.'}"
             )
         source: Source = Resident(torch.from_numpy(arrays.images), labels)
         return Dataset(name, spec.classes, spec.channels, source, arrays.location, arrays.sha256)

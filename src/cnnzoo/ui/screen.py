@@ -273,6 +273,9 @@ def print_datasets(found: "list[tuple[DatasetSpec, tuple[Path, int] | None]]", d
     table.add_column("images", overflow="fold")
     table.add_column("on this machine", overflow="fold")
     for spec, place in found:
+        if spec.read is not None:
+            table.add_row(spec.name, f"{spec.channels}x{spec.image_size}x{spec.image_size}", "registered")
+            continue
         images = f"{spec.num_train + spec.num_test:,} of {spec.channels}x{spec.image_size}x{spec.image_size}"
         where = f"{place[0]}, {place[1] / 1e6:.0f} MB" if place else f"no, a download of {spec.megabytes} MB"
         table.add_row(spec.name, images, escape(where))
