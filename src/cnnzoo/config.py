@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Gt, Lt
 
-from cnnzoo.errors import CnnzooError, UsageError, one_line, shown, unknown
+from cnnzoo.errors import UsageError, shown, unknown
 from cnnzoo.files import replacing
+from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.registries import OPTIMIZERS
 from cnnzoo.validation import check
 
@@ -333,46 +334,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     values.pop(TARGET, None)
     return current_names(values)
 
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a YAML file of plain values, whatever their names.
-
-    Raises:
-        CnnzooError: The file cannot be read, or is not a YAML mapping of plain values.
-    """
-    import yaml
-
-    class PlainLoader(yaml.SafeLoader):
-        """SafeLoader without aliases: a short file cannot unfold into gigabytes."""
-
-        def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401
-            if self.check_event(yaml.events.AliasEvent):
-                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-                raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=mark)
-            return super().compose_node(parent, index)
-
-    try:
-        # PlainLoader is a SafeLoader: it builds plain values only.
-        with path.open("rb") as file:
-            content = file.read(MAX_YAML + 1)
-        if len(content) > MAX_YAML:
-            raise yaml.YAMLError(f"it has more than {MAX_YAML >> 10} KiB")
-        values = yaml.load(content.decode(), PlainLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        why = f"line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else one_line(error)
-        if isinstance(error, RecursionError):
-            why = "it is nested too deep"
-        raise CnnzooError(f"{path} is not a YAML file of plain settings ({why}). Fix it.") from error
-    if not isinstance(values, dict):
-        raise CnnzooError(f"{path} holds no settings. Write lines such as `lr: 0.001` into it.")
-    return values
-
-
-MAX_YAML = 1 << 16
-"""Bytes of the largest file of settings that is read: a run's own has a thousand."""
 
 RECORDED = "recorded"
 """The key under which a run's config.yaml notes what it ran on; reading a config ignores it."""

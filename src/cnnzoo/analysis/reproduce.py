@@ -8,10 +8,11 @@ from typing import Any
 
 from cnnzoo.analysis.evaluation import evaluate
 from cnnzoo.analysis.receipts import RAN_ON, Receipt, SeedResult, Target, as_json, as_markdown, judge
-from cnnzoo.config import RECORDED, TARGET, TrainConfig, read_mapping, read_yaml
+from cnnzoo.config import RECORDED, TARGET, TrainConfig, read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.files import as_typed, file_sha256, replacing
 from cnnzoo.models.registry import get_spec
+from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError, RunResult
 from cnnzoo.training.resume import resume
