@@ -14,10 +14,12 @@ from tests import golden
 
 def run(tree: Path, folder: Path, *arguments: str) -> str:
     """Run ``cnnzoo ARGUMENTS`` with the code in ``tree``; it has to end well, and to say nothing on stderr."""
+    # A copied tree's coverage is not the package's.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     done = subprocess.run(
         [sys.executable, "-m", "cnnzoo", *arguments],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "src")},
+        env={**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "src")},
         capture_output=True,
         text=True,
         check=False,
