@@ -38,6 +38,12 @@ def shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return a question that names the nearest of ``choices``, with a space behind it; nothing where none is near."""
+    near = get_close_matches(name[:60], choices, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}? " if near else ""
+
+
 def unknown(
     kind: str, name: str, choices: Iterable[str], *, more: Iterable[str] = (), listed: str = ""
 ) -> UsageError:
@@ -51,8 +57,7 @@ def unknown(
         listed: Where all of them are listed, where that is too long for a line.
     """
     known = sorted(choices)
-    near = get_close_matches(name[:60], [*known, *more], n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(name, [*known, *more])
     there_are = f"{listed} lists them" if listed else f"There are: {', '.join(known) or 'none'}"
     return UsageError(f"unknown {kind} {shown(name)}. {hint}{there_are}.")
 

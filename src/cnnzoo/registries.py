@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
-from cnnzoo.errors import CnnzooError, UsageError, unknown
+from cnnzoo.errors import CnnzooError, UsageError, did_you_mean
 
 T = TypeVar("T")
 
@@ -57,11 +57,10 @@ class Registry(Generic[T]):
         if name in self.refused and name not in self.entries:
             raise UsageError(f"{self.kind} {name} cannot be used: {self.refused[name]}. Choose another.")
         if name not in self.names:
-            nearest = (
-                str(unknown(self.kind, name, self.names)).partition("Did you mean ")[2].partition("?")[0]
+            hint = did_you_mean(name, sorted(self.names))
+            raise UsageError(
+                f"{self.kind} must be one of {', '.join(self.names)}, not {name!r}. {hint}".rstrip()
             )
-            hint = f" Did you mean {nearest}?" if nearest else ""
-            raise UsageError(f"{self.kind} must be one of {', '.join(self.names)}, not {name!r}.{hint}")
 
 
 OPTIMIZERS: Registry[object] = Registry(
