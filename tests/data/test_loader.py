@@ -13,9 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from cnnzoo.data.augment import ten_crops
 from cnnzoo.data.loader import Loader
-from cnnzoo.data.preprocess import Preprocessing, color_directions, mean_and_std
+from cnnzoo.data.preprocess import Preprocessing, color_directions, mean_and_std, ten_crops
 from cnnzoo.data.sources import Resident, Source, Streamed
 from cnnzoo.data.splits import limit, load_dataset, split_validation
 from cnnzoo.errors import CnnzooError

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnzoo.analysis.metrics import ClassMetrics, confusion_matrix, per_class, wilson_interval
-from cnnzoo.data.augment import ten_crops
 from cnnzoo.data.loader import Loader
+from cnnzoo.data.preprocess import ten_crops
 from cnnzoo.device import (
     explain_oom,
     keep_freed_memory,

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cnnzoo.data.preprocess import centre
+
 COLOR_STD = 0.1
 """Of the random factors of each colour direction (Krizhevsky et al. 2012, section 4.1)."""
 
@@ -81,24 +83,6 @@ class Augmentation:
         if self.shifts is not None:
             pixels = pixels + self.shifts[positions, :, None, None]
         return pixels
-
-
-def centre(images: Tensor, size: int) -> Tensor:
-    """Return the square of ``size`` in the middle of images ``(N, C, H, W)``."""
-    top, left = ((side - size) // 2 for side in images.shape[-2:])
-    return images[..., top : top + size, left : left + size]
-
-
-def ten_crops(images: Tensor, size: int) -> Tensor:
-    """Return the four corners and the centre of images ``(N, C, H, W)``, and each mirrored: ``(10·N, C, size, size)``.
-
-    Krizhevsky et al. 2012, section 4.1.
-    """
-    end = slice(-size, None)
-    start = slice(0, size)
-    five = [images[..., rows, columns] for rows in (start, end) for columns in (start, end)]
-    five.append(centre(images, size))
-    return torch.cat([*five, *(crop.flip(-1) for crop in five)])
 
 
 def _cut(images: Tensor, offsets: Tensor, size: int) -> Tensor:

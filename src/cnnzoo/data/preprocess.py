@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnnzoo.data.augment import centre
 from cnnzoo.data.sources import Resident, Source
 
 
@@ -62,6 +61,24 @@ class Preprocessing:
         rows, columns = (interpolation(side, size, pixels.device) for side in sides)
         with torch.autocast(pixels.device.type, enabled=False):  # pixels are float32 whatever the net is
             return rows @ pixels @ columns.T
+
+
+def centre(images: Tensor, size: int) -> Tensor:
+    """Return the square of ``size`` in the middle of images ``(N, C, H, W)``."""
+    top, left = ((side - size) // 2 for side in images.shape[-2:])
+    return images[..., top : top + size, left : left + size]
+
+
+def ten_crops(images: Tensor, size: int) -> Tensor:
+    """Return the four corners and the centre of images ``(N, C, H, W)``, and each mirrored: ``(10·N, C, size, size)``.
+
+    Krizhevsky et al. 2012, section 4.1.
+    """
+    end = slice(-size, None)
+    start = slice(0, size)
+    five = [images[..., rows, columns] for rows in (start, end) for columns in (start, end)]
+    five.append(centre(images, size))
+    return torch.cat([*five, *(crop.flip(-1) for crop in five)])
 
 
 @cache
