@@ -42,8 +42,9 @@ SMALL = (
 )
 
 
-def test_a_network_and_an_optimizer_are_added_from_outside(tmp_path: Path) -> None:
+def test_a_network_a_dataset_an_augmentation_and_an_optimizer_are_added_from_outside(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
         "import torch\n"
         "from torch import nn\n"
         "import cnnzoo\n"
@@ -52,12 +53,33 @@ def test_a_network_and_an_optimizer_are_added_from_outside(tmp_path: Path) -> No
         "    return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * 784, num_classes))\n"
         "@cnnzoo.register_optimizer('halving')\n"
         "class Halving(torch.optim.SGD):\n"
-        "    pass\n",
+        "    pass\n"
+        "@cnnzoo.register_augmentation('noise')\n"
+        "class Noise(cnnzoo.Augmentation):\n"
+        "    def __init__(self, std: float = 0.1):\n"
+        "        self.std = std\n"
+        "    def draw(self, epoch):\n"
+        "        shape = epoch.num_images, 1, epoch.image_size, epoch.image_size\n"
+        "        return torch.randn(shape, generator=epoch.generator('noise')) * self.std\n"
+        "    def __call__(self, examples, drawn):\n"
+        "        return examples._replace(images=examples.images + drawn)\n"
+        "@cnnzoo.register_dataset('halves', classes=('dark', 'light'), channels=1, image_size=28)\n"
+        "def halves(split):\n"
+        "    labels = np.arange(200) % 2\n"
+        "    return np.full((200, 1, 28, 28), 255, np.uint8) * labels[:, None, None, None].astype(np.uint8), labels\n",
         encoding="utf-8",
     )
-    run(golden.REPOSITORY, tmp_path, "train", "mine", "--optimizer", "halving", "--import", "mine", *SMALL)
-    assert "1,000 test images" in run(golden.REPOSITORY, tmp_path, "eval", "r", "--import", "mine")
-    assert "mine" in run(golden.REPOSITORY, tmp_path, "models", "--import", "mine")
+
+    def command(*line: str) -> str:
+        return run(golden.REPOSITORY, tmp_path, *line, "--import", "mine")
+
+    line = ("--augment", "flip,noise:0.2,mixup", "--optimizer", "halving", *SMALL)
+    command("train", "mine", *line, "--dataset", "halves", "--name", "own-data")
+    assert "200 test images of halves" in command("eval", "own-data")
+    command("train", "mine", *line)
+    assert "1,000 test images" in command("eval", "r")
+    assert "mine" in command("models")
+    command("train", "--resume", "r", "--epochs", "2")
 
 
 @pytest.fixture

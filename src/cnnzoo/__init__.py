@@ -11,7 +11,9 @@ from cnnzoo.version import __version__ as __version__
 if TYPE_CHECKING:
     from cnnzoo.analysis.evaluation import EvaluationResult, evaluate
     from cnnzoo.config import TrainConfig
+    from cnnzoo.data.augment import register_augmentation
     from cnnzoo.data.catalog import register_dataset
+    from cnnzoo.data.changes import Augmentation
     from cnnzoo.errors import CnnzooError
     from cnnzoo.models.registry import create_model, list_models, register_model
     from cnnzoo.runs.checkpoint import load_checkpoint
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from cnnzoo.training.train import train
 
 __all__ = [
+    "Augmentation",
     "CnnzooError",
     "EvaluationResult",
     "Reporter",
@@ -33,6 +36,7 @@ __all__ = [
     "list_models",
     "load_checkpoint",
     "read_history",
+    "register_augmentation",
     "register_dataset",
     "register_model",
     "register_optimizer",
@@ -41,6 +45,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Augmentation": "data.changes",
     "CnnzooError": "errors",
     "EvaluationResult": "analysis.evaluation",
     "Reporter": "training.reporter",
@@ -51,6 +56,7 @@ _HOME = {
     "list_models": "models.registry",
     "load_checkpoint": "runs.checkpoint",
     "read_history": "runs.importers",
+    "register_augmentation": "data.augment",
     "register_dataset": "data.catalog",
     "register_model": "models.registry",
     "register_optimizer": "training.optimizers",

@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Lt
 from cnnzoo.errors import UsageError, shown, unknown
 from cnnzoo.files import replacing
 from cnnzoo.plain_yaml import read_mapping
-from cnnzoo.registries import OPTIMIZERS
+from cnnzoo.registries import AUGMENTATIONS, OPTIMIZERS
 from cnnzoo.validation import check
 
 
@@ -34,7 +34,6 @@ class Setting:
 
 Count = Annotated[int, Ge(1)]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
-Augmentation = Literal["flip", "crop", "affine", "color-pca"]
 
 
 RENAMED = {"accumulate": "grad_accum_steps", "grad_accum": "grad_accum_steps", "workers": "num_workers"}
@@ -104,9 +103,10 @@ class TrainConfig:
         bool, Setting("Subtract the data's mean, divide by its deviation; without: pixels in [0, 1].", "Data")
     ] = True
     augment: Annotated[
-        tuple[Augmentation, ...],
+        tuple[str, ...],
         Setting(
-            "Random changes to training images, such as flip,crop: any of flip, crop, affine, color-pca [none].",
+            f"Random changes to training images, such as flip,crop or mixup:0.2: any of "
+            f"{', '.join(AUGMENTATIONS.built_in)} [none].",
             "Data",
         ),
     ] = ()
@@ -261,6 +261,8 @@ class TrainConfig:
             UsageError: Something is not; the message names the nearest.
         """
         OPTIMIZERS.check(self.optimizer)
+        for text in self.augment:
+            AUGMENTATIONS.check(text.partition(":")[0])
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str = "the settings") -> "TrainConfig":

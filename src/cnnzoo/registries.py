@@ -5,9 +5,12 @@ A test holds each table of built-in names equal to what is registered.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cnnzoo.errors import CnnzooError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from cnnzoo.data.changes import Augmentation
 
 T = TypeVar("T")
 
@@ -25,12 +28,18 @@ class Registry(Generic[T]):
         kind: What an entry is, for errors: ``optimizer``.
         built_in: Names of cnnzoo's own entries, which are registered once their module is imported.
         refused: Names that a person may expect, and why there is no such entry.
+        choice: How the names are introduced in an error.
     """
 
     def __init__(
-        self, kind: str, built_in: tuple[str, ...], refused: Mapping[str, str] = MappingProxyType({})
+        self,
+        kind: str,
+        built_in: tuple[str, ...],
+        refused: Mapping[str, str] = MappingProxyType({}),
+        *,
+        choice: str = "one of",
     ) -> None:
-        self.kind, self.built_in, self.refused = kind, built_in, refused
+        self.kind, self.built_in, self.refused, self.choice = kind, built_in, refused, choice
         self.entries: dict[str, T] = {}
 
     @property
@@ -59,7 +68,7 @@ class Registry(Generic[T]):
         if name not in self.names:
             hint = did_you_mean(name, sorted(self.names))
             raise UsageError(
-                f"{self.kind} must be one of {', '.join(self.names)}, not {name!r}. {hint}".rstrip()
+                f"{self.kind} must be {self.choice} {', '.join(self.names)}, not {name!r}. {hint}".rstrip()
             )
 
 
@@ -76,3 +85,10 @@ OPTIMIZERS: Registry[object] = Registry(
     },
 )
 """The optimizers of torch.optim that take dense gradients and whose step needs no closure, and registered ones."""
+
+AUGMENTATIONS: Registry[type["Augmentation"]] = Registry(
+    "augment",
+    ("flip", "crop", "affine", "color-pca", "erasing", "mixup", "cutmix"),
+    choice="a list, each one of",
+)
+"""Random changes to training images, one class each in data/augment.py, and registered ones."""

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
+from cnnzoo.data.augment import make_augmentations
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing, color_directions, mean_and_std, ten_crops
 from cnnzoo.data.sources import Resident, Source, Streamed
@@ -36,7 +37,24 @@ def plain(
     """Batches of pixels in [0, 1] at their own size."""
     assert isinstance(source, Resident | Streamed)
     side = source.images.shape[-1] if isinstance(source, Resident) else source.image_size
-    return Loader(source, Preprocessing(side), batch_size, CPU, seed=seed, augment=augment)
+    return augmented(source, Preprocessing(side), batch_size, seed, augment)
+
+
+def augmented(
+    source: Source, preprocessing: Preprocessing, batch_size: int, seed: int | None, augment: Sequence[str]
+) -> Loader:
+    augmentations = make_augmentations(augment)
+    for augmentation in augmentations:
+        augmentation.prepare(source)
+    return Loader(
+        source,
+        preprocessing,
+        batch_size,
+        CPU,
+        seed=seed,
+        augmentations=augmentations,
+        num_classes=int(source.labels.max()) + 1,
+    )
 
 
 def joined(batches: Loader, epoch: int = 1, *, start: int = 0) -> tuple[Tensor, Tensor]:
@@ -201,7 +219,7 @@ def test_adding_crop_leaves_the_flips_as_they_were() -> None:
 def test_crop_of_larger_images_is_a_square_of_them_at_every_place() -> None:
     source = noise(600, side=16)
     preprocessing = Preprocessing(12, resize=16)
-    images, labels = joined(Loader(source, preprocessing, 64, CPU, seed=0, augment=("crop",)))
+    images, labels = joined(augmented(source, preprocessing, 64, 0, ("crop",)))
     assert images.shape[-2:] == (12, 12)
     seen = set()
     for image, label in zip(images, labels.tolist(), strict=True):
@@ -244,7 +262,7 @@ def test_colour_moves_an_image_along_the_principal_directions_of_the_training_se
         found = colours[:, column] * torch.sign(colours[0, column] * expected[0])
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-7)
 
-    batches = Loader(source, Preprocessing(6), 50, CPU, seed=0, augment=("color-pca",), colors=colours)
+    batches = augmented(source, Preprocessing(6), 50, 0, ("color-pca",))
     images, labels = joined(batches)
     moved = images - source.images[labels] / 255
     assert float(moved.flatten(2).std(2).max()) < 1e-6  # the same for every pixel
@@ -294,7 +312,7 @@ def test_another_epoch_changes_the_images_anew() -> None:
 def test_the_images_in_memory_are_never_changed() -> None:
     source = noise(20)
     before = source.images.clone()
-    batches = Loader(source, Preprocessing(24, (0.5,), (0.2,)), 6, CPU, seed=0, augment=("flip", "crop"))
+    batches = augmented(source, Preprocessing(24, (0.5,), (0.2,)), 6, 0, ("flip", "crop"))
     for batch in batches.epoch():
         batch.images.zero_()
     assert torch.equal(source.images, before)
@@ -406,9 +424,10 @@ def load(folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None) -> 
     return dataset.source
 
 
+@pytest.mark.parametrize("augment", [("flip", "crop"), ("crop", "mixup")])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_streamed_images_are_the_very_same_batches_as_images_in_memory(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int, augment: tuple[str, ...]
 ) -> None:
     resident, streamed = load(folder, monkeypatch, None), load(folder, monkeypatch, workers)
     assert mean_and_std(streamed) == mean_and_std(resident)
@@ -418,18 +437,14 @@ def test_streamed_images_are_the_very_same_batches_as_images_in_memory(
     before = torch.get_rng_state()
     for epoch, start in ((1, 0), (2, 1)):
         expected, found = (
-            list(
-                Loader(part, preprocessing, 5, CPU, seed=3, augment=("flip", "crop")).epoch(
-                    epoch, start=start
-                )
-            )
-            for part in parts
+            list(augmented(part, preprocessing, 5, 3, augment).epoch(epoch, start=start)) for part in parts
         )
         assert [len(batch.labels) for batch in found] == [5, 5, 3][start:]
         for (images, labels, *_), (expected_images, expected_labels, *_) in zip(found, expected, strict=True):
             assert torch.equal(images, expected_images)
             assert torch.equal(labels, expected_labels)
-            assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+            kind = torch.float32 if "mixup" in augment else torch.int64
+            assert (images.dtype, labels.dtype) == (torch.float32, kind)
     # Reading images draws none of the random numbers that dropout is to have.
     assert torch.equal(torch.get_rng_state(), before)
 

@@ -63,6 +63,11 @@ def test_it_trains_is_evaluated_listed_and_resumed_by_the_command(
     )
     assert (more.code, more.err) == (0, "")
     assert_refused(processes.run(*line, "--name", "q", cwd=tmp_path), "unknown dataset 'bars'", code=2)
+    assert_refused(
+        processes.run("train", "--resume", "r", "--out", ".", "--epochs", "4", cwd=tmp_path),
+        "If it is one of your own, add --import=mine.",
+        code=2,
+    )
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch.utils._pytree import tree_flatten
 
 from cnnzoo.config import read_yaml
+from cnnzoo.data.augment import make_augmentations
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing
@@ -74,6 +75,17 @@ def test_one_two_and_four_processes_train_the_same(
         run_team(processes, num, *UNEVEN, *SETTINGS[setting], "--name", f"of-{num}", cwd=tmp_path)
     assert_same_training(tmp_path / "of-1", tmp_path / "of-2")
     assert_same_training(tmp_path / "of-1", tmp_path / "of-4")
+
+
+@pytest.mark.parametrize("augment", ["mixup", "cutmix", "crop,erasing,mixup:1,cutmix"])
+def test_images_are_mixed_alike_in_one_two_and_three_processes(
+    processes: Processes, tmp_path: Path, augment: str
+) -> None:
+    line = (*UNEVEN, "--batch-size", "30", "--augment", augment)
+    for num in (1, 2, 3):
+        run_team(processes, num, *line, "--name", f"of-{num}", cwd=tmp_path)
+    assert_same_training(tmp_path / "of-1", tmp_path / "of-2")
+    assert_same_training(tmp_path / "of-1", tmp_path / "of-3")
 
 
 def test_a_run_goes_on_in_another_number_of_processes(processes: Processes, tmp_path: Path) -> None:
@@ -188,7 +200,7 @@ def test_every_image_of_a_batch_is_in_one_share_and_weighs_the_same(
             share * world_size,
             CPU,
             seed=7,
-            augment=("flip", "crop"),
+            augmentations=make_augmentations(("flip", "crop")),
             rank=rank,
             world_size=of,
             grad_accum_steps=accumulate,

@@ -22,6 +22,7 @@ from tests.processes import Processes
     [
         pytest.param({"scheduler": "cosine", "warmup_epochs": 1}, StopAfter(10), id="at the end of an epoch"),
         pytest.param({"augment": "flip,crop", "optimizer": "sgd"}, StopAfter(13), id="in an epoch"),
+        pytest.param({"augment": "erasing,mixup,cutmix"}, StopAfter(13), id="images mixed"),
         pytest.param({"precision": "bf16"}, StopAfter(2, "val"), id="in validation, bf16"),
         pytest.param({"precision": "fp16"}, StopAfter(1), id="after the first step, fp16"),
         pytest.param({"scheduler": "step"}, StopAfter(17, number=signal.SIGTERM), id="SIGTERM"),

@@ -248,7 +248,7 @@ class _Timed:
 
         def forward(batch: MicroBatch) -> None:
             with state.precision.autocast(state.device):
-                state.criterion(state.model(batch.images), batch.labels)
+                state.criterion(state.model(batch.images), batch.targets)
 
         return self._time_each(forward)
 
@@ -256,7 +256,7 @@ class _Timed:
         """Return the seconds of data and update, with the gradients of a batch."""
         state, batch = self.state, next(iter(self.epoch()))
         with state.precision.autocast(state.device):
-            loss = state.criterion(state.model(batch.images), batch.labels)
+            loss = state.criterion(state.model(batch.images), batch.targets)
         loss.backward()
         return self._time_each(lambda batch: self.state.optimizer.step())
 

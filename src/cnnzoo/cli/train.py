@@ -11,7 +11,7 @@ import typer
 
 from cnnzoo.cli import FORMER_FLAGS, GroupedCommand, app
 from cnnzoo.cli.options import parse_options
-from cnnzoo.config import Augmentation, Count, Setting, TrainConfig, field_types, read_yaml
+from cnnzoo.config import Count, Setting, TrainConfig, field_types, read_yaml
 from cnnzoo.errors import CnnzooError, UsageError
 
 EXAMPLES = {
@@ -194,7 +194,6 @@ def _metavar(name: str, bare: Any) -> str:  # noqa: ANN401
         float: "X",
         Path: "PATH",
         tuple[str, ...]: "MODULE" if name == "imports" else "NAMES",
-        tuple[Augmentation, ...]: "NAMES",
         tuple[Count, ...]: "N,N",
     }
     return words.get(bare, "NAME=VALUE" if get_origin(bare) is dict else "NAME")

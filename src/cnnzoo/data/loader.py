@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from cnnzoo.data.augment import Augmentation
+from cnnzoo.data.changes import Augmentation, Changes, Epoch
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Resident, Source
 
@@ -24,7 +24,8 @@ class MicroBatch(NamedTuple):
 
     Attributes:
         images: float32 ``(N, C, H, W)`` on the device, as the net takes them.
-        labels: int64 ``(N,)`` on the device.
+        targets: Labels, int64 ``(N,)``, on the device; where images are mixed, probabilities, float32
+            ``(N, num_classes)``.
         weight: What the mean loss counts in that of the step, ``()``; None for all.
         counts: Whether the images are this process's to count. A last batch may have fewer images than there are
             processes; those without one get the first, since all of them take part in every step.
@@ -32,10 +33,15 @@ class MicroBatch(NamedTuple):
     """
 
     images: Tensor
-    labels: Tensor
+    targets: Tensor
     weight: Tensor | None = None
     counts: bool = True
     ends_step: bool = True
+
+    @property
+    def labels(self) -> Tensor:
+        """The class of each image, int64 ``(N,)``; of a mixed one, that of its largest part."""
+        return self.targets if self.targets.ndim == 1 else self.targets.argmax(1)
 
 
 class MicroBatches(Protocol):
@@ -61,8 +67,8 @@ class Loader:
         batch_size: Images per batch, over all processes; the last one may be smaller.
         device: Where batches are wanted.
         seed: Of order and augmentation; None keeps the images in their order.
-        augment: Names of changes, see Augmentation.
-        colors: What ``color_directions`` returns, where ``color-pca`` is among them.
+        augmentations: Random changes, in the order in which they are made; they take a seed.
+        num_classes: Of the probabilities that targets are where images are mixed.
         rank: Which process this is, from 0; it gets its share of every batch.
         world_size: How many processes there are, a divisor of ``batch_size``.
         grad_accum_steps: Batches per step.
@@ -76,19 +82,20 @@ class Loader:
         device: torch.device,
         *,
         seed: int | None = None,
-        augment: Sequence[str] = (),
-        colors: Tensor | None = None,
+        augmentations: Sequence[Augmentation] = (),
+        num_classes: int = 0,
         rank: int = 0,
         world_size: int = 1,
         grad_accum_steps: int = 1,
     ) -> None:
+        assert seed is not None or not augmentations
         self.source = source.to(device) if isinstance(source, Resident) else source
         self.preprocessing = preprocessing
         self.batch_size = batch_size
         self.device = device
         self.seed = seed
-        self.augment = augment
-        self.colors = colors
+        self.augmentations = augmentations
+        self.num_classes = num_classes
         self.rank = rank
         self.world_size = world_size
         self.grad_accum_steps = grad_accum_steps
@@ -118,7 +125,7 @@ class Loader:
         rest = self.num_images % self.batch_size or self.batch_size
         return max(1, rest // self.world_size)
 
-    def _micro_batch(self, index: int, images: Tensor, labels: Tensor) -> MicroBatch:
+    def _micro_batch(self, index: int, images: Tensor, targets: Tensor) -> MicroBatch:
         """Return batch ``index`` of an epoch, from 0, with what it is in its step.
 
         Every image of a step weighs the same, and gradients are averaged over the processes: the mean loss of a
@@ -129,7 +136,7 @@ class Loader:
         low, high = self._shard_of(min(self.batch_size, self.num_images - index * self.batch_size))
         weight = _weight((high - low) * self.world_size / in_step, self.device)
         ends_step = (index + 1) % self.grad_accum_steps == 0 or index + 1 == len(self)
-        return MicroBatch(images, labels, weight, counts=high > low, ends_step=ends_step)
+        return MicroBatch(images, targets, weight, counts=high > low, ends_step=ends_step)
 
     def _shard_of(self, num_images: int) -> tuple[int, int]:
         """Return where in a batch of ``num_images`` this process's begin and end."""
@@ -149,40 +156,33 @@ class Loader:
 
         Args:
             epoch: Which one, from 1.
-            start: Loader to leave out at its beginning, because a run had done them when it was stopped.
+            start: Batches to leave out at its beginning, because a run had done them when it was stopped.
         """
         order = torch.arange(self.num_images)
-        augmentation = None
         if self.seed is not None:
             order = torch.randperm(self.num_images, generator=generator("order", self.seed, epoch))
-            augmentation = self._augmentation(self.seed, epoch) if self.augment else None
+        changes = self._changes(epoch)
         # The same chunks wherever a run goes on, so that sums in them are the same to the last bit.
         chunks_done, batches_done = divmod(start, self.batches_at_once)
         positions = self._positions().split(self.shard_size * self.batches_at_once)[chunks_done:]
-        chunks = [order[places] for places in positions]
-        for places, (chunk, truths) in zip(positions, self.source.batches(chunks, self.device), strict=True):
-            change = partial(augmentation, positions=places.to(self.device)) if augmentation else None
+        chunks = [order[changes.needed(places)] for places in positions]
+        for places, (raw, labels) in zip(positions, self.source.batches(chunks, self.device), strict=True):
+            pixels, truths = changes(self.preprocessing.sized(raw), labels, places)
             batches = zip(
-                self.preprocessing(chunk, change).split(self.shard_size),
+                self.preprocessing.normalized(pixels).split(self.shard_size),
                 truths.split(self.shard_size),
                 strict=True,
             )
-            for images, labels in islice(batches, batches_done, None):
-                yield self._micro_batch(start, images, labels)
+            for images, targets in islice(batches, batches_done, None):
+                yield self._micro_batch(start, images, targets)
                 start += 1
             batches_done = 0
 
-    def _augmentation(self, seed: int, epoch: int) -> Augmentation:
+    def _changes(self, epoch: int) -> Changes:
         size = self.preprocessing.image_size
-        return Augmentation(
-            self.augment,
-            self.num_images,
-            size,
-            self.preprocessing.full_size - size,
-            lambda purpose: generator(purpose, seed, epoch),
-            self.device,
-            self.colors,
-        )
+        margin = self.preprocessing.full_size - size
+        drawn_for = Epoch(self.num_images, size, margin, partial(generator, seed=self.seed or 0, epoch=epoch))
+        return Changes(self.augmentations, drawn_for, self.num_classes, self.device)
 
 
 @cache

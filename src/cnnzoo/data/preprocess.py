@@ -1,6 +1,5 @@
 """From uint8 pixels to what the net sees, and the statistics of pixels that this takes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -34,24 +33,22 @@ class Preprocessing:
         """Pixels a side of the images from which squares are cut."""
         return self.resize or self.image_size
 
-    def __call__(self, images: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return uint8 images ``(N, C, H, W)`` as float32 ``(N, C, image_size, image_size)``, channels last.
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return uint8 images ``(N, C, H, W)`` as float32 ``(N, C, image_size, image_size)``, channels last."""
+        return self.normalized(centre(self.sized(images), self.image_size))
 
-        Args:
-            images: As they are kept.
-            change: What happens to their pixels, 0 to 1, once they have ``full_size``; it cuts squares from them.
-                Without it they are cut from the middle.
-        """
-        pixels = self._sized(images.float().div_(255))
-        pixels = centre(pixels, self.image_size) if change is None else change(pixels)
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """Return pixels 0 to 1, which it may change in place, as the net sees them, channels last."""
         if self.mean:
             mean, std = (
-                torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (self.mean, self.std)
+                torch.tensor(v, device=pixels.device).view(1, -1, 1, 1) for v in (self.mean, self.std)
             )
             pixels = pixels.sub_(mean).div_(std)
         return pixels.contiguous(memory_format=torch.channels_last)
 
-    def _sized(self, pixels: Tensor) -> Tensor:
+    def sized(self, images: Tensor) -> Tensor:
+        """Return uint8 images ``(N, C, H, W)`` as pixels 0 to 1, float32 ``(N, C, full_size, full_size)``."""
+        pixels = images.float().div_(255)
         sides, size = pixels.shape[-2:], self.full_size
         if sides == (size, size):
             return pixels

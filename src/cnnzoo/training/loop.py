@@ -80,7 +80,7 @@ def train_one_epoch(
         with state.group.sync(model, enabled=batch.ends_step):  # gradients meet once a step
             with state.precision.autocast(state.device):
                 logits = model(batch.images)  # (N, num_classes)
-                loss = state.criterion(logits, batch.labels)  # ()
+                loss = state.criterion(logits, batch.targets)  # ()
             scaler.scale(loss).backward(batch.weight)
         meter.update(loss, logits.argmax(1), batch)
         if not batch.ends_step:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnzoo.config import TrainConfig, current_names
+from cnnzoo.data.catalog import get_dataset_spec
 from cnnzoo.data.splits import FOLDER
 from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import process_group
@@ -75,6 +76,8 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
     after = TrainConfig.from_dict({**before.to_dict(), **current_names(changes), "imports": before.imports})
     try:
         after.check_names()
+        if not str(after.dataset).startswith(FOLDER):
+            get_dataset_spec(str(after.dataset))
     except UsageError as error:
         if not before.imports:
             raise

@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from cnnzoo.config import TrainConfig
+from cnnzoo.data.augment import make_augmentations
 from cnnzoo.data.catalog import DEFAULT, SAMPLE
 from cnnzoo.data.loader import Loader, generator
 from cnnzoo.data.locate import DatasetUnavailableError
-from cnnzoo.data.preprocess import Preprocessing, color_directions, mean_and_std
-from cnnzoo.data.sources import Source
+from cnnzoo.data.preprocess import Preprocessing, mean_and_std
+from cnnzoo.data.sources import Source, Streamed
 from cnnzoo.data.splits import Dataset, limit, load_dataset, split_validation
 from cnnzoo.device import Precision, cpu_count, keep_freed_memory, pick_device, pick_precision, to_device
 from cnnzoo.distributed.group import Group, current
@@ -49,6 +50,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
             f"--resize {config.resize} leaves less than the {image_size} pixels a side that the net takes. "
             "Make it larger, or leave it out."
         )
+    augmentations = make_augmentations(config.augment)
     device = pick_device(group.device_name(config.device))
     keep_freed_memory(device)
     with group.first_on_machine():
@@ -60,7 +62,34 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
     if config.normalize and spec.normalization:
         mean, std = spec.normalization(mean, std)
     preprocessing = Preprocessing(image_size, mean, std, config.resize, spec.pad)
-    loaders = _make_loaders(config, dataset, (train_source, val_source), preprocessing, device, group)
+    for augmentation in augmentations:
+        augmentation.prepare(dataset.source)
+    mixed = any(augmentation.mixes for augmentation in augmentations)
+    train = Loader(
+        train_source,
+        preprocessing,
+        config.batch_size,
+        device,
+        seed=config.seed,
+        augmentations=augmentations,
+        num_classes=len(dataset.classes),
+        rank=group.rank,
+        world_size=group.world_size,
+        grad_accum_steps=config.grad_accum_steps,
+    )
+    val_share = evaluation_batch_size(config.batch_size, preprocessing.full_size) // group.world_size
+    val = Loader(
+        val_source,
+        preprocessing,
+        val_share * group.world_size,
+        device,
+        rank=group.rank,
+        world_size=group.world_size,
+    )
+    if mixed and isinstance(train_source, Streamed):
+        report.warn(
+            "images are mixed with others of a folder too large for memory: each is decoded twice an epoch."
+        )
 
     image = dataset.channels, image_size, image_size
     torch.manual_seed(config.seed)
@@ -75,7 +104,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
     frozen = freeze(model, config.freeze)
     model = to_device(model, device)
     work = dry_run(model, len(dataset.classes), image, device)
-    if loaders.train.fewest_images == 1 and (group.world_size == 1 or device.type == "cpu"):
+    if train.fewest_images == 1 and (group.world_size == 1 or device.type == "cpu"):
         check_single_image(model, image, device)
     if group.world_size > 1 and device.type == "cpu" and has_batch_norm(model):
         report.warn(
@@ -83,8 +112,8 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
             "the result differs from that of one process."
         )
     precision = group.broadcast(lambda: pick_precision(config.precision, device, work.mult_adds))
-    criterion = criterion_of(model, config.label_smoothing)
-    network = _compiled(model, loaders.val, precision, report) if config.compile else model
+    criterion = criterion_of(model, config.label_smoothing, mixed=mixed)
+    network = _compiled(model, val, precision, report) if config.compile else model
     optimizer = make_optimizer(model, config)
     scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
     if not group.is_first:  # dropout must not leave out the same units for all shares of a batch
@@ -103,40 +132,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
         optimizer=optimizer,
         scaler=scaler,
     )
-    return state, loaders
-
-
-def _make_loaders(
-    config: TrainConfig,
-    dataset: Dataset,
-    sources: tuple[Source, Source],
-    preprocessing: Preprocessing,
-    device: torch.device,
-    group: Group,
-) -> Loaders:
-    train_source, val_source = sources
-    train = Loader(
-        train_source,
-        preprocessing,
-        config.batch_size,
-        device,
-        seed=config.seed,
-        augment=config.augment,
-        colors=color_directions(dataset.source) if "color-pca" in config.augment else None,
-        rank=group.rank,
-        world_size=group.world_size,
-        grad_accum_steps=config.grad_accum_steps,
-    )
-    val_share = evaluation_batch_size(config.batch_size, preprocessing.full_size) // group.world_size
-    val = Loader(
-        val_source,
-        preprocessing,
-        val_share * group.world_size,
-        device,
-        rank=group.rank,
-        world_size=group.world_size,
-    )
-    return Loaders(train, val)
+    return state, Loaders(train, val)
 
 
 def _compiled(model: nn.Module, loader: Loader, precision: Precision, report: Reporter) -> nn.Module:
