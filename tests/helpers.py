@@ -164,7 +164,7 @@ class Pairs:
 
     num_steps = 1
 
-    def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[MicroBatch]:
+    def epoch(self, epoch: int = 1, *, start: int = 0, end: int | None = None) -> Iterator[MicroBatch]:
         return (MicroBatch(*batch) for batch in self.batches)
 
 
@@ -196,6 +196,7 @@ def one_epoch(
         precision=precision,
         dataset=Dataset("none", tuple("0123456789"), 1, Resident(torch.empty(0), torch.empty(0)), Path(), ""),
         preprocessing=Preprocessing(28),
+        steps_per_epoch=1,
         model=model,
         network=model,
         criterion=criterion,

@@ -125,6 +125,10 @@ class TrainConfig:
     ] = None
 
     epochs: Annotated[Count, Setting("Epochs in total, those before a resume included.", "Training")] = 10
+    max_steps: Annotated[
+        Count | None,
+        Setting("Steps in total, where they are done before the epochs are [no limit].", "Training"),
+    ] = None
     batch_size: Annotated[
         Count, Setting("Images per batch, over all processes.", "Training", ("-b", "--batch-size"))
     ] = 32

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -50,22 +51,28 @@ def soaked(num_classes: int = 10, in_channels: int = 1) -> nn.Module:
     )
 
 
-def settings(out: Path, name: str) -> TrainConfig:
-    """The run that is soaked: dropout, augmentation and a schedule, so that much could go wrong."""
+VARIANTS: tuple[dict[str, Any], ...] = (
+    {"scheduler": "cosine", "augment": "flip,crop", "save_every": "off"},
+    {"scheduler": "cosine", "augment": "flip,crop", "save_every": "0.05s"},
+    {"augment": "crop,erasing,mixup,cutmix", "optimizer": "nadam", "init": "he", "save_every": "0.05s"},
+    {"freeze": "0", "lr_scale": {"4": 0.5}, "augment": "mixup", "optimizer": "rmsprop"},
+    {"scheduler": "milestones", "milestones": "90,210", "milestone_unit": "steps", "max_steps": 280},
+)
+"""What the runs are, in turn."""
+
+
+def settings(out: Path, name: str, variant: int) -> TrainConfig:
+    """The run that is soaked: dropout and more, so that much could go wrong."""
     return TrainConfig(
         model="soaked",
         dataset=SAMPLE,
-        limit_train=1600,
+        limit_train=1600,  # 50 steps an epoch
         limit_val=200,
         batch_size=32,
         epochs=EPOCHS,
-        scheduler="cosine",
-        augment=("flip", "crop"),
-        save_every="0.05s"
-        if name.endswith(tuple("02468"))
-        else "off",  # in half of the runs, within epochs too
         out=out,
         name=name,
+        **VARIANTS[variant],
     )
 
 
@@ -114,7 +121,7 @@ class Log(Reporter):
             file.write(line + "\n")
 
 
-def attempt(out: Path, name: str, log: Path, point: str | None) -> int:
+def attempt(out: Path, name: str, variant: int, log: Path, point: str | None) -> int:
     """Fork a process that starts the run or goes on with it; return its number."""
     pid = os.fork()
     if pid:
@@ -128,7 +135,7 @@ def attempt(out: Path, name: str, log: Path, point: str | None) -> int:
         if (run / "last.pt").exists():
             resume(run, reporter=Log(log))
         else:
-            train(settings(out, name), reporter=Log(log))
+            train(settings(out, name, variant), reporter=Log(log))
         code = 0
     except CnnzooError as error:
         code = error.exit_code
@@ -192,20 +199,22 @@ def soak(kills: int, seed: int, out: Path) -> Tally:
     """Kill runs until there were ``kills`` kills, let each run end, and compare."""
     chance = random.Random(seed)
     tally = Tally()
-    started = time.monotonic()
-    os.waitpid(attempt(out, "whole", out / "whole.log", None), 0)
-    whole = time.monotonic() - started
+    seconds = []
+    for variant in range(len(VARIANTS)):
+        name, started = f"whole-{variant}", time.monotonic()
+        os.waitpid(attempt(out, name, variant, out / f"{name}.log", None), 0)
+        seconds.append(time.monotonic() - started)
     while tally.kills < kills:
         tally.runs += 1
-        name = f"killed-{tally.runs}"
+        name, variant = f"killed-{tally.runs}", tally.runs % len(VARIANTS)
         run, log = out / name, out / f"{name}.log"
         while True:
             spared = tally.kills >= kills
             term = not spared and chance.random() < 0.2
             point = chance.choice(POINTS) if not spared and not term and chance.random() < 0.4 else None
-            pid = attempt(out, name, log, point)
+            pid = attempt(out, name, variant, log, point)
             if not spared and point is None:
-                time.sleep(chance.uniform(0, whole))
+                time.sleep(chance.uniform(0, seconds[variant]))
                 os.kill(pid, signal.SIGTERM if term else signal.SIGKILL)
             status = os.waitpid(pid, 0)[1]
             killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
@@ -220,7 +229,7 @@ def soak(kills: int, seed: int, out: Path) -> Tally:
         for line in log.read_text().splitlines():
             word, epoch = line.split()
             tally.begun[tally.runs, int(epoch)] += word == "begun"
-        tally.unequal += not equal(out / "whole", run)
+        tally.unequal += not equal(out / f"whole-{variant}", run)
     return tally
 
 

@@ -199,6 +199,7 @@ def _state(
         precision=precision,
         dataset=dataset,
         preprocessing=Preprocessing(config.image_size or 0),
+        steps_per_epoch=1,
         model=model,
         network=model,
         criterion=criterion_of(model),
@@ -219,8 +220,8 @@ class _Timed:
         """Steps of an epoch before the images come again."""
         return self.loader.num_steps
 
-    def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[MicroBatch]:
-        """Yield batches without end."""
+    def epoch(self, epoch: int = 1, *, start: int = 0, end: int | None = None) -> Iterator[MicroBatch]:
+        """Yield batches, whatever ``end`` may be, without end."""
         for number in count(epoch):
             yield from self.loader.epoch(number, start=start)
             start = 0

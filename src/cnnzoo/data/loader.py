@@ -51,8 +51,8 @@ class MicroBatches(Protocol):
     def num_steps(self) -> int:
         """Steps per epoch."""
 
-    def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[MicroBatch]:
-        """Yield the micro-batches of an epoch, from 1, without the first ``start`` of them."""
+    def epoch(self, epoch: int = 1, *, start: int = 0, end: int | None = None) -> Iterator[MicroBatch]:
+        """Yield the micro-batches of an epoch, from 1, those from ``start`` to before ``end``."""
 
 
 class Loader:
@@ -151,20 +151,23 @@ class Loader:
         low, high = self._shard_of(rest)
         return torch.cat([whole[:, self.rank].flatten(), last[low:high] if high > low else last[:1]])
 
-    def epoch(self, epoch: int = 1, *, start: int = 0) -> Iterator[MicroBatch]:
+    def epoch(self, epoch: int = 1, *, start: int = 0, end: int | None = None) -> Iterator[MicroBatch]:
         """Yield the batches of an epoch, or this process's shares of them.
 
         Args:
             epoch: Which one, from 1.
             start: Batches to leave out at its beginning, because a run had done them when it was stopped.
+            end: Batches after which to end; None for all.
         """
+        end = len(self) if end is None else min(end, len(self))
         order = torch.arange(self.num_images)
         if self.seed is not None:
             order = torch.randperm(self.num_images, generator=generator("order", self.seed, epoch))
         changes = self._changes(epoch)
         # The same chunks wherever a run goes on, so that sums in them are the same to the last bit.
         chunks_done, batches_done = divmod(start, self.batches_at_once)
-        positions = self._positions().split(self.shard_size * self.batches_at_once)[chunks_done:]
+        positions = self._positions().split(self.shard_size * self.batches_at_once)
+        positions = positions[chunks_done : math.ceil(end / self.batches_at_once)]
         chunks = [order[changes.needed(places)] for places in positions]
         for places, (raw, labels) in zip(positions, self.source.batches(chunks, self.device), strict=True):
             pixels, truths = changes(self.preprocessing.sized(raw), labels, places)
@@ -173,7 +176,7 @@ class Loader:
                 truths.split(self.shard_size),
                 strict=True,
             )
-            for images, targets in islice(batches, batches_done, None):
+            for images, targets in islice(batches, batches_done, batches_done + end - start):
                 yield self._micro_batch(start, images, targets)
                 start += 1
             batches_done = 0

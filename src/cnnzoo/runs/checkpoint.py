@@ -52,6 +52,7 @@ class TrainingState:
         optimizer: As ``Optimizer.state_dict`` gives it.
         precision: Name of the number format that the run began with.
         history: A row for each finished epoch.
+        ending: That of the epoch in which ``max_steps`` has ended the run, if it did within one.
         scaler: As ``torch.amp.GradScaler.state_dict`` gives it; empty where it does nothing.
         random_states: Of each process, by rank: the state of torch's generator of each device type.
         totals: Of the epoch that is not finished.
@@ -61,15 +62,23 @@ class TrainingState:
     optimizer: dict[str, Any]
     precision: str
     history: list[HistoryRow] = field(default_factory=list)
+    ending: HistoryRow | None = None
     scaler: dict[str, Any] = field(default_factory=dict)
     random_states: list[dict[str, Tensor]] = field(default_factory=list)
     totals: MeterState = MeterState()
     seconds: float = 0.0
 
+    @property
+    def rows(self) -> list[HistoryRow]:
+        """The history as ``history.csv`` has it."""
+        return [*self.history, self.ending] if self.ending else self.history
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values and tensors, as ``last.pt`` holds them; the tensors are those in use, not copies."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {**values, "history": [asdict(row) for row in self.history], "totals": asdict(self.totals)}
+        rows = [asdict(row) for row in self.history]
+        ending = asdict(self.ending) if self.ending else None
+        return {**values, "history": rows, "ending": ending, "totals": asdict(self.totals)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingState":
@@ -84,6 +93,8 @@ class TrainingState:
             value = values[name]
             if name == "history":
                 made[name] = [_typed(HistoryRow, row) for row in _list(name, value)]
+            elif name == "ending":
+                made[name] = None if value is None else _typed(HistoryRow, value)
             elif name == "random_states":
                 made[name] = [_tensors_by_name(name, state) for state in _list(name, value)]
             elif name == "totals":
@@ -258,6 +269,14 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise CnnzooError(
             f"{path} is not a checkpoint as cnnzoo writes it: {one_line(error)}. {USE_OURS}"
         ) from error
+
+
+def epoch_of(path: Path) -> int | None:
+    """Return the epoch that a checkpoint was saved after; None where there is no whole one."""
+    try:
+        return load_checkpoint(path).epoch
+    except CnnzooError:
+        return None
 
 
 def load_state_dict(path: Path) -> dict[str, Tensor]:

@@ -1,5 +1,6 @@
 """A run's folder while it is trained: what is written there, and by whom."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -7,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cnnzoo.config import TrainConfig, write_yaml
-from cnnzoo.runs.checkpoint import Checkpoint, save_checkpoint
+from cnnzoo.files import replacing
+from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, save_checkpoint
 from cnnzoo.runs.folder import locked
 from cnnzoo.runs.history import HistoryRow, write_history
 
@@ -44,10 +46,29 @@ class Run:
         if self.writes:
             save_checkpoint(self.folder / "last.pt", checkpoint)
 
-    def save_best(self, checkpoint: Checkpoint) -> None:
-        """Save the weights of the best epoch so far."""
-        if self.writes:
-            save_checkpoint(self.folder / "best.pt", checkpoint)
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch."""
+        return self.folder / "best.pt"
+
+    @property
+    def former_best(self) -> Path:
+        """Those of the best whole epoch, where the one in which ``max_steps`` has ended the run is better."""
+        return self.folder / "former-best.pt"
+
+    def save_best(self, checkpoint: Checkpoint, *, keep_former: bool = False) -> None:
+        """Save the weights of the best epoch so far.
+
+        Args:
+            checkpoint: What to save.
+            keep_former: Whether those that were the best are kept, since these may be withdrawn.
+        """
+        if not self.writes:
+            return
+        if keep_former and epoch_of(self.best) not in (None, checkpoint.epoch):
+            with self.best.open("rb") as best, replacing(self.former_best) as former:
+                shutil.copyfileobj(best, former)
+        save_checkpoint(self.best, checkpoint)
 
     def write_history(self, history: Sequence[HistoryRow]) -> None:
         """Write the history as a table."""

@@ -6,13 +6,11 @@ import torch
 from torch import nn
 
 from cnnzoo.data.loader import MicroBatches
-from cnnzoo.runs.history import best_row
 from cnnzoo.runs.run import Run
 from cnnzoo.signals import SAVE, StopSignal
 from cnnzoo.training.meter import Evaluation, Meter
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError, RunResult
-from cnnzoo.training.schedule import is_finished
 from cnnzoo.training.setup import Loaders
 from cnnzoo.training.state import Scoring, TrainState
 
@@ -28,7 +26,7 @@ def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: S
     epochs_before = len(state.history)
     model = state.group.wrap(state.network, state.device)
     report.start(state.describe(loaders.train, loaders.val), run.folder)
-    while not is_finished(state.history, state.config):
+    while state.limit is None:
         state.start_clock()
         is_trained = train_one_epoch(state, model, loaders.train, report, stop)
         if not is_trained and stop.reason == SAVE:
@@ -41,19 +39,18 @@ def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: S
         if val is None:  # a stop, in training or in validation
             state.stop_clock()
             run.save_last(state.checkpoint(resumable=True))
-            done = f"epoch {state.epoch} after step {state.meter.steps} of {loaders.train.num_steps}"
+            done = f"epoch {state.epoch} after step {state.meter.steps} of {state.last_step}"
             raise InterruptedRunError.at(done, run.folder, state.config, stop.reason)
         row, is_best, warning = state.end_epoch(val)
         run.save_last(state.checkpoint(resumable=True))  # the transaction: the rest derives from it
         stop.saved()
         if is_best:
-            run.save_best(state.checkpoint(resumable=False))
-        run.write_history(state.history)
+            run.save_best(state.checkpoint(resumable=False), keep_former=state.ending is not None)
+        run.write_history(state.rows)
         report.epoch(row, is_best)
         if warning:
             report.warn(warning)
-    best = best_row(state.history, state.config.monitor)
-    return RunResult(run.folder, state.config, state.history, best, len(state.history) - epochs_before)
+    return state.result(run.folder, len(state.rows) - epochs_before)
 
 
 def train_one_epoch(
@@ -75,8 +72,9 @@ def train_one_epoch(
     for_scaler = cast("torch.optim.Optimizer", optimizer)  # as far as it cares
     state.set_training(model)
     stop.begin_phase(may_save=True)
-    for batch in loader.epoch(state.epoch, start=meter.steps * config.grad_accum_steps):
-        optimizer.lr = state.lr(loader.num_steps)
+    first, last = (steps * config.grad_accum_steps for steps in (meter.steps, state.last_step))
+    for batch in loader.epoch(state.epoch, start=first, end=last):
+        optimizer.lr = state.lr()
         with state.group.sync(model, enabled=batch.ends_step):  # gradients meet once a step
             with state.precision.autocast(state.device):
                 logits = model(batch.images)  # (N, num_classes)
@@ -94,7 +92,7 @@ def train_one_epoch(
 
         if meter.is_due():  # by the loop's own clock, whoever listens
             meter.read()
-        report.step(state.epoch, "train", meter.steps, loader.num_steps, *meter.figures())
+        report.step(state.epoch, "train", meter.steps, state.last_step, *meter.figures())
         optimizer.zero_grad()
         if stop.agreed():
             meter.read()  # a loss that is NaN must not be saved as if it were a state to go on from

@@ -22,7 +22,8 @@ class RunDescription:
         num_val: Images to validate on.
         num_steps: Steps of an epoch.
         batch_size: Images per batch, over all processes.
-        epochs: In total.
+        epochs: In total, the one in which ``max_steps`` ends the run included.
+        max_steps: Steps after which it ends, if that comes before the end of all epochs; else 0.
         device: Where it computes.
         device_name: What that is.
         precision: Number format of the forward and backward pass.
@@ -47,6 +48,7 @@ class RunDescription:
     num_steps: int
     batch_size: int
     epochs: int
+    max_steps: int
     device: str
     device_name: str
     precision: str

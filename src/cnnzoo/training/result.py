@@ -7,6 +7,7 @@ from pathlib import Path
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.history import HistoryRow
+from cnnzoo.training.schedule import Limit
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class RunResult:
         history: A row for each epoch.
         best: The best of them.
         epochs_trained: How many were trained this time; 0 if the run was complete already.
+        limit: What ended it.
     """
 
     run: Path
@@ -26,6 +28,7 @@ class RunResult:
     history: list[HistoryRow]
     best: HistoryRow
     epochs_trained: int
+    limit: Limit
 
 
 class InterruptedRunError(CnnzooError):

@@ -12,17 +12,17 @@ from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import get_spec, import_models
-from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, load_checkpoint
 from cnnzoo.runs.history import best_row, write_history
 from cnnzoo.runs.run import Run
 from cnnzoo.signals import interrupts_remembered
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult
-from cnnzoo.training.schedule import is_finished
+from cnnzoo.training.schedule import Limit, limit_reached
 from cnnzoo.training.setup import set_up
 from cnnzoo.training.train import run_loop
 
-CHANGEABLE = {"epochs", "save_every", "device", "num_workers", "data_dir", "out", "patience"}
+CHANGEABLE = {"epochs", "max_steps", "save_every", "device", "num_workers", "data_dir", "out", "patience"}
 """Settings that a resume may change: none has a part in what an epoch computes."""
 
 
@@ -51,17 +51,26 @@ def resume(
         with folder.held():
             saved = group.broadcast(lambda: load_checkpoint(run / "last.pt"))
             config = _resumed_config(saved, changes or {}, run)
-            assert saved.training is not None  # else _resumed_config has refused it
-            history = saved.training.history
-            if group.is_first:
-                repair(run, saved, config, report)
-            if is_finished(history, config):
-                return RunResult(run, config, history, best_row(history, config.monitor), epochs_trained=0)
+            training = saved.training
+            assert training is not None  # else _resumed_config has refused it
+            if training.ending and config.max_steps != saved.config.get("max_steps"):
+                training = replace(training, ending=None)
+                saved = replace(saved, epoch=len(training.history), training=training)
+            limit: Limit | None = "max_steps" if training.ending else limit_reached(training.history, config)
+            if limit:
+                if group.is_first:
+                    repair(folder, saved, config, report)
+                best = best_row(training.rows, config.monitor)
+                return RunResult(run, config, training.rows, best, epochs_trained=0, limit=limit)
             if config.precision == "auto":  # the one it began with, even where this device would take another
-                config = config.replace(precision=saved.training.precision)
+                config = config.replace(precision=training.precision)
             with explain_oom(config.batch_size):
                 state, loaders = set_up(config, report, group)
             state.restore(saved)
+            if group.is_first:
+                repair(folder, saved, config, report)
+            if state.limit:
+                return state.result(run, epochs_trained=0)
             return run_loop(state, loaders, folder, report)
 
 
@@ -102,26 +111,24 @@ def _is_moved_folder(name: str, was: object, now: object) -> bool:
     return name == "dataset" and all(str(value).startswith(FOLDER) for value in (was, now))
 
 
-def repair(run: Path, saved: Checkpoint, config: TrainConfig, reporter: Reporter) -> None:
-    """Bring what derives from ``last.pt`` up to it, where a crash came between the two."""
+def repair(run: Run, saved: Checkpoint, config: TrainConfig, reporter: Reporter) -> None:
+    """Bring what derives from ``last.pt`` up to it, where a crash came between the two, or a row was withdrawn."""
     assert saved.training is not None
-    history = saved.training.history
-    for stale in run.glob(".*.tmp"):
+    for stale in run.folder.glob(".*.tmp"):
         stale.unlink(missing_ok=True)
-    if not history:
+    training = saved.training
+    if not training.rows:
         return
-    write_history(run / "history.csv", history)
-    best, epoch = run / "best.pt", best_row(history, config.monitor).epoch
-    try:
-        is_whole = load_checkpoint(best).epoch == epoch
-    except CnnzooError:  # there is none, or it is damaged
-        is_whole = False
-    if is_whole:
+    write_history(run.folder / "history.csv", training.rows)
+    epoch = best_row(training.rows, config.monitor).epoch
+    if epoch_of(run.best) == epoch:
         return
-    if epoch == saved.epoch and not saved.training.totals.steps:
-        save_checkpoint(best, replace(saved, training=None))
+    if epoch_of(run.former_best) == epoch:
+        run.former_best.replace(run.best)
+    elif epoch == saved.epoch and (training.ending or not training.totals.steps):
+        run.save_best(replace(saved, training=None), keep_former=training.ending is not None)
     else:
         reporter.warn(
-            f"{best} is gone or damaged, and the weights of epoch {epoch} cannot be made again from last.pt. "
+            f"{run.best} is gone or damaged, and the weights of epoch {epoch} cannot be made again from last.pt. "
             "The next better epoch will be saved there."
         )

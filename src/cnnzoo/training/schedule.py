@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.runs.history import HistoryRow, best_row, score
@@ -23,16 +24,18 @@ def lr_at(
     ``milestones`` multiplies by ``lr_factor`` at each of them, once that many steps or epochs are done, as torch's
     MultiStepLR does (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2: by 10 at 32k
     and 48k steps); for ``step`` and ``plateau`` that factor stands in place of a tenth.
-    During the warm-up the rate rises in a straight line from 0.
+    During the warm-up the rate rises in a straight line from 0. ``cosine`` and ``step`` span the run up to whichever of
+    its limits comes first.
     """
+    total = epochs_in_all(config, steps_per_epoch)
     if epochs_done < config.warmup_epochs:
         return config.lr * epochs_done / config.warmup_epochs
     if config.scheduler == "cosine":
-        span = max(config.epochs - config.warmup_epochs, 1e-12)
+        span = max(total - config.warmup_epochs, 1e-12)
         done = min((epochs_done - config.warmup_epochs) / span, 1.0)
         return config.lr * (1 + math.cos(math.pi * done)) / 2
     if config.scheduler == "step":
-        return config.lr * config.lr_factor ** min(math.floor(3 * epochs_done / config.epochs), 2)
+        return config.lr * config.lr_factor ** min(math.floor(3 * epochs_done / total), 2)
     if config.scheduler == "plateau":
         return config.lr * config.lr_factor ** _stalls(config, history)
     if config.scheduler == "milestones":
@@ -42,12 +45,38 @@ def lr_at(
     return config.lr
 
 
-def is_finished(history: Sequence[HistoryRow], config: TrainConfig) -> bool:
-    """Return whether all epochs are done, or as many as patience allows have passed without a better one."""
+def epochs_in_all(config: TrainConfig, steps_per_epoch: int) -> float:
+    """Return the epochs, and the part of one, at which ``epochs`` or ``max_steps`` ends the run."""
+    if config.max_steps is None:
+        return config.epochs
+    return min(config.epochs, config.max_steps / steps_per_epoch)
+
+
+Limit = Literal["epochs", "patience", "max_steps"]
+"""What ends a run: the setting of that name."""
+
+
+def limit_reached(
+    history: Sequence[HistoryRow], config: TrainConfig, steps_per_epoch: int | None = None
+) -> Limit | None:
+    """Return which limit whole epochs have reached, if one.
+
+    Args:
+        history: A row for each of them.
+        config: The run's settings.
+        steps_per_epoch: Steps of an epoch; None leaves ``max_steps`` out of account.
+    """
     if not history:
-        return False
-    waited = len(history) - best_row(history, config.monitor).epoch
-    return len(history) >= config.epochs or (config.patience is not None and waited >= config.patience)
+        return None
+    if len(history) >= config.epochs:
+        return "epochs"
+    if config.patience is not None:
+        waited = len(history) - best_row(history, config.monitor).epoch
+        if waited >= config.patience:
+            return "patience"
+    if config.max_steps is not None and steps_per_epoch is not None:
+        return "max_steps" if len(history) * steps_per_epoch >= config.max_steps else None
+    return None
 
 
 def _stalls(config: TrainConfig, history: Sequence[HistoryRow]) -> int:

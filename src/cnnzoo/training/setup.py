@@ -125,6 +125,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
         precision=precision,
         dataset=dataset,
         preprocessing=preprocessing,
+        steps_per_epoch=train.num_steps,
         model=model,
         network=network,
         frozen=frozen,

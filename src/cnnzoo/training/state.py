@@ -5,6 +5,7 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,14 +16,15 @@ from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import Dataset
 from cnnzoo.device import Precision, describe_device
 from cnnzoo.distributed.group import Group
-from cnnzoo.errors import CnnzooError
+from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.checkpoint import Checkpoint, MeterState, TrainingState
 from cnnzoo.runs.history import HistoryRow, best_row
 from cnnzoo.training.losses import Criterion, criterion_of
 from cnnzoo.training.meter import Evaluation, Meter
 from cnnzoo.training.optimizers import NOTES, OptimizerLike
 from cnnzoo.training.reporter import RunDescription
-from cnnzoo.training.schedule import lr_at
+from cnnzoo.training.result import RunResult
+from cnnzoo.training.schedule import Limit, epochs_in_all, limit_reached, lr_at
 from cnnzoo.training.transfer import keep_frozen
 
 
@@ -60,6 +62,7 @@ class TrainState:
         precision: Of the forward and backward pass.
         dataset: The training images, before validation was split off.
         preprocessing: What makes them what the net sees.
+        steps_per_epoch: Steps of a whole epoch.
         model: On ``device``.
         network: What is called: the model, or its compiled form.
         frozen: Names of its layers of batch normalisation that are not trained.
@@ -67,6 +70,7 @@ class TrainState:
         optimizer: Of the model's parameters.
         scaler: Of fp16 gradients; does nothing otherwise.
         history: A row for each finished epoch.
+        ending: The row of the epoch in which ``max_steps`` has ended the run; a larger limit withdraws it.
         meter: Sums over the steps of the epoch that is not finished.
         seconds: Spent in that epoch before the clock was last started.
     """
@@ -77,6 +81,7 @@ class TrainState:
     precision: Precision
     dataset: Dataset
     preprocessing: Preprocessing
+    steps_per_epoch: int
     model: nn.Module
     network: nn.Module
     criterion: Criterion
@@ -84,6 +89,7 @@ class TrainState:
     scaler: torch.amp.GradScaler
     frozen: frozenset[str] = frozenset()
     history: list[HistoryRow] = field(default_factory=list)
+    ending: HistoryRow | None = None
     meter: Meter = field(default_factory=Meter)
     seconds: float = 0.0
     _started: float | None = None
@@ -93,10 +99,31 @@ class TrainState:
         """The one that is not finished, from 1."""
         return len(self.history) + 1
 
-    def lr(self, num_steps: int) -> float:
-        """Return the learning rate of the next step, of ``num_steps`` in an epoch: the step's middle counts."""
-        epochs_done = len(self.history) + (self.meter.steps + 0.5) / num_steps
-        return lr_at(self.config, epochs_done, self.history, steps_per_epoch=num_steps)
+    @property
+    def rows(self) -> list[HistoryRow]:
+        """The history, with the row of the epoch in which ``max_steps`` has ended the run."""
+        return [*self.history, self.ending] if self.ending else self.history
+
+    @property
+    def last_step(self) -> int:
+        """The step with which the epoch that is not finished ends, its own last one or that of ``max_steps``."""
+        if self.config.max_steps is None:
+            return self.steps_per_epoch
+        return min(self.steps_per_epoch, self.config.max_steps - self._steps_before)
+
+    @property
+    def _steps_before(self) -> int:
+        return len(self.history) * self.steps_per_epoch
+
+    @property
+    def limit(self) -> Limit | None:
+        """Which limit has ended the run, if one has."""
+        return "max_steps" if self.ending else limit_reached(self.history, self.config, self.steps_per_epoch)
+
+    def lr(self) -> float:
+        """Return the learning rate of the next step, whose middle counts."""
+        epochs_done = len(self.history) + (self.meter.steps + 0.5) / self.steps_per_epoch
+        return lr_at(self.config, epochs_done, self.history, steps_per_epoch=self.steps_per_epoch)
 
     def set_training(self, model: nn.Module) -> None:
         """Switch a model, the one here or what wraps it, to training; frozen layers stay as in evaluation."""
@@ -122,6 +149,8 @@ class TrainState:
     def end_epoch(self, val: Evaluation) -> tuple[HistoryRow, bool, str | None]:
         """Finish an epoch: put all processes' sums into the history, and begin anew with the meter and the clock.
 
+        Where ``max_steps`` ends it early, its row is set apart, and it can be taken up again.
+
         Args:
             val: Its validation, of this process's images.
 
@@ -143,10 +172,21 @@ class TrainState:
             seconds=seconds,
             images_per_second=(trained.images + validated.images) / seconds,
         )
-        self.history.append(row)
-        self.meter, self.seconds, self._started = Meter(), 0.0, None
-        is_best = best_row(self.history, self.config.monitor) is row
-        return row, is_best, _warning(row, trained.steps, len(self.dataset.classes))
+        steps_before = self._steps_before
+        if trained.steps < self.steps_per_epoch:
+            self.stop_clock()
+            self.ending = row
+        else:
+            self.history.append(row)
+            self.meter, self.seconds, self._started = Meter(), 0.0, None
+        is_best = best_row(self.rows, self.config.monitor) is row
+        return row, is_best, _warning(row, steps_before, trained.steps, len(self.dataset.classes))
+
+    def result(self, folder: Path, epochs_trained: int) -> RunResult:
+        """Return what the run that has ended gave, in its folder."""
+        assert self.limit
+        best = best_row(self.rows, self.config.monitor)
+        return RunResult(folder, self.config, self.rows, best, epochs_trained, self.limit)
 
     def _summed(self, meter: Meter) -> Meter:
         """Return the sums over what all processes saw. All of them have to ask."""
@@ -168,8 +208,8 @@ class TrainState:
             data_sha256=self.dataset.sha256,
             classes=self.dataset.classes,
             config=self.config.to_dict(),
-            epoch=len(self.history),
-            metrics=asdict(self.history[-1]) if self.history else {},
+            epoch=len(self.rows),
+            metrics=asdict(self.rows[-1]) if self.rows else {},
             state_dict=self.model.state_dict(),
             training=self.state_dict() if resumable else None,
         )
@@ -182,14 +222,16 @@ class TrainState:
             precision=self.precision.name,
             random_states=self.group.all_gather(_random_states(self.device)),
             history=list(self.history),
+            ending=self.ending,
             totals=self._summed(self.meter).state(),
             seconds=self.elapsed(),
         )
 
     def load_state_dict(self, state: TrainingState) -> None:
-        """Take over how far another run of the same net was.
+        """Take over how far another run of the same net was; one that ``max_steps`` had ended goes on in its epoch.
 
         Raises:
+            UsageError: It has done more steps than it is to do.
             CnnzooError: It was of another net or optimizer.
         """
         self.optimizer.load_state_dict(state.optimizer)
@@ -204,6 +246,12 @@ class TrainState:
         # What was summed up before is the first one's, so that it is counted once.
         self.meter = Meter(state.totals if self.group.is_first else MeterState(steps=state.totals.steps))
         self.seconds = state.seconds
+        done = self._steps_before + self.meter.steps
+        if self.config.max_steps is not None and self.config.max_steps < done:
+            raise UsageError(
+                f"--max-steps {self.config.max_steps} is less than the {done:,} steps that the run has done. "
+                "Make it larger, or leave it out."
+            )
 
     def restore(self, saved: Checkpoint) -> None:
         """Go back to the state of a ``last.pt``.
@@ -223,6 +271,7 @@ class TrainState:
 
     def describe(self, train: Loader, val: Loader) -> RunDescription:
         """Return what a person should know before the first step, in plain numbers and words."""
+        epochs = epochs_in_all(self.config, self.steps_per_epoch)
         return RunDescription(
             model=self.config.model,
             num_parameters=sum(p.numel() for p in self.model.parameters()),
@@ -235,7 +284,8 @@ class TrainState:
             num_val=val.num_images,
             num_steps=train.num_steps,
             batch_size=self.config.batch_size,
-            epochs=self.config.epochs,
+            epochs=math.ceil(epochs),
+            max_steps=(self.config.max_steps or 0) if epochs < self.config.epochs else 0,
             device=str(self.device),
             device_name=describe_device(self.device),
             precision=self.precision.name,
@@ -249,9 +299,9 @@ class TrainState:
         )
 
 
-def _warning(row: HistoryRow, steps: int, num_classes: int) -> str | None:
+def _warning(row: HistoryRow, before: int, steps: int, num_classes: int) -> str | None:
     """Return a warning if the epoch of a run's 200th step has taught nothing: the loss of equal odds is ln(classes)."""
-    due = steps * (row.epoch - 1) < 200 <= steps * row.epoch
+    due = before < 200 <= before + steps
     if due and abs(row.train_loss - math.log(num_classes)) < 0.02 and row.train_acc < 1.5 / num_classes:
         return (
             f"the loss is still that of guessing among {num_classes} classes. Training goes "

@@ -110,6 +110,8 @@ class Screen(QuietScreen):
         if it.world_size > 1:
             share = f"{it.batch_size // it.world_size} images each of a batch"
             rows["processes"] = f"{it.world_size}, {share} ({it.backend})"
+        if it.max_steps:
+            rows["steps"] = f"{it.max_steps:,}, to epoch {it.epochs}"
         rows["run"] = str(run)
         if it.epochs_done or it.steps_done:
             step = f", step {it.steps_done}" if it.steps_done else ""
@@ -193,9 +195,11 @@ def print_result(result: "RunResult") -> None:
 
     say = out().print
     run, best, epochs = as_typed(result.run), result.best, len(result.history)
-    patience = result.config.patience if epochs < result.config.epochs else None
-    if patience:
+    patience, steps = result.config.patience, result.config.max_steps
+    if result.limit == "patience":
         say(f"Stopped early, after {_epochs(epochs)}: {patience} without a better one.")
+    if result.limit == "max_steps":
+        say(f"Ended after step {steps:,}, in epoch {epochs}.")
     if not result.epochs_trained:
         say(f"This run is complete: {_epochs(epochs)}. Nothing to do.")
     say(f"Best epoch {best.epoch}: val loss {best.val_loss:.4f}, val acc [bold]{best.val_acc:.2%}[/]")
@@ -203,7 +207,11 @@ def print_result(result: "RunResult") -> None:
     say("  " + ", ".join(sorted(path.name for path in result.run.iterdir() if not path.name.startswith("."))))
     say("Next:")
     imports = "".join(f" --import={module}" for module in result.config.imports)
-    longer = f"--patience {2 * patience}" if patience else f"--epochs {2 * epochs}"
+    longer = {
+        "epochs": f"--epochs {2 * epochs}",
+        "patience": f"--patience {2 * (patience or 0)}",
+        "max_steps": f"--max-steps {2 * (steps or 0)}",
+    }[result.limit]
     more = f"{resume_command(result.run, result.config)} {longer}"
     for command in (f"cnnzoo eval {run}{imports}", f"cnnzoo plot {run}", more):
         say(f"  {escape(command)}")
