@@ -6,7 +6,7 @@ device is named, none of its data: on PyTorch's meta device a pass computes shap
 
 import copy
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from cnnzoo.analysis.receptive_field import (
     windows_of,
 )
 from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.training.arithmetic import Arithmetic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class LayerSummary:
         output_size: Shape of what goes out, batch included.
         parameters: Numbers that it learns. What an earlier row counted (a layer used twice, a shared weight)
             counts 0 here, so that the rows add up to the model's parameters.
-        mult_adds: Multiply-adds for the batch; None for a block with parameters of its own.
+        mult_adds: Multiply-adds for the batch; None for a block that does none outside its parts.
         connections: Inputs of all units together, biases included, for one image, as LeCun et al. 1998 count them;
             None for layers of which that is not known.
         traffic: Bytes that a forward pass of the batch reads and writes at least: input, parameters and output; None
@@ -128,9 +129,7 @@ def summarize(
     The model stays as it is and where it is: the pass runs on a copy, in evaluation mode, without the hooks
     that somebody put on the model. Torch's random state stays as it is too.
 
-    Multiply-adds are counted as torchinfo counts them: a convolution does each of its parameters, biases
-    included, once for each output position; any other layer once for each image. Activations and poolings
-    count nothing.
+    Multiply-adds are counted as ``Arithmetic`` says.
 
     Args:
         model: Takes images, and has no lazy layers left.
@@ -153,7 +152,8 @@ def summarize(
             dtype = next((p.dtype for p in twin.parameters() if p.is_floating_point()), torch.float32)
             images = torch.rand(input_size, device=device).to(dtype)
             tracker.follow(images, twin)
-            statistics = torchinfo.summary(twin, input_data=images, device=device, verbose=0)
+            with Arithmetic(twin) as arithmetic:
+                statistics = torchinfo.summary(twin, input_data=images, device=device, verbose=0)
     except Exception as error:  # a model is anybody's code: it may fail in any way
         cause = error.__cause__ or error  # torchinfo hides it behind "Failed to run torchinfo"
         hint = " It needs values: name a device, such as cpu." if "meta" in str(cause) else ""
@@ -171,10 +171,10 @@ def summarize(
         type=type(model).__name__,
         device=str(device),
         input_size=tuple(input_size),
-        layers=_layers(twin, statistics.summary_list, tracker.fields, images.element_size()),
+        layers=_layers(twin, statistics.summary_list, tracker.fields, arithmetic, images.element_size()),
         parameters=sum(p.numel() for p in parameters),
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
-        mult_adds=statistics.total_mult_adds,
+        mult_adds=arithmetic.mult_adds,
         memory=Memory(
             input=input_bytes,
             forward_backward=statistics.total_output_bytes,
@@ -205,9 +205,13 @@ def _copy(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _layers(
-    model: nn.Module, rows: list[LayerInfo], fields: list["Field | None"], element_size: int
+    model: nn.Module,
+    rows: list[LayerInfo],
+    fields: list["Field | None"],
+    arithmetic: Arithmetic,
+    element_size: int,
 ) -> tuple[LayerSummary, ...]:
-    """Make the summary's rows: the layers that ran, and whatever else has parameters of its own."""
+    """Make the summary's rows: the layers that ran, and whatever else has parameters or does arithmetic of its own."""
     names = {id(module): name for name, module in model.named_modules()}
     ran = [row.is_leaf_layer and row.executed for row in rows]
     # Layers claim their parameters first; then each block, the inner before the outer, what is left in it.
@@ -220,17 +224,28 @@ def _layers(
 
     layers = []
     remaining = iter(fields)
+    by_layers = iter([work for module, work in arithmetic.calls if not any(module.children())])
+    by_blocks = Counter[int]()
+    for module, work in arithmetic.calls:
+        if any(module.children()):
+            by_blocks[id(module)] += work
     for index, row in enumerate(rows):
         name = names[id(row.module)] or row.class_name
         if ran[index]:
-            layers.append(_layer(row, name, parameters[index], next(remaining), element_size))
-        elif parameters[index]:
-            layers.append(LayerSummary(name=name, type=row.class_name, parameters=parameters[index]))
+            layers.append(
+                _layer(row, name, parameters[index], next(by_layers), next(remaining), element_size)
+            )
+        elif (work := by_blocks.pop(id(row.module), 0)) or parameters[index]:
+            layers.append(
+                LayerSummary(
+                    name=name, type=row.class_name, parameters=parameters[index], mult_adds=work or None
+                )
+            )
     return tuple(layers)
 
 
 def _layer(
-    row: LayerInfo, name: str, parameters: int, seen: "Field | None", element_size: int
+    row: LayerInfo, name: str, parameters: int, mult_adds: int, seen: "Field | None", element_size: int
 ) -> LayerSummary:
     windows = windows_of(row.module, row.input_size[2:], row.output_size[2:])
     padding = tuple(w.padding // 2 for w in windows) or None
@@ -243,7 +258,7 @@ def _layer(
         input_size=tuple(row.input_size),
         output_size=tuple(row.output_size),
         parameters=parameters,
-        mult_adds=row.macs,
+        mult_adds=mult_adds,
         connections=_connections(row, windows),
         traffic=element_size * (math.prod(row.input_size) + math.prod(row.output_size) + parameters),
         receptive_field=seen.size if seen else None,

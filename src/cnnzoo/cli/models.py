@@ -14,7 +14,7 @@ def models_command(
     ] = "table",
     import_: ImportOption = None,
 ) -> None:
-    """List the networks: paper, input, parameters, multiply-adds and options.
+    """List the networks: paper, input, parameters, multiply-adds (as `cnnzoo summary` counts them) and options.
 
     JSON is a list; each model has name, paper, year, input_size (channels, height, width), num_classes,
     parameters, mult_adds and options: by name what it takes and its default. Of torchvision's networks, year and

@@ -59,8 +59,9 @@ def summary_command(
     """Show a network's layers, parameters, multiply-adds and memory, and each layer's share of them.
 
     It is the net that `cnnzoo train` would train on --dataset; with --paper that of the paper. Multiply-adds are
-    torchinfo's count, biases included. Memory is its estimate for the batch: images, outputs with their gradients,
-    and parameters.
+    those of convolutions and matrix products, attention included and biases left out, as torch.utils.flop_counter
+    counts them; of a net that leaves out connections, as lenet5-1998 does, each parameter once for every position of an
+    output. Memory is torchinfo's estimate for the batch: images, outputs with their gradients, and parameters.
 
     JSON has the keys model, options, num_classes, type, device, input_size, layers, parameters, trainable,
     mult_adds, memory (bytes). A layer has name, type, kernel_size, stride, padding, input_size, output_size,

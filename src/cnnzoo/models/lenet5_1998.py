@@ -93,6 +93,9 @@ class Subsampling(nn.AvgPool2d):
 class PartialConv2d(nn.Conv2d):
     """A convolution whose maps see only some of the maps below: C3. Its weight is ``(60, 5, 5)``, a kernel a pair."""
 
+    masks_connections = True
+    """Its operation has those that are left out, too, times 0."""
+
     def __init__(self, inputs: tuple[tuple[int, ...], ...], in_channels: int, kernel_size: int) -> None:
         super().__init__(in_channels, len(inputs), kernel_size)
         pairs = [out * in_channels + i for out, maps in enumerate(inputs) for i in maps]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line
+from cnnzoo.training.arithmetic import Arithmetic
 
 
 def has_batch_norm(model: nn.Module) -> bool:
@@ -41,7 +42,7 @@ class Work(NamedTuple):
     """What a net does for an image.
 
     Attributes:
-        mult_adds: Multiply-adds in convolutions and matrix products, the biases left out.
+        mult_adds: Multiply-adds, as ``Arithmetic`` counts them.
         outputs: Numbers that its innermost layers put out.
     """
 
@@ -61,22 +62,19 @@ def dry_run(model: nn.Module, num_classes: int, image: tuple[int, int, int], dev
     Raises:
         CnnzooError: The model fails on such images, or its outputs are not one logit a class.
     """
-    mult_adds = outputs = 0
+    outputs = 0
 
-    def count(module: nn.Module, _: object, output: object) -> None:
-        nonlocal mult_adds, outputs
-        if isinstance(output, Tensor):
-            outputs += output.numel()
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                maps = module.out_channels if isinstance(module, nn.Conv2d) else module.out_features
-                mult_adds += module.weight.numel() * output.numel() // maps  # once an output position
+    def count(_: nn.Module, __: object, output: object) -> None:
+        nonlocal outputs
+        outputs += output.numel() if isinstance(output, Tensor) else 0
 
     layers = [module for module in model.modules() if not any(module.children())]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     images = torch.zeros(2, *image, device=device)
     with torch.inference_mode(), torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
         try:
-            shape = tuple(model.eval()(images).shape)
+            with Arithmetic(model) as arithmetic:
+                shape = tuple(model.eval()(images).shape)
         except (RuntimeError, ValueError, AssertionError, IndexError) as error:
             if "memory" in str(error).lower():
                 raise  # explain_oom's to answer
@@ -90,4 +88,4 @@ def dry_run(model: nn.Module, num_classes: int, image: tuple[int, int, int], dev
         raise CnnzooError(
             f"the net makes {shape} of two images, and should make {(2, num_classes)}: a logit for each class."
         )
-    return Work(mult_adds // 2, outputs // 2)
+    return Work(arithmetic.mult_adds // 2, outputs // 2)
