@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnzoo.analysis.metrics import ClassMetrics, confusion_matrix, per_class, wilson_interval
+from cnnzoo.config import TrainConfig
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import ten_crops
+from cnnzoo.data.sources import Source
+from cnnzoo.data.splits import Dataset
 from cnnzoo.device import (
     explain_oom,
     keep_freed_memory,
@@ -24,7 +27,7 @@ from cnnzoo.distributed.group import ALONE
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import file_sha256, replacing
 from cnnzoo.models.registry import import_models
-from cnnzoo.runs.checkpoint import load_checkpoint
+from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.signals import StopSignal
 from cnnzoo.training.checks import dry_run
 from cnnzoo.training.loop import evaluate as run_evaluation
@@ -149,19 +152,10 @@ def evaluate(
         work = dry_run(model, saved.num_classes, image, place)
         number_format = pick_precision(precision, place, work.mult_adds)
 
-    if split == "val":
-        if dataset not in (None, saved.dataset):
-            raise UsageError("--split val is for the dataset of the training run. Leave --dataset out.")
-        _, images, _, source = load_training_data(config, saved.preprocessing.full_size, reporter)
-        if images.sha256 != saved.data_sha256:
-            raise CnnzooError(
-                f"the images in {images.location} are not those that {checkpoint} was trained on. "
-                "Its validation images cannot be told from the others."
-            )
-    else:
-        test = load_split(config, "test", saved.preprocessing.full_size, reporter)
-        assert test is not None  # only validation images may be missing
-        images, source = test, test.source
+    if split == "val" and dataset not in (None, saved.dataset):
+        raise UsageError("--split val is for the dataset of the training run. Leave --dataset out.")
+    with explain_oom(batch_size or 1):
+        images, source = _load(saved, checkpoint, config, split, reporter)
     if (images.classes, images.channels) != (saved.classes, saved.in_channels):
         raise CnnzooError(
             f"{images.name} has {images.channels} channel(s) and the classes {', '.join(images.classes)}; {checkpoint} "
@@ -217,6 +211,24 @@ def evaluate(
     )
     _write(result, checkpoint.with_name("eval.json"), reporter)
     return result
+
+
+def _load(
+    saved: Checkpoint, checkpoint: Path, config: TrainConfig, split: str, reporter: Reporter
+) -> tuple[Dataset, Source]:
+    """Load the dataset that ``config`` names, and the images of it that are to be told apart."""
+    size = saved.preprocessing.full_size
+    if split != "val":
+        test = load_split(config, "test", size, reporter)
+        assert test is not None  # only validation images may be missing
+        return test, test.source
+    _, images, _, source = load_training_data(config, size, reporter)
+    if images.sha256 != saved.data_sha256:
+        raise CnnzooError(
+            f"the images in {images.location} are not those that {checkpoint} was trained on. "
+            "Its validation images cannot be told from the others."
+        )
+    return images, source
 
 
 def _write(result: EvaluationResult, path: Path, reporter: Reporter) -> None:
