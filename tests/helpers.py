@@ -36,6 +36,7 @@ from cnnzoo.training.result import InterruptedRunError
 from cnnzoo.training.resume import resume
 from cnnzoo.training.setup import load_training_data
 from cnnzoo.training.state import Scoring, TrainState
+from cnnzoo.training.threads import Threads
 from cnnzoo.training.train import train
 
 __all__ = [
@@ -202,6 +203,7 @@ def one_epoch(
         criterion=criterion,
         optimizer=Optimizer(model.parameters(), "adam", lr=1e-3, momentum=0.9, weight_decay=0.0),
         scaler=scaler or torch.amp.GradScaler("cpu", enabled=False),
+        threads=Threads(None),
     )
     assert loop.train_one_epoch(state, model, Pairs(batches), EachStep(on_step), StopSignal(ALONE))
     return state.meter

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +14,7 @@ from cnnzoo.errors import UsageError, shown, unknown
 from cnnzoo.files import replacing
 from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.registries import AUGMENTATIONS, OPTIMIZERS
-from cnnzoo.validation import check
+from cnnzoo.validation import as_seconds, as_thread_plan, check
 
 
 @dataclass(frozen=True)
@@ -208,6 +207,13 @@ class TrainConfig:
         Count | None, Setting("Stop after so many epochs without a better one [never].", "Stopping")
     ] = None
 
+    threads: Annotated[
+        int | str,
+        Setting(
+            "On the CPU: a number, auto (all that there are, one while the machine is busy), or the record of a run.",
+            "Machine",
+        ),
+    ] = "auto"
     device: Annotated[str, Setting("auto, cpu, cuda, cuda:1, mps or xpu.", "Machine")] = "auto"
     precision: Annotated[
         PrecisionName,
@@ -237,7 +243,9 @@ class TrainConfig:
             )
         if list(self.milestones) != sorted(set(self.milestones)):
             raise UsageError(f"milestones must rise, not {', '.join(map(str, self.milestones))}.")
-        _ = self.save_seconds  # is checked by being read
+        if isinstance(self.threads, str) and self.threads.isdecimal():
+            object.__setattr__(self, "threads", int(self.threads))
+        _ = self.save_seconds, self.thread_plan  # are checked by being read
         if not self.imports:
             self.check_names()
 
@@ -248,15 +256,16 @@ class TrainConfig:
         Raises:
             UsageError: ``save_every`` is no such time.
         """
-        if self.save_every == "off":
-            return math.inf
-        match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)([smh])", self.save_every.strip())
-        seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-        if not seconds:
-            raise UsageError(
-                f"save_every must be a time above 0 such as 90s, 10m or 2h, or off, not {shown(self.save_every)}."
-            )
-        return seconds
+        return as_seconds("save_every", self.save_every)
+
+    @property
+    def thread_plan(self) -> list[tuple[int, int, int]] | None:
+        """From which epoch and step on the run is to have how many threads; None for ``auto``.
+
+        Raises:
+            UsageError: ``threads`` is no such plan.
+        """
+        return as_thread_plan(self.threads)
 
     def check_names(self) -> None:
         """See that what is named is registered; where modules are to be imported, once they are.

@@ -65,12 +65,6 @@ def _cpu_info(key: str) -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
 
 
-def cpu_count() -> int:
-    """Return how many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a model to a device, its weights channels last where convolutions gain from it.
 

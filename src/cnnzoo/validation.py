@@ -1,7 +1,8 @@
-"""One value against one type annotation, with an error that a person can act on."""
+"""One value against one type annotation or notation, with an error that a person can act on."""
 
 import math
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from types import UnionType
@@ -71,3 +72,39 @@ def _bound(extra: object) -> str:
     words = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
     found = {word: getattr(extra, sign) for sign, word in words.items() if hasattr(extra, sign)}
     return " and ".join(f"{word} {bound:g}" for word, bound in found.items() if bound != math.inf)
+
+
+def as_seconds(name: str, text: str) -> float:
+    """Return a time such as ``90s``, ``10m`` or ``2h`` in seconds; infinity for ``off``.
+
+    Raises:
+        UsageError: It is no such time.
+    """
+    if text == "off":
+        return math.inf
+    match = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)([smh])", text.strip())
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not seconds:
+        raise UsageError(f"{name} must be a time above 0 such as 90s, 10m or 2h, or off, not {shown(text)}.")
+    return seconds
+
+
+def as_thread_plan(threads: int | str) -> list[tuple[int, int, int]] | None:
+    """Return ``2,1@1:340`` as ``[(1, 0, 2), (1, 340, 1)]``: epoch, step, threads from there on; None for ``auto``.
+
+    Raises:
+        UsageError: It is no such record, no number and not ``auto``.
+    """
+    text = str(threads)
+    if text == "auto":
+        return None
+    if re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3}@[1-9]\d*:\d+)*", text):
+        first, *others = text.split(",")
+        switches = [tuple(map(int, re.split("[@:]", other))) for other in others]
+        plan = [(1, 0, int(first)), *((epoch, step, number) for number, epoch, step in switches)]
+        if plan == sorted(plan):
+            return plan
+    raise UsageError(
+        "threads must be auto, a number of at least 1, or a record as a run's config.yaml has it, such as "
+        f"2,1@1:340, not {shown(threads)}."
+    )

@@ -32,6 +32,7 @@ from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.optimizers import Optimizer
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.state import TrainState
+from cnnzoo.training.threads import Threads
 
 PHASES = ("data", "forward", "backward", "optimizer")
 
@@ -205,6 +206,7 @@ def _state(
         criterion=criterion_of(model),
         optimizer=Optimizer(model.parameters(), "adam", lr=config.lr, momentum=0.0, weight_decay=0.0),
         scaler=torch.amp.GradScaler(device.type, enabled=precision.name == "fp16"),
+        threads=Threads(None),
     )
 
 

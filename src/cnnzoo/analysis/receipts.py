@@ -20,7 +20,7 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 WORDS = {"test_acc": "test accuracy", "test_error": "test error", "test_top5_error": "top-5 test error"}
 
-RAN_ON = ("started", "device_name", "precision", "platform", "python", "torch", "cnnzoo")
+RAN_ON = ("started", "device_name", "threads", "precision", "platform", "python", "torch", "cnnzoo")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,24 +2,34 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cnnzoo.analysis.evaluation import evaluate
 from cnnzoo.analysis.receipts import RAN_ON, Receipt, SeedResult, Target, as_json, as_markdown, judge
+from cnnzoo.analysis.study import (
+    OF_THE_MACHINE,
+    ORPHAN_SECONDS,
+    differences,
+    error_of,
+    share_of_cores,
+    study_held,
+)
 from cnnzoo.config import RECORDED, TARGET, TrainConfig, read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.files import as_typed, file_sha256, replacing
 from cnnzoo.models.registry import get_spec
 from cnnzoo.plain_yaml import read_mapping
+from cnnzoo.runs.folder import released
+from cnnzoo.training.lanes import Fault, LaneReporter, Task, run_lanes
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError, RunResult
 from cnnzoo.training.resume import resume
 from cnnzoo.training.train import train
-
-_OF_THE_MACHINE = ("data_dir", "device", "num_workers", "save_every", "out", "name", "seed")
-"""Settings that are no part of a recipe, and no receipt's business."""
 
 
 def read_recipe(path: Path) -> tuple[dict[str, Any], tuple[Target, ...]]:
@@ -46,6 +56,8 @@ def reproduce(
     out: Path = Path("runs"),
     changes: Mapping[str, Any] | None = None,
     reporter: Reporter | None = None,
+    jobs: int | str | None = None,
+    listener: LaneReporter | None = None,
 ) -> Receipt:
     """Train a recipe with several seeds, test each, judge the mean, and write the receipt.
 
@@ -56,8 +68,10 @@ def reproduce(
         recipe: A YAML file of settings with a ``target``.
         seeds: How many, from the recipe's own on.
         out: Folder that holds the runs.
-        changes: Settings of the machine: ``data_dir`` and ``device``.
+        changes: Settings of the machine: ``data_dir``, ``device`` and ``threads``.
         reporter: Told what happens; nobody by default.
+        jobs: Seeds side by side: a number, or ``auto``; None for one after another.
+        listener: Told what happens instead, where there are jobs.
 
     Raises:
         CnnzooError: The recipe cannot be read, or a run cannot be done.
@@ -74,23 +88,56 @@ def reproduce(
     )
     ten_crop = _uses_ten_crop(targets, config, recipe)
     again = f"{_command(recipe, seeds)} --out {as_typed(out)}"
-    results = []
-    for seed in range(config.seed, config.seed + seeds):
-        run = _train(config.replace(seed=seed, name=f"seed-{seed}"), recipe, again, reporter)
-        results.append(_test(run, ten_crop, reporter))
+    lanes, threads = share_of_cores(config.threads, seeds, jobs)
+    if threads == "auto":
+        threads = torch.get_num_threads()  # and no watch, so that the receipt can name it
+    configs = [
+        config.replace(seed=seed, name=f"seed-{seed}", threads=threads)
+        for seed in range(config.seed, config.seed + seeds)
+    ]
+    do = [partial(_train_and_test, each, recipe, again, ten_crop) for each in configs]
+    if jobs is None:
+        results = [one(reporter) for one in do]
+    else:
+        results = _side_by_side(configs, do, lanes, folder, again, listener, measured=jobs == "auto")
     receipt = Receipt(
         recipe=recipe.name,
         recipe_sha256=hashlib.sha256(text).hexdigest(),
         command=_command(Path(recipe.name) if recipe.is_absolute() else recipe, seeds),
         judgements=[judge(target, results) for target in targets],
         seeds=results,
-        config={key: value for key, value in config.to_dict().items() if key not in _OF_THE_MACHINE},
+        config={key: value for key, value in config.to_dict().items() if key not in OF_THE_MACHINE},
     )
     page = as_markdown(receipt, recipe.stem, text.decode())
     for name, content in {"receipt.json": as_json(receipt), "receipt.md": page}.items():
         with replacing(folder / name) as file:
             file.write(content.encode())
     return receipt
+
+
+def _side_by_side(
+    configs: Sequence[TrainConfig],
+    do: Sequence[Callable[[Reporter], SeedResult]],
+    lanes: int,
+    folder: Path,
+    again: str,
+    listener: LaneReporter | None,
+    *,
+    measured: bool,
+) -> list[SeedResult]:
+    tasks = [Task(str(config.name), one) for config, one in zip(configs, do, strict=True)]
+    with study_held(folder):
+        outcomes, stopped = run_lanes(tasks, lanes, listener or LaneReporter(), measured=measured)
+    faults = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Fault)}
+    if error := error_of(folder, faults, stopped, again=f"Go on with: {again}"):
+        raise error
+    return [outcome for outcome in outcomes.values() if isinstance(outcome, SeedResult)]
+
+
+def _train_and_test(
+    config: TrainConfig, recipe: Path, again: str, ten_crop: bool, reporter: Reporter
+) -> SeedResult:
+    return _test(_train(config, recipe, again, reporter), ten_crop, reporter)
 
 
 def _command(recipe: Path, seeds: int) -> str:
@@ -116,6 +163,7 @@ def _train(config: TrainConfig, recipe: Path, again: str, reporter: Reporter) ->
     assert config.name is not None
     run = config.out / config.name
     try:
+        released(run, ORPHAN_SECONDS)
         if not (run / "last.pt").is_file():
             return train(config, reporter=reporter)
         _check_same(TrainConfig.from_dict(read_yaml(run / "config.yaml")), config, run, recipe)
@@ -129,16 +177,7 @@ def _train(config: TrainConfig, recipe: Path, again: str, reporter: Reporter) ->
 
 def _check_same(done: TrainConfig, asked: TrainConfig, run: Path, recipe: Path) -> None:
     """Refuse a run that was made by other settings than the recipe's."""
-    before, now = done.to_dict(), asked.to_dict()
-    loose = {name for name in ("dataset", "precision") if now[name] in (None, "auto")}
-    if now["momentum"] is None and before["momentum"] == 0.9:  # as version 0.1 wrote what was not given
-        loose.add("momentum")  # the run found out
-    differ = [
-        f"{name} (was {before[name]!r}, now {now[name]!r})"
-        for name in now
-        if name not in (*_OF_THE_MACHINE, *loose) and before[name] != now[name]
-    ]
-    if differ:
+    if differ := differences(done, asked, OF_THE_MACHINE):
         raise UsageError(
             f"{run} was not made by {recipe}; these differ: {', '.join(differ)}. Choose another --out."
         )

@@ -16,7 +16,8 @@ def evaluate_command(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="RUN|CHECKPOINT", help="A run (its best.pt counts) or a .pt file [the newest run]."
+            metavar="RUN|CHECKPOINT",
+            help="A run (its best.pt counts), a folder of several seeds, or a .pt file [the newest run].",
         ),
     ] = None,
     dataset: Annotated[
@@ -50,30 +51,48 @@ def evaluate_command(
 ) -> None:
     """Evaluate a trained network; eval.json keeps the figures."""
     from cnnzoo.analysis.evaluation import evaluate
-    from cnnzoo.ui.screen import QuietScreen, Screen, print_evaluation
+    from cnnzoo.ui.screen import QuietScreen, Screen, print_evaluation, print_evaluations
 
-    checkpoint = _checkpoint(target, out)
+    checkpoints = _checkpoints(target, out)
     screen = QuietScreen() if format_ == "json" else Screen()
     try:
-        result = evaluate(
-            checkpoint,
-            dataset=dataset,
-            split=split,
-            batch_size=batch_size,
-            device=device,
-            precision=precision,
-            data_dir=data_dir,
-            skip_bad_images=skip_bad_images,
-            ten_crop=ten_crop,
-            imports=tuple(import_ or ()),
-            reporter=screen,
-        )
+        results = [
+            evaluate(
+                checkpoint,
+                dataset=dataset,
+                split=split,
+                batch_size=batch_size,
+                device=device,
+                precision=precision,
+                data_dir=data_dir,
+                skip_bad_images=skip_bad_images,
+                ten_crop=ten_crop,
+                imports=tuple(import_ or ()),
+                reporter=screen,
+            )
+            for checkpoint in checkpoints
+        ]
     finally:
         screen.close()
     if format_ == "json":
-        typer.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
+        documents = [result.to_dict() for result in results]
+        plain = documents if len(documents) > 1 else documents[0]
+        typer.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+    elif len(results) > 1:
+        print_evaluations(results)
     else:
-        print_evaluation(result)
+        print_evaluation(results[0])
+
+
+def _checkpoints(target: str | None, out: Path) -> list[Path]:
+    """Return the checkpoint that is meant, or those of the runs in a study."""
+    from cnnzoo.runs.folder import resolve_run, seeds_of
+
+    if target is None or Path(target).is_file() or target.endswith(".pt"):
+        return [_checkpoint(target, out)]
+    run = resolve_run(target, out)
+    trained = [seed for seed in seeds_of(run) if (seed / "best.pt").is_file()]
+    return [seed / "best.pt" for seed in trained] or [_checkpoint(target, out)]
 
 
 def _checkpoint(target: str | None, out: Path) -> Path:

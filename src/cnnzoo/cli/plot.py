@@ -11,7 +11,7 @@ import typer
 
 from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.runs.folder import newest, resolve_run
+from cnnzoo.runs.folder import newest, resolve_run, seeds_of
 
 HISTORY = "history.csv"
 
@@ -50,7 +50,7 @@ def plot(
     from cnnzoo.runs.importers import read_history
     from cnnzoo.ui.plots import plot_histories, save_figure, show_histories
 
-    histories = [read_history(_find(source, out)) for source in sources or []]
+    histories = [read_history(path) for source in sources or [] for path in _find(source, out)]
     if not histories:
         histories = [read_history(_newest(out))]
     if output is None:
@@ -69,17 +69,25 @@ def plot(
         show_histories(histories)
 
 
-def _find(source: str, out: Path) -> Path:
+def _find(source: str, out: Path) -> list[Path]:
+    """Return the history that a word means, or those of the runs in a study."""
     path = Path(source)
     with suppress(OSError):  # what is too long for a file's name names none
         if path.exists():
-            return path
+            return _seeds(path) or [path]
     if source == HISTORY:
         path = _newest(out) / HISTORY
         _say(f"There is no {HISTORY} in this folder: this is the newest, {path}", err=True)
-        return path
+        return [path]
     # A CSV file that is not there is no run's name: let the reader say so.
-    return path if path.suffix == ".csv" else resolve_run(source, out)
+    if path.suffix == ".csv":
+        return [path]
+    run = resolve_run(source, out)
+    return _seeds(run) or [run]
+
+
+def _seeds(folder: Path) -> list[Path]:
+    return [run for run in seeds_of(folder) if (run / HISTORY).is_file()]
 
 
 def _newest(out: Path) -> Path:

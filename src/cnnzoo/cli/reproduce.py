@@ -14,6 +14,16 @@ def reproduce_command(
     seeds: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many seeds, from the recipe's own on.")
     ] = 1,
+    jobs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="How many of them side by side; auto: as many as cores and memory have room for [1].",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Threads of a run on the CPU [all, or its share].")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     data_dir: Annotated[Path | None, typer.Option(help="Where datasets lie [as for training].")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = None,
@@ -28,10 +38,15 @@ def reproduce_command(
     that was done is not done again; one that was stopped goes on.
     """
     from cnnzoo.analysis.reproduce import reproduce
+    from cnnzoo.cli.studies import parse_jobs
+    from cnnzoo.training.lanes import LaneReporter
+    from cnnzoo.ui.lanes import LaneScreen
     from cnnzoo.ui.screen import QuietScreen, Screen, print_receipt
 
-    given = {"data_dir": data_dir, "device": device}
-    screen = QuietScreen() if quiet else Screen()
+    given = {"data_dir": data_dir, "device": device, "threads": threads}
+    lanes = parse_jobs(jobs)
+    screen = QuietScreen() if quiet or lanes else Screen()
+    listener = LaneScreen() if lanes and not quiet else None
     try:
         receipt = reproduce(
             config,
@@ -39,9 +54,13 @@ def reproduce_command(
             out=out,
             changes={name: value for name, value in given.items() if value is not None},
             reporter=screen,
+            jobs=lanes,
+            listener=listener or LaneReporter(),
         )
     finally:
         screen.close()
+        if listener:
+            listener.close()
     path = out / config.stem / "receipt.md"
     if quiet:
         typer.echo(path)

@@ -12,7 +12,7 @@ import typer
 from cnnzoo.cli import FORMER_FLAGS, GroupedCommand, app
 from cnnzoo.cli.options import parse_options
 from cnnzoo.config import Count, Setting, TrainConfig, field_types, read_yaml
-from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.errors import UsageError
 
 EXAMPLES = {
     "model_options": "-o dropout=0.3",
@@ -47,23 +47,53 @@ def _train(
             rich_help_panel="Machine",
         ),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="So many runs with seeds from --seed on, in one folder; the same command again goes on.",
+            rich_help_panel="Run",
+        ),
+    ] = None,
+    jobs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="How many of them side by side; auto: as many as cores and memory have room for [1].",
+            rich_help_panel="Run",
+        ),
+    ] = None,
+    new: Annotated[
+        bool,
+        typer.Option("--new", help="Begin these seeds anew, in another folder.", rich_help_panel="Run"),
+    ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Print the run's folder and nothing else.", rich_help_panel="Run")
     ] = False,
     **flags: Any,  # noqa: ANN401
 ) -> None:
     """Train a network; a run folder keeps its weights and history."""
+    _check_seeds(seeds, is_study=jobs is not None or new, is_run=resume is not None or processes is not None)
     _in_processes(processes or 1)
+
+    given = {name: value for name, value in {"model": model, **flags}.items() if value is not None}
+    for name in given.keys() & EXAMPLES.keys():
+        given[name] = parse_options(given[name], EXAMPLES[name])
+    source = f"the settings in {config}" if config else "the settings"
+    if seeds is not None:
+        from cnnzoo.cli.studies import train_study
+
+        train_study(_settings(config, given), source, seeds, jobs, new=new, quiet=quiet)
+        return
 
     from cnnzoo.distributed.group import current
     from cnnzoo.training.result import InterruptedRunError
     from cnnzoo.training.resume import resume as resume_run
     from cnnzoo.training.train import train
+    from cnnzoo.ui.plots import draw_run
     from cnnzoo.ui.screen import QuietScreen, Screen, print_result
 
-    given = {name: value for name, value in {"model": model, **flags}.items() if value is not None}
-    for name in given.keys() & EXAMPLES.keys():
-        given[name] = parse_options(given[name], EXAMPLES[name])
     is_first = current().is_first
     screen = QuietScreen() if quiet else Screen()
     try:
@@ -73,22 +103,32 @@ def _train(
         if run is not None:
             result = resume_run(run, given, reporter=screen)
         else:
-            source = f"the settings in {config}" if config else "the settings"
             result = train(TrainConfig.from_dict(_settings(config, given), source=source), reporter=screen)
     except InterruptedRunError as interruption:
         if is_first:
-            _draw(interruption.run)
+            draw_run(interruption.run)
         raise
     finally:
         screen.close()
     if not is_first:
         return
     if result.epochs_trained:
-        _draw(result.run)
+        draw_run(result.run)
     if quiet:
         typer.echo(result.run)
     else:
         print_result(result)
+
+
+def _check_seeds(seeds: int | None, *, is_study: bool, is_run: bool) -> None:
+    """Refuse options of several runs where there is one, and of one where there are several."""
+    if seeds is None and is_study:
+        raise UsageError("--jobs and --new are for several runs. Say how many with --seeds.")
+    if seeds is not None and is_run:
+        raise UsageError(
+            "--seeds makes runs of one process each, and goes on with them by itself. Leave --resume and "
+            "--processes out."
+        )
 
 
 def _in_processes(num: int) -> None:
@@ -131,19 +171,6 @@ def _settings(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
     if "model_options" in given and isinstance(base.get("model_options"), dict):
         given = {**given, "model_options": {**base["model_options"], **given["model_options"]}}
     return {**base, **given}
-
-
-def _draw(run: Path) -> None:
-    """Draw the run's history; that it cannot be drawn must not look as if training had failed."""
-    from cnnzoo.runs.importers import read_history
-    from cnnzoo.ui.plots import plot_histories, save_figure
-    from cnnzoo.ui.screen import print_warning
-
-    if (run / "history.csv").is_file():
-        try:
-            save_figure(plot_histories([read_history(run / "history.csv")]), run / "history.png")
-        except CnnzooError as error:
-            print_warning(f"no picture of the run: {error}")
 
 
 def _option(name: str, annotation: Any) -> inspect.Parameter:  # noqa: ANN401

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from uuid import uuid4
 
-from cnnzoo.device import cpu_count
 from cnnzoo.errors import CnnzooError
+from cnnzoo.machine import cpu_count
 
 
 def launch(num_processes: int, arguments: Sequence[str]) -> int:

@@ -57,6 +57,7 @@ class TrainingState:
         random_states: Of each process, by rank: the state of torch's generator of each device type.
         totals: Of the epoch that is not finished.
         seconds: Spent in it.
+        threads: From which epoch and step on the run had how many; empty where it is not known.
     """
 
     optimizer: dict[str, Any]
@@ -67,6 +68,7 @@ class TrainingState:
     random_states: list[dict[str, Tensor]] = field(default_factory=list)
     totals: MeterState = MeterState()
     seconds: float = 0.0
+    threads: list[tuple[int, int, int]] = field(default_factory=list)
 
     @property
     def rows(self) -> list[HistoryRow]:

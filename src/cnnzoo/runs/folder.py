@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
@@ -72,6 +72,15 @@ def locked(run: Path) -> Iterator[None]:
         lock.release()
 
 
+def released(run: Path, seconds: float) -> None:
+    """Wait until no other process trains in ``run``, at most so many seconds."""
+    from filelock import FileLock, Timeout
+
+    if _is_folder(run):
+        with suppress(Timeout, OSError), FileLock(run / ".lock", timeout=seconds):
+            pass
+
+
 def newest(out: Path, file: str) -> Path | None:
     """Return the run folder under ``out`` whose ``file`` was written last, None if there is none.
 
@@ -106,16 +115,25 @@ def resolve_run(run: str, out: Path) -> Path:
         if found:
             return max(found, key=lambda pair: (pair[0] / pair[1]).stat().st_mtime_ns)[0]
         raise CnnzooError(f"no run in {out} has finished an epoch. Make one with `cnnzoo train lenet`.")
-    raise unknown("run", run, [folder.name for folder in runs])
+    raise unknown("run", run, [str(folder.relative_to(out)) for folder in runs])
 
 
 def _runs(out: Path) -> list[Path]:
+    """Return the runs below ``out``, those of studies included."""
     if not _is_folder(out):
         return []
     try:
-        return [folder for folder in out.iterdir() if _is_folder(folder) and not folder.name.startswith(".")]
+        folders = [path for path in out.iterdir() if _is_folder(path) and not path.name.startswith(".")]
+        return [run for folder in folders for run in seeds_of(folder) or [folder]]
     except OSError as error:
         raise CnnzooError(f"cannot read {out}: {one_line(error)}. Name another folder of runs.") from error
+
+
+def seeds_of(study: Path) -> list[Path]:
+    """Return the runs of a study, by seed; none of what is no study."""
+    return sorted(
+        (run for run in study.glob("seed-*") if _is_folder(run)), key=lambda run: _natural(run.name)
+    )
 
 
 def _is_leftover(path: Path) -> bool:

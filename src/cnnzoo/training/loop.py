@@ -68,13 +68,15 @@ def train_one_epoch(
     Raises:
         NonFiniteLossError: The loss of a step is NaN or infinite.
     """
-    config, meter, optimizer, scaler = state.config, state.meter, state.optimizer, state.scaler
+    config, meter, optimizer = state.config, state.meter, state.optimizer
+    scaler, threads = state.scaler, state.threads
     for_scaler = cast("torch.optim.Optimizer", optimizer)  # as far as it cares
     state.set_training(model)
     stop.begin_phase(may_save=True)
     first, last = (steps * config.grad_accum_steps for steps in (meter.steps, state.last_step))
     for batch in loader.epoch(state.epoch, start=first, end=last):
         optimizer.lr = state.lr()
+        threads.begin_step(state.epoch, meter.steps)
         with state.group.sync(model, enabled=batch.ends_step):  # gradients meet once a step
             with state.precision.autocast(state.device):
                 logits = model(batch.images)  # (N, num_classes)
@@ -89,6 +91,7 @@ def train_one_epoch(
             nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
         scaler.step(for_scaler)
         scaler.update()
+        threads.end_step(state.epoch, meter.steps, len(batch.targets))
 
         if meter.is_due():  # by the loop's own clock, whoever listens
             meter.read()

@@ -32,6 +32,7 @@ class RunDescription:
         optimizer_note: What a person should know who uses it.
         world_size: Processes that train it together.
         backend: What carries their messages.
+        threads: What a run that goes on has had, where that has changed, such as ``2,1@1:340``; else empty.
         epochs_done: Finished before.
         steps_done: Of the next epoch, likewise.
     """
@@ -57,6 +58,7 @@ class RunDescription:
     optimizer_note: str
     world_size: int
     backend: str
+    threads: str
     epochs_done: int
     steps_done: int
 

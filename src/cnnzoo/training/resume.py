@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cnnzoo.config import TrainConfig, current_names
 from cnnzoo.data.catalog import get_dataset_spec
 from cnnzoo.data.splits import FOLDER
@@ -20,6 +22,7 @@ from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult
 from cnnzoo.training.schedule import Limit, limit_reached
 from cnnzoo.training.setup import set_up
+from cnnzoo.training.threads import threads_restored
 from cnnzoo.training.train import run_loop
 
 CHANGEABLE = {"epochs", "max_steps", "save_every", "device", "num_workers", "data_dir", "out", "patience"}
@@ -43,7 +46,7 @@ def resume(
         CnnzooError: Anything else that a person can mend; what was saved before stays whole.
         InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    with interrupts_remembered(), process_group() as group:
+    with interrupts_remembered(), process_group() as group, threads_restored():
         report = reporter if reporter and group.is_first else Reporter()
         if group.is_first and not (run / "last.pt").is_file():
             raise CnnzooError(f"{run} has no last.pt to go on from. Start a new run: cnnzoo train MODEL")
@@ -64,6 +67,8 @@ def resume(
                 return RunResult(run, config, training.rows, best, epochs_trained=0, limit=limit)
             if config.precision == "auto":  # the one it began with, even where this device would take another
                 config = config.replace(precision=training.precision)
+            if config.thread_plan is None and training.threads:  # what is computed before the first step, too
+                torch.set_num_threads(min(training.threads[0][2], torch.get_num_threads()))
             with explain_oom(config.batch_size):
                 state, loaders = set_up(config, report, group)
             state.restore(saved)

@@ -13,9 +13,10 @@ from cnnzoo.data.locate import DatasetUnavailableError
 from cnnzoo.data.preprocess import Preprocessing, mean_and_std
 from cnnzoo.data.sources import Source, Streamed
 from cnnzoo.data.splits import Dataset, limit, load_dataset, split_validation
-from cnnzoo.device import Precision, cpu_count, keep_freed_memory, pick_device, pick_precision, to_device
+from cnnzoo.device import Precision, keep_freed_memory, pick_device, pick_precision, to_device
 from cnnzoo.distributed.group import Group, current
 from cnnzoo.errors import CnnzooError, UsageError, one_line
+from cnnzoo.machine import cpu_count
 from cnnzoo.models.registry import create_model, get_spec
 from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
 from cnnzoo.training.initialization import initialize
@@ -23,6 +24,7 @@ from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.optimizers import make_optimizer
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.state import TrainState
+from cnnzoo.training.threads import Switch, Threads
 from cnnzoo.training.transfer import freeze
 
 
@@ -52,6 +54,12 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
         )
     augmentations = make_augmentations(config.augment)
     device = pick_device(group.device_name(config.device))
+    plan = config.thread_plan
+    threads = Threads(
+        [Switch(*switch) for switch in plan] if plan else None,
+        watches=group.world_size == 1 and device.type == "cpu",
+        say=report.warn,
+    )
     keep_freed_memory(device)
     with group.first_on_machine():
         config, dataset, train_source, val_source = load_training_data(
@@ -132,6 +140,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
         criterion=criterion,
         optimizer=optimizer,
         scaler=scaler,
+        threads=threads,
     )
     return state, Loaders(train, val)
 

@@ -25,6 +25,7 @@ from cnnzoo.training.optimizers import NOTES, OptimizerLike
 from cnnzoo.training.reporter import RunDescription
 from cnnzoo.training.result import RunResult
 from cnnzoo.training.schedule import Limit, epochs_in_all, limit_reached, lr_at
+from cnnzoo.training.threads import Switch, Threads, as_text
 from cnnzoo.training.transfer import keep_frozen
 
 
@@ -70,6 +71,7 @@ class TrainState:
         optimizer: Of the model's parameters.
         scaler: Of fp16 gradients; does nothing otherwise.
         history: A row for each finished epoch.
+        threads: That it computes with.
         ending: The row of the epoch in which ``max_steps`` has ended the run; a larger limit withdraws it.
         meter: Sums over the steps of the epoch that is not finished.
         seconds: Spent in that epoch before the clock was last started.
@@ -87,6 +89,7 @@ class TrainState:
     criterion: Criterion
     optimizer: OptimizerLike
     scaler: torch.amp.GradScaler
+    threads: Threads
     frozen: frozenset[str] = frozenset()
     history: list[HistoryRow] = field(default_factory=list)
     ending: HistoryRow | None = None
@@ -225,6 +228,7 @@ class TrainState:
             ending=self.ending,
             totals=self._summed(self.meter).state(),
             seconds=self.elapsed(),
+            threads=[(*switch,) for switch in self.threads.record],
         )
 
     def load_state_dict(self, state: TrainingState) -> None:
@@ -246,6 +250,7 @@ class TrainState:
         # What was summed up before is the first one's, so that it is counted once.
         self.meter = Meter(state.totals if self.group.is_first else MeterState(steps=state.totals.steps))
         self.seconds = state.seconds
+        self.threads.restore([Switch(*switch) for switch in state.threads], self.epoch, self.meter.steps)
         done = self._steps_before + self.meter.steps
         if self.config.max_steps is not None and self.config.max_steps < done:
             raise UsageError(
@@ -294,6 +299,7 @@ class TrainState:
             optimizer_note=NOTES.get(self.config.optimizer, ""),
             world_size=self.group.world_size,
             backend=self.group.backend,
+            threads=as_text(self.threads.record) if len(self.threads.record) > 1 else "",
             epochs_done=len(self.history),
             steps_done=self.meter.steps,
         )

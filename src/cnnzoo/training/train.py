@@ -4,6 +4,7 @@ import platform
 import re
 import shlex
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult
 from cnnzoo.training.setup import Loaders, set_up
 from cnnzoo.training.state import TrainState
+from cnnzoo.training.threads import as_text, threads_restored
 from cnnzoo.version import __version__
 
 
@@ -43,7 +45,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
         CnnzooError: Anything else that a person can mend.
         InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
     """
-    with interrupts_remembered(), process_group() as group:
+    with interrupts_remembered(), process_group() as group, threads_restored():
         report = reporter if reporter and group.is_first else Reporter()
         import_models(config.imports)
         config.check_names()
@@ -69,7 +71,8 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
         InterruptedRunError: Ctrl-C or SIGTERM; the state after the last step is saved.
     """
     config = state.config
-    run.write_config(config, _facts(state))
+    facts = _facts(state)
+    run.write_config(config, facts)
     try:
         with (
             stop_signals(state.group, config.save_seconds) as stop,
@@ -83,6 +86,10 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
             f"the loss is NaN or infinite at epoch {state.epoch}, {error}, lr {state.optimizer.lr:g}. "
             f"Start a new run: lower --lr, or try --grad-clip 1 or --warmup-epochs 1.{saved}"
         ) from error
+    finally:
+        if (record := as_text(state.threads.record)) != facts["threads"]:
+            with suppress(CnnzooError):  # last.pt has it too, and what ended the run is the one to tell of
+                run.write_config(config, {**facts, "threads": record})
 
 
 def _run_prefix(config: TrainConfig) -> str:
@@ -104,6 +111,7 @@ def _facts(state: TrainState) -> dict[str, Any]:
         "device": str(state.device),
         "device_name": describe_device(state.device),
         "processes": state.group.world_size,
+        "threads": as_text(state.threads.record),
         "precision": state.precision.name,
         "data_location": str(state.dataset.location),
         "data_sha256": state.dataset.sha256,

@@ -296,3 +296,15 @@ def _shorten(text: str, length: int) -> str:
     text = " ".join(text.split())
     half = length // 2
     return text if len(text) <= length else f"{text[:half]}…{text[-half + 1 :]}"
+
+
+def draw_run(run: Path) -> None:
+    """Draw a run's history beside it; that it cannot be drawn must not look as if training had failed."""
+    from cnnzoo.runs.importers import read_history
+    from cnnzoo.ui.screen import print_warning
+
+    if (run / "history.csv").is_file():
+        try:
+            save_figure(plot_histories([read_history(run / "history.csv")]), run / "history.png")
+        except CnnzooError as error:
+            print_warning(f"no picture of the run: {error}")

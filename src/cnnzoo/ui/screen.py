@@ -18,6 +18,8 @@ from cnnzoo.files import as_typed
 from cnnzoo.training.reporter import Reporter, RunDescription
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cnnzoo.analysis.evaluation import EvaluationResult
     from cnnzoo.analysis.receipts import Receipt
     from cnnzoo.data.catalog import DatasetSpec
@@ -112,6 +114,8 @@ class Screen(QuietScreen):
             rows["processes"] = f"{it.world_size}, {share} ({it.backend})"
         if it.max_steps:
             rows["steps"] = f"{it.max_steps:,}, to epoch {it.epochs}"
+        if it.threads:
+            rows["threads"] = f"{it.threads} (THREADS@EPOCH:STEP)"
         rows["run"] = str(run)
         if it.epochs_done or it.steps_done:
             step = f", step {it.steps_done}" if it.steps_done else ""
@@ -246,6 +250,25 @@ def print_evaluation(result: "EvaluationResult") -> None:
             escape(row.name), f"{row.precision:.2%}", f"{row.recall:.2%}", f"{row.f1:.2%}", f"{row.count:,}"
         )
     say(table)
+
+
+def print_evaluations(results: "Sequence[EvaluationResult]") -> None:
+    """Print the accuracies of several checkpoints, and their mean."""
+    from statistics import mean, stdev
+
+    console = out()
+    table = Table(box=None, pad_edge=False)
+    table.add_column("checkpoint", overflow="fold")
+    for heading in ("accuracy", "loss"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in results:
+        table.add_row(escape(result.checkpoint), f"{result.accuracy:.2%}", f"{result.loss:.4f}")
+    console.print(table)
+    accuracies = [result.accuracy for result in results]
+    console.print(
+        f"{results[0].num_images:,} {results[0].split} images of {escape(results[0].dataset)}: mean accuracy "
+        f"[bold]{mean(accuracies):.2%}[/], standard deviation {stdev(accuracies):.2%}"
+    )
 
 
 def print_receipt(receipt: "Receipt", path: Path) -> None:

@@ -1,0 +1,32 @@
+"""What this machine has to give to a process. Imports no torch."""
+
+import os
+from pathlib import Path
+
+
+def cpu_count() -> int:
+    """Return how many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def available_memory() -> int | None:
+    """Return the bytes that processes may still take without pushing others out; None where nobody says.
+
+    Of a container with a limit of its own (cgroup v2), what is left of that, if it is less.
+    """
+    amounts = []
+    for line in _read("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            amounts.append(int(line.split()[1]) * 1024)
+    limit, used = (_read(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
+    if limit.isdecimal() and used.isdecimal():
+        amounts.append(max(int(limit) - int(used), 0))
+    return min(amounts, default=None)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""

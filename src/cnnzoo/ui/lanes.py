@@ -1,0 +1,127 @@
+"""What a person sees of several runs side by side: a line each while they train, and a line more as each ends."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from cnnzoo.training.lanes import Fault, LaneReporter
+from cnnzoo.training.result import RunResult
+from cnnzoo.ui.screen import NARROW, out, print_warning
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cnnzoo.analysis.study import StudyResult
+    from cnnzoo.runs.history import HistoryRow
+    from cnnzoo.training.reporter import RunDescription
+
+
+class LaneScreen(LaneReporter):
+    """A line for each run, or plain lines without a terminal.
+
+    Args:
+        names: Of runs that are shown before they begin.
+    """
+
+    def __init__(self, names: "Sequence[str]" = ()) -> None:
+        self.console = out()
+        self.narrow = self.console.width < NARROW
+        self.epochs: dict[str, int] = {}
+        self.progress: Progress | None = None
+        self.lines: dict[str, TaskID] = {}
+        if self.console.is_terminal:
+            # Drawn from here alone: a thread that draws would take its time from the trainings'.
+            self.progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=8 if self.narrow else 20),
+                TextColumn("{task.fields[figures]}"),
+                console=self.console,
+                transient=True,
+                auto_refresh=False,
+            )
+            for name in names:
+                self._show(name, "waiting")
+            self.progress.start()
+
+    def start(self, name: str, description: "RunDescription") -> None:
+        """Note how long the run is to be."""
+        self.epochs[name] = description.epochs
+        self._show(name, "begins")
+
+    def step(self, name: str, *figures: Any) -> None:  # noqa: ANN401
+        """Move the run's bar on."""
+        epoch, phase, step, num_steps, loss, accuracy, rate = figures
+        epochs = self.epochs.get(name, 0)
+        part = step / max(num_steps, 1) if phase == "train" else 1
+        shown = f"{epoch}/{epochs} {accuracy:.1%}"
+        if not self.narrow:
+            what = "" if phase == "train" else f" {phase}"
+            shown = f"epoch {epoch}/{epochs}{what} loss {loss:.4f} acc {accuracy:.2%} {rate:,.0f} img/s"
+        self._show(name, shown, (epoch - 1 + part) / max(epochs, 1))
+
+    def epoch(self, name: str, row: "HistoryRow", is_best: bool) -> None:
+        """Without a terminal: print the epoch's line."""
+        if self.progress is None:
+            self.console.print(
+                f"{name}: epoch {row.epoch}/{self.epochs.get(name, 0)}  train loss {row.train_loss:.4f} "
+                f"acc {row.train_acc:.2%}  val loss {row.val_loss:.4f} acc {row.val_acc:.2%}"
+                f"{'  best' if is_best else ''}",
+                markup=False,
+            )
+
+    def warn(self, name: str, message: str) -> None:
+        """Print what a run has to say."""
+        print_warning(f"{name}: {message}")
+
+    def end(self, name: str, outcome: object) -> None:
+        """Print how a run has ended, and take its line away."""
+        if self.progress is not None and name in self.lines:
+            self.progress.remove_task(self.lines.pop(name))
+        if isinstance(outcome, RunResult):
+            best = outcome.best
+            done = "" if outcome.epochs_trained else " (complete already)"
+            text = (
+                f"{name}: best epoch {best.epoch} of {len(outcome.history)}, val acc {best.val_acc:.2%}{done}"
+            )
+        elif isinstance(outcome, Fault):
+            text = f"{name}: {'stopped, and saved' if outcome.kind == 'stopped' else f'did not end ({outcome.kind})'}"
+            if outcome.kind == "bug":
+                text += f"\n{outcome.text}"
+        else:
+            text = f"{name}: done"
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def tick(self) -> None:
+        """Draw anew."""
+        if self.progress is not None:
+            self.progress.refresh()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self.progress is not None:
+            self.progress.stop()
+
+    def _show(self, name: str, figures: str, share: float = 0.0) -> None:
+        if self.progress is None:
+            return
+        if name not in self.lines:
+            self.lines[name] = self.progress.add_task(escape(name), total=1, figures="")
+        self.progress.update(self.lines[name], figures=figures, completed=share)
+
+
+def print_study(result: "StudyResult") -> None:
+    """Print the mean over a study's runs, where they are, and what to type next."""
+    from cnnzoo.files import as_typed
+
+    say = out().print
+    if result.runs:
+        spread = "" if result.std is None else f", standard deviation {result.std:.2%}"
+        seeds = f"{len(result.runs)} seed{'s' if len(result.runs) > 1 else ''}"
+        say(f"Mean of the best val acc over {seeds}: [bold]{result.mean:.2%}[/]{spread}")
+    say(f"Runs in {escape(str(result.folder))}, their results in results.csv")
+    if result.runs and not result.faults:
+        typed = escape(as_typed(result.folder))
+        say("Next:")
+        say(f"  cnnzoo eval {typed}")
+        say(f"  cnnzoo plot {typed}")
