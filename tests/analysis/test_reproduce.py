@@ -88,6 +88,20 @@ def test_a_receipt_holds_all_that_is_needed_to_check_it(cnnzoo: Run, tmp_path: P
     assert json.loads((folder / "receipt.json").read_text())["seeds"][:3] == receipt["seeds"]
 
 
+def test_seeds_side_by_side_give_what_one_after_another_gives(cnnzoo: Run, tmp_path: Path) -> None:
+    path = recipe(tmp_path)
+    done = cnnzoo("reproduce", path, "--seeds", "3", "--jobs", "2", "--threads", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "seed-4: epoch 1/2" in done.stdout
+    receipt = json.loads((tmp_path / "runs" / "tiny" / "receipt.json").read_text())
+    alone = reproduce(path, seeds=3, out=tmp_path / "alone", changes={"threads": 1})
+    assert [seed["seed"] for seed in receipt["seeds"]] == [3, 4, 5]
+    assert [seed["test_acc"] for seed in receipt["seeds"]] == [seed.test_acc for seed in alone.seeds]
+    assert [seed["val_acc"] for seed in receipt["seeds"]] == [seed.val_acc for seed in alone.seeds]
+    assert {seed["ran_on"]["threads"] for seed in receipt["seeds"]} == {"1"}
+    assert alone.seeds[0].ran_on["threads"] == "1"
+
+
 def test_a_seed_that_was_stopped_goes_on(tmp_path: Path) -> None:
     path = recipe(tmp_path)
     whole = reproduce(path, out=tmp_path / "whole")

@@ -58,6 +58,7 @@ def has_trained(study: Path, name: str) -> bool:
     return (study / name / "last.pt").is_file()
 
 
+@pytest.mark.slow
 def test_each_seed_is_an_ordinary_run_and_the_same_command_goes_on(
     processes: Processes, tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_each_seed_is_an_ordinary_run_and_the_same_command_goes_on(
     assert newest(tmp_path, "best.pt") is not None
 
 
+@pytest.mark.slow
 def test_without_a_name_it_follows_from_the_settings(processes: Processes, tmp_path: Path) -> None:
     line = (*SHORT, "--epochs", "1", "--seeds", "1", "--quiet")
     first = processes.run(*line, cwd=tmp_path)

@@ -21,6 +21,7 @@ LONG = (*SMALL, "--limit-train", "6000", "--batch-size", "1", "--epochs", "1")
 """An epoch of some seconds."""
 
 
+@pytest.mark.slow
 def test_row_51_a_long_epoch_that_is_killed_goes_on_where_it_was_last_saved(
     processes: Processes, tmp_path: Path
 ) -> None:

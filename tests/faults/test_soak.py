@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_rows_1_2_3_twenty_kills_lose_nothing() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run(

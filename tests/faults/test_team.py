@@ -208,6 +208,7 @@ def children(pid: int) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes by Linux's /proc")
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_torchrun_goes_on_where_a_process_was_killed(processes: Processes, tmp_path: Path, rank: str) -> None:
@@ -269,6 +270,7 @@ def two_hosts() -> Iterator[tuple[str, str]]:
             ip("netns", "delete", name)
 
 
+@pytest.mark.slow
 def test_two_hosts_train_together_and_again_after_a_kill_on_one(
     processes: Processes, two_hosts: tuple[str, str], tmp_path: Path
 ) -> None:
