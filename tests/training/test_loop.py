@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.meter import Meter, NonFiniteLossError
 from cnnzoo.training.optimizers import Optimizer
 from cnnzoo.training.schedule import lr_at
-from tests.helpers import CPU, evaluate, one_epoch, patch_internal, sample_batches
+from tests.helpers import CPU, evaluate, one_epoch, patch_internal, quick, sample_batches, train
 
 
 def tutorial_epoch(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
@@ -332,3 +333,16 @@ def test_figures_per_class_count_what_was_put_where() -> None:
     assert cat.f1 == pytest.approx(2 * (1 / 2) * (2 / 3) / (1 / 2 + 2 / 3))
     assert (dog.precision, dog.recall) == (1 / 2, 1 / 2)
     assert (eel.precision, eel.recall, eel.f1, eel.count) == (0, 0, 0, 1)
+
+
+def test_figures_are_told_from_the_first_step_of_each_epoch_on(tmp_path: Path) -> None:
+    losses: list[float] = []
+
+    class Look(cnnzoo.Reporter):
+        def step(
+            self, epoch: int, phase: str, step: int, num_steps: int, loss: float, *others: float
+        ) -> None:
+            losses.append(loss)
+
+    train(quick(tmp_path, epochs=3), reporter=Look())
+    assert min(losses) > 0

@@ -71,8 +71,8 @@ class Meter:
         Raises:
             NonFiniteLossError: A step's loss is NaN or infinite; the message names the step.
         """
-        self._read_at = time.perf_counter()
         if self._pending:
+            self._read_at = time.perf_counter()  # not where nothing was read, so that the first step is due
             steps, losses, predictions, labels = zip(*self._pending, strict=True)
             values = torch.stack(losses).cpu().double()
             if not values.isfinite().all():

@@ -79,11 +79,11 @@ class LaneScreen(LaneReporter):
         if self.progress is not None and name in self.lines:
             self.progress.remove_task(self.lines.pop(name))
         if isinstance(outcome, RunResult):
-            best = outcome.best
+            best, epochs = outcome.best, len(outcome.history)
             done = "" if outcome.epochs_trained else " (complete already)"
-            text = (
-                f"{name}: best epoch {best.epoch} of {len(outcome.history)}, val acc {best.val_acc:.2%}{done}"
-            )
+            text = f"{name}: best epoch {best.epoch} of {epochs}, val acc {best.val_acc:.2%}{done}"
+            if self.narrow and self.console.is_terminal:
+                text = f"{name}: {best.val_acc:.2%}, epoch {best.epoch} of {epochs}"
         elif isinstance(outcome, Fault):
             text = f"{name}: {'stopped, and saved' if outcome.kind == 'stopped' else f'did not end ({outcome.kind})'}"
             if outcome.kind == "bug":
