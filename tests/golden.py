@@ -151,9 +151,10 @@ def bits(run: Path) -> object:
         if isinstance(value, torch.Tensor):
             return str(value.dtype), tuple(value.shape), value.reshape(-1).view(torch.uint8).numpy().tobytes()
         if isinstance(value, dict):
-            return {str(name): plain(member) for name, member in value.items() if name not in TIMES}
+            return {str(name): plain(member) for name, member in value.items() if name not in left_out}
         return [plain(member) for member in value] if isinstance(value, list | tuple) else value
 
+    left_out = (*TIMES, "ending", "threads")  # what last.pt has beside, since then
     kept = ("epoch", "metrics", "state_dict", "training")
     saved = {name: torch.load(run / name, weights_only=True) for name in ("last.pt", "best.pt")}
     states = {name: {key: plain(values[key]) for key in kept} for name, values in saved.items()}
