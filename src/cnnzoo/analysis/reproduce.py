@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,11 +95,13 @@ def reproduce(
         config.replace(seed=seed, name=f"seed-{seed}", threads=threads)
         for seed in range(config.seed, config.seed + seeds)
     ]
-    do = [partial(_train_and_test, each, recipe, again, ten_crop) for each in configs]
+    tasks = [
+        Task(str(each.name), partial(_train_and_test, each, recipe, again, ten_crop)) for each in configs
+    ]
     if jobs is None:
-        results = [one(reporter) for one in do]
+        results = [task.do(reporter) for task in tasks]
     else:
-        results = _side_by_side(configs, do, lanes, folder, again, listener, measured=jobs == "auto")
+        results = _side_by_side(tasks, lanes, folder, again, listener, measured=jobs == "auto")
     receipt = Receipt(
         recipe=recipe.name,
         recipe_sha256=hashlib.sha256(text).hexdigest(),
@@ -116,8 +118,7 @@ def reproduce(
 
 
 def _side_by_side(
-    configs: Sequence[TrainConfig],
-    do: Sequence[Callable[[Reporter], SeedResult]],
+    tasks: Sequence[Task[SeedResult]],
     lanes: int,
     folder: Path,
     again: str,
@@ -125,7 +126,6 @@ def _side_by_side(
     *,
     measured: bool,
 ) -> list[SeedResult]:
-    tasks = [Task(str(config.name), one) for config, one in zip(configs, do, strict=True)]
     with study_held(folder):
         outcomes, stopped = run_lanes(tasks, lanes, listener or LaneReporter(), measured=measured)
     faults = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Fault)}

@@ -133,8 +133,6 @@ def train_seeds(
             tasks, lanes, listener or LaneReporter(), measured=jobs == "auto", keep=keep
         )
     runs = sorted(ended.values(), key=lambda run: run.config.seed)
-    if runs:
-        _write_results(folder, runs)
     faults = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Fault)}
     return StudyResult(folder, runs, faults, stopped)
 

@@ -245,9 +245,8 @@ class _Teller(Reporter):
     def _stop(self) -> None:
         if not self.is_orphan:
             self.is_orphan = True
-            os.kill(
-                os.getpid(), signal.SIGTERM
-            )  # as if a person had: the run is saved, and goes on another time
+            # As if a person had: the run is saved, and goes on another time.
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _look(self) -> None:
         if os.getppid() != self.parent:

@@ -104,9 +104,7 @@ class Watch:
     def _judge_single(self, times: list[float]) -> None:
         self.single = _mean(times)
         self.slow_windows = self.slow_windows + 1 if self.single > self.slow else 0
-        if (
-            self.slow_windows >= SLOW_WINDOWS
-        ):  # one thread is worse: it was not that, and is not tried again soon
+        if self.slow_windows >= SLOW_WINDOWS:  # one thread is worse: it is not tried again soon
             self.wait = min(2 * self.wait, LAST_WAIT)
             self._go_on(self.most, self._judge_later)
         elif self.since_switch >= self.wait:
