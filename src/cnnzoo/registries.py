@@ -3,9 +3,9 @@
 A test holds each table of built-in names equal to what is registered.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from cnnzoo.errors import CnnzooError, UsageError, did_you_mean
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cnnzoo.data.changes import Augmentation
 
 T = TypeVar("T")
+Made = TypeVar("Made")
 
 TORCHVISION = "torchvision/"
 """How the names of torchvision's networks begin."""
@@ -56,6 +57,15 @@ class Registry(Generic[T]):
         if name in self.entries:
             raise CnnzooError(f"{self.kind} name {name!r} is taken. Register yours under another name.")
         self.entries[name] = entry
+
+    def registering(self, name: str) -> Callable[[Made], Made]:
+        """Return a decorator that registers what it decorates."""
+
+        def register(entry: Made) -> Made:
+            self.register(name, cast("T", entry))
+            return entry
+
+        return register
 
     def check(self, name: str) -> None:
         """See that there is an entry of that name.

@@ -31,12 +31,7 @@ def register_augmentation(name: str) -> Callable[[Class], Class]:
     Raises:
         CnnzooError: The name is taken.
     """
-
-    def register(kind: Class) -> Class:
-        AUGMENTATIONS.register(name, kind)
-        return kind
-
-    return register
+    return AUGMENTATIONS.registering(name)
 
 
 def make_augmentations(texts: Sequence[str]) -> list[Augmentation]:

@@ -36,12 +36,7 @@ def register_optimizer(name: str) -> Callable[[Builder], Builder]:
     Raises:
         CnnzooError: The name is taken.
     """
-
-    def register(build: Builder) -> Builder:
-        OPTIMIZERS.register(name, build)
-        return build
-
-    return register
+    return OPTIMIZERS.registering(name)
 
 
 class OptimizerLike(Protocol):
