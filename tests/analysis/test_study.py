@@ -1,11 +1,13 @@
 """Several seeds: ordinary runs in one folder, side by side, which go on where they were stopped."""
 
 import csv
+import errno
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -209,6 +211,42 @@ def test_a_bug_keeps_its_traceback() -> None:
     assert "_fails" in fault.text
     assert "ZeroDivisionError: a bug" in fault.text
     assert isinstance(outcomes["fine"], int)
+
+
+def _quick(report: Reporter) -> int:
+    return os.getpid()
+
+
+def _slow(report: Reporter) -> int:
+    time.sleep(1.0)
+    return os.getpid()
+
+
+def test_outcomes_come_in_the_order_of_the_tasks() -> None:
+    outcomes, _ = run_lanes([Task("slow", _slow), Task("fast", _quick)], 2, LaneReporter())
+    assert list(outcomes) == ["slow", "fast"]
+
+
+def _long(path: Path, report: Reporter) -> int:
+    path.write_text(str(os.getpid()))
+    for step in range(1, 1000):
+        report.step(1, "train", step, 1000, 0.0, 0.0, 0.0)
+        time.sleep(0.1)
+    return 0
+
+
+class FullDisk(LaneReporter):
+    """Cannot write what it is told."""
+
+    def step(self, name: str, *figures: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_lanes_end_where_nobody_can_listen_to_them_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    with pytest.raises(OSError, match="No space"):
+        run_lanes([Task("long", partial(_long, path))], 1, FullDisk())
+    until(lambda: not Path("/proc", path.read_text(), "exe").exists())
 
 
 # Kills

@@ -105,17 +105,25 @@ def run_lanes(
         keep: Told the name and the outcome of each task that has ended, before the listener is.
 
     Returns:
-        What each task that was begun gave, by name, or how it failed; and the signal that ended all, if one did.
+        What each task that was begun gave, by name and in their order, or how it failed; and the signal that ended
+        all, if one did.
     """
     lanes = _Lanes(jobs, listener, keep, measured=measured)
     with _stops_forwarded(lanes):
         waiting = deque(tasks)
-        while lanes.running or (waiting and lanes.goes_on):
-            while waiting and lanes.goes_on and len(lanes.running) < lanes.room():
-                lanes.begin(waiting.popleft())
-            lanes.listen()
-            listener.tick()
-    return lanes.outcomes, lanes.stopped
+        try:
+            while lanes.running or (waiting and lanes.goes_on):
+                while waiting and lanes.goes_on and len(lanes.running) < lanes.room():
+                    lanes.begin(waiting.popleft())
+                lanes.listen()
+                listener.tick()
+        except BaseException:
+            lanes.stop(signal.SIGTERM)  # nobody listens any more, for a full disk perhaps: they save and end
+            raise
+    # As they were given, whichever ended first.
+    return {
+        task.name: lanes.outcomes[task.name] for task in tasks if task.name in lanes.outcomes
+    }, lanes.stopped
 
 
 class _Lanes:
