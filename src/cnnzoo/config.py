@@ -119,7 +119,7 @@ class TrainConfig:
     num_workers: Annotated[
         Annotated[int, Ge(0)] | None,
         Setting(
-            "Processes that decode a folder too large for memory [one per core].", "Data", ("-j", "--workers")
+            "Threads that decode a folder too large for memory [one per core].", "Data", ("-j", "--workers")
         ),
     ] = None
 

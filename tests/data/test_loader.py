@@ -1,8 +1,6 @@
 """Batches: the same images at the same positions whatever the machine's settings, prepared as the tutorial does."""
 
-import multiprocessing
-import os
-import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -464,26 +462,30 @@ def test_row_36_a_picture_that_breaks_while_it_is_streamed_is_named_in_the_same_
     assert "Traceback" not in str(raised.value)
 
 
-@pytest.mark.skipif(
-    multiprocessing.get_start_method() != "fork", reason="the other process would not know what is patched"
-)
-def test_a_process_that_is_killed_is_an_error_that_says_what_to_do(
+def test_row_54_threads_that_the_system_does_not_give_are_an_error_that_says_what_to_do(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = load(folder, monkeypatch, 1)
-    patch_internal(monkeypatch, "decode_image", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(CnnzooError, match=r"died.*--workers"):
+    source = load(folder, monkeypatch, 2)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(CnnzooError, match=r"gives no more threads .* --workers 2.*fewer --workers, or 0"):
         list(plain(source, 4, seed=0).epoch())
 
 
-def test_an_epoch_left_in_the_middle_leaves_no_process_behind(
+def test_an_epoch_left_in_the_middle_leaves_no_thread_behind(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def decoding() -> int:
+        return sum(thread.name.startswith("decode") for thread in threading.enumerate())
+
     epoch = plain(load(folder, monkeypatch, 1), 4, seed=0).epoch()
     next(epoch)
-    assert len(multiprocessing.active_children()) == 1
+    assert decoding() == 1
     del epoch
-    assert multiprocessing.active_children() == []
+    assert decoding() == 0
 
 
 @pytest.mark.skipif(

@@ -24,12 +24,12 @@ MAX_PIXELS = 100_000_000
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence warnings while images are read: Pillow warns of metadata that nobody needs.
+    """Silence Pillow's warnings while images are read: they are of metadata that nobody needs.
 
     The filters are the whole process's, so this is for the thread that starts others, not for those.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 

@@ -1,18 +1,24 @@
 """Labelled images: in memory, or streamed from files."""
 
-import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from cnnzoo.data.images import decode_image, quiet
-from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.errors import CnnzooError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+AHEAD = 2
+"""Batches that are being decoded while one is trained on, and at least so many images for each thread."""
 
 
 class Source(Protocol):
@@ -53,7 +59,11 @@ class Resident:
 
 @dataclass(frozen=True)
 class Streamed:
-    """Image files too large for memory, decoded as they are needed by ``num_workers`` processes."""
+    """Image files too large for memory, decoded as they are needed by ``num_workers`` threads.
+
+    Threads and not processes: Pillow decodes without holding Python's lock, and what threads hand over needs neither
+    shared memory nor file handles, of which a container may have few.
+    """
 
     files: Sequence[Path]
     labels: Tensor
@@ -67,57 +77,49 @@ class Streamed:
         return Streamed(files, self.labels[indices], self.channels, self.image_size, self.num_workers)
 
     def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Decode the images of each chunk in other processes, and copy them over.
+        """Decode the images of each chunk, some chunks ahead, and copy them over.
 
         Raises:
-            CnnzooError: An image is broken, or one of the processes died.
+            CnnzooError: An image is broken, or the system gives no more threads.
         """
-        loader: DataLoader[Tensor | CnnzooError] = DataLoader(
-            _Decoded(self),
-            batch_size=None,  # the chunks are the batches
-            sampler=chunks,
-            num_workers=self.num_workers,
-            pin_memory=device.type == "cuda",
-            worker_init_fn=_ignore_signals,
-            generator=torch.Generator(),  # else it draws from the numbers that dropout is to have
-        )
+        for chunk, images in zip(chunks, self._decoded(chunks), strict=True):
+            batch = torch.from_numpy(np.stack(images))
+            if device.type == "cuda":
+                batch = batch.pin_memory()
+            yield (
+                batch.to(device, non_blocking=True),
+                self.labels[chunk].to(device, non_blocking=True),
+            )
+
+    def _decoded(self, chunks: Sequence[Tensor]) -> "Iterator[list[NDArray[np.uint8]]]":
+        """Yield the images of each chunk."""
+        if not self.num_workers:
+            for chunk in chunks:
+                with quiet():
+                    images = [self._decode(index) for index in chunk.tolist()]
+                yield images
+            return
+        ahead: deque[list[Future[NDArray[np.uint8]]]] = deque()
+        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
         try:
-            for chunk, images in zip(chunks, loader, strict=True):
-                if isinstance(images, CnnzooError):
-                    raise images
-                yield (
-                    images.to(device, non_blocking=True),
-                    self.labels[chunk].to(device, non_blocking=True),
-                )
-        except (RuntimeError, OSError) as error:
-            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-                raise
+            with quiet():
+                for chunk in chunks:
+                    ahead.append([self._submit(pool, index) for index in chunk.tolist()])
+                    if len(ahead) > AHEAD and sum(map(len, ahead)) > AHEAD * self.num_workers:
+                        yield [image.result() for image in ahead.popleft()]
+                while ahead:
+                    yield [image.result() for image in ahead.popleft()]
+        finally:
+            pool.shutdown(cancel_futures=True)  # what is begun takes milliseconds
+
+    def _submit(self, pool: ThreadPoolExecutor, index: int) -> "Future[NDArray[np.uint8]]":
+        try:
+            return pool.submit(self._decode, index)
+        except RuntimeError as error:  # "can't start new thread"
             raise CnnzooError(
-                f"a process that decodes images died ({one_line(error)}), perhaps of too little memory. "
+                f"the system gives no more threads to decode images with, of --workers {self.num_workers}. "
                 "Try fewer --workers, or 0."
             ) from error
 
-
-class _Decoded(Dataset["Tensor | CnnzooError"]):
-    """Chunks of decoded images. An error is handed over as a value, since DataLoader would rewrite its message."""
-
-    def __init__(self, source: Streamed) -> None:
-        self.source = source
-
-    def __getitem__(self, indices: Tensor) -> "Tensor | CnnzooError":
-        source = self.source
-        try:
-            with quiet():
-                images = [
-                    decode_image(source.files[index], source.channels, source.image_size)
-                    for index in indices.tolist()
-                ]
-        except CnnzooError as error:
-            return error
-        return torch.from_numpy(np.stack(images))
-
-
-def _ignore_signals(_: int) -> None:
-    # Ctrl-C, and what torchrun or Slurm sends to all of a training's processes, are the main process's to answer.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    def _decode(self, index: int) -> "NDArray[np.uint8]":
+        return decode_image(self.files[index], self.channels, self.image_size)

@@ -60,7 +60,7 @@ def load_dataset(
         split: ``train``, ``test``, or ``val`` for images that the dataset itself sets aside.
         image_size: Pixels a side that image files are cut to as they are read.
         data_dir: Where named datasets lie.
-        num_workers: Processes that decode image files, where they are too many for memory.
+        num_workers: Threads that decode image files, where they are too many for memory.
         skip_bad_images: Leave out image files that cannot be read, instead of refusing the folder.
         progress: Told about downloads and reading.
 
