@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnnzoo.config import TrainConfig, field_types, read_yaml, write_yaml
+from cnnzoo.config import TrainConfig, field_types
+from cnnzoo.config_file import read_yaml, write_yaml
 from cnnzoo.errors import CnnzooError, UsageError
 
 CONFIGS = st.builds(

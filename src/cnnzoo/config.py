@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal, get_type_hints
 from annotated_types import Ge, Gt, Lt
 
 from cnnzoo.errors import UsageError, shown, unknown
-from cnnzoo.files import replacing
-from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.registries import AUGMENTATIONS, OPTIMIZERS
 from cnnzoo.validation import as_seconds, as_thread_plan, check
 
@@ -336,43 +334,6 @@ def _current_augmentations(names: object) -> object:
 def field_types() -> dict[str, Any]:
     """Return each field of TrainConfig with its annotation, bounds and Setting included."""
     return get_type_hints(TrainConfig, include_extras=True)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read the settings in a YAML file, without what a recipe aims at and what a finished run recorded.
-
-    Raises:
-        CnnzooError: The file cannot be read, or is not a YAML mapping of plain values.
-    """
-    values = read_mapping(path)
-    values.pop(RECORDED, None)
-    values.pop(TARGET, None)
-    return current_names(values)
-
-
-RECORDED = "recorded"
-"""The key under which a run's config.yaml notes what it ran on; reading a config ignores it."""
-
-TARGET = "target"
-"""The key under which a recipe names the result that it aims at; ``cnnzoo reproduce`` reads it."""
-
-
-def write_yaml(path: Path, config: TrainConfig, recorded: Mapping[str, Any]) -> None:
-    """Write a config that ``cnnzoo train --config`` can run again, with notes on what it ran on.
-
-    Raises:
-        CnnzooError: It cannot be written.
-    """
-    import yaml
-
-    values = {**config.to_dict(), RECORDED: dict(recorded)}
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    try:
-        content = text.encode()
-    except UnicodeEncodeError:  # a file name of bytes that are no UTF-8
-        content = yaml.safe_dump(values, sort_keys=False).encode()
-    with replacing(path) as file:
-        file.write(content)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

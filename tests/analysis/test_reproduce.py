@@ -191,7 +191,8 @@ def test_ten_crop_without_larger_images_is_refused_before_training(tmp_path: Pat
 
 def test_every_recipe_that_ships_is_one() -> None:
     from cnnzoo.analysis.reproduce import read_recipe
-    from cnnzoo.config import TrainConfig, read_yaml
+    from cnnzoo.config import TrainConfig
+    from cnnzoo.config_file import read_yaml
     from cnnzoo.models.registry import get_spec
     from cnnzoo.plain_yaml import read_mapping
 

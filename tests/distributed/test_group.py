@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._pytree import tree_flatten
 
-from cnnzoo.config import read_yaml
+from cnnzoo.config_file import read_yaml
 from cnnzoo.data.augment import make_augmentations
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.loader import Loader

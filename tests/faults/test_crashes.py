@@ -15,7 +15,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from cnnzoo.config import TrainConfig, read_yaml, write_yaml
+from cnnzoo.config import TrainConfig
+from cnnzoo.config_file import read_yaml, write_yaml
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnnzoo.config import TrainConfig, field_types, read_yaml, write_yaml
+from cnnzoo.config import TrainConfig, field_types
+from cnnzoo.config_file import read_yaml, write_yaml
 from cnnzoo.data.formats import parse_idx
 from cnnzoo.data.images import decode_image, quiet
 from cnnzoo.errors import CnnzooError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnzoo.config import read_yaml
+from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.training.schedule import lr_at

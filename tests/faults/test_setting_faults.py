@@ -18,7 +18,8 @@ import yaml
 from PIL import Image
 from rich.cells import cell_len
 
-from cnnzoo.config import TrainConfig, read_yaml
+from cnnzoo.config import TrainConfig
+from cnnzoo.config_file import read_yaml
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint

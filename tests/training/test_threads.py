@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import cnnzoo
-from cnnzoo.config import TrainConfig, read_yaml
+from cnnzoo.config import TrainConfig
+from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.training.threads import FIRST_WAIT, Switch, Threads, Watch, as_text, threads_restored

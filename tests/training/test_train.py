@@ -10,7 +10,8 @@ import yaml
 from torch import nn
 
 import cnnzoo
-from cnnzoo.config import TrainConfig, read_yaml
+from cnnzoo.config import TrainConfig
+from cnnzoo.config_file import read_yaml
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint

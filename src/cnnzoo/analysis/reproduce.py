@@ -19,7 +19,8 @@ from cnnzoo.analysis.study import (
     share_of_cores,
     study_held,
 )
-from cnnzoo.config import RECORDED, TARGET, TrainConfig, read_yaml
+from cnnzoo.config import TrainConfig
+from cnnzoo.config_file import RECORDED, TARGET, read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.files import as_typed, file_sha256, replacing
 from cnnzoo.models.registry import get_spec

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
-from cnnzoo.config import TrainConfig, read_yaml
+from cnnzoo.config import TrainConfig
+from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import as_typed, replacing
 from cnnzoo.machine import cpu_count

@@ -11,7 +11,8 @@ import typer
 
 from cnnzoo.cli import FORMER_FLAGS, GroupedCommand, app
 from cnnzoo.cli.options import parse_options
-from cnnzoo.config import Count, Setting, TrainConfig, field_types, read_yaml
+from cnnzoo.config import Count, Setting, TrainConfig, field_types
+from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import UsageError
 
 EXAMPLES = {

@@ -7,7 +7,7 @@ from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 
-from cnnzoo.config import read_yaml
+from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.runs.history import MEASURES, History, HistoryRow
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnzoo.config import TrainConfig, write_yaml
+from cnnzoo.config import TrainConfig
+from cnnzoo.config_file import write_yaml
 from cnnzoo.files import replacing
 from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, save_checkpoint
 from cnnzoo.runs.folder import locked
