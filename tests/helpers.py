@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from cnnzoo import device
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import download, loader, sources, splits
+from cnnzoo.data import download, folders, loader
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.loader import Loader, MicroBatch
 from cnnzoo.data.preprocess import Preprocessing
-from cnnzoo.data.sources import Resident
-from cnnzoo.data.splits import Dataset, load_dataset
+from cnnzoo.data.sources import Dataset, Resident
+from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision
 from cnnzoo.distributed.group import ALONE
 from cnnzoo.models import registry
@@ -28,13 +28,13 @@ from cnnzoo.runs import checkpoint
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.signals import StopSignal
 from cnnzoo.training import loop, meter
+from cnnzoo.training.images import load_training_data
 from cnnzoo.training.losses import Criterion
 from cnnzoo.training.meter import Evaluation, Meter
 from cnnzoo.training.optimizers import Optimizer
 from cnnzoo.training.reporter import Reporter, RunDescription
 from cnnzoo.training.result import InterruptedRunError
 from cnnzoo.training.resume import resume
-from cnnzoo.training.setup import load_training_data
 from cnnzoo.training.state import Scoring, TrainState
 from cnnzoo.training.threads import Threads
 from cnnzoo.training.train import train
@@ -66,14 +66,13 @@ DROPOUT: dict[str, object] = {
 
 INTERNALS: dict[str, ModuleType] = {
     "FORMAT": checkpoint,
-    "MAX_RESIDENT_BYTES": splits,
+    "MAX_RESIDENT_BYTES": folders,
     "MIN_BYTES": download,
     "PREPARED": loader,
     "READ_SECONDS": meter,
     "TIMEOUT": download,
     "_cpu_info": device,
     "_specs": registry,
-    "decode_image": sources,
 }
 """What tests change of the package's own, and the module that reads it."""
 

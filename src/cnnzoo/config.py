@@ -87,11 +87,22 @@ class TrainConfig:
     dataset: Annotated[
         str | None,
         Setting(
-            "A name that `cnnzoo data` lists, or folder:PATH [fashionmnist].", "Data", ("-d", "--dataset")
+            "A name that `cnnzoo data` lists, folder:PATH or csv:FILE [fashionmnist].",
+            "Data",
+            ("-d", "--dataset"),
         ),
     ] = None
     data_dir: Annotated[
         Path | None, Setting("Where datasets lie [$CNNZOO_DATA, else the user's cache folder].", "Data")
+    ] = None
+    csv_columns: Annotated[
+        tuple[str, ...],
+        Setting(
+            "Of csv:FILE the headings of the images and of their labels, such as id,breed [found].", "Data"
+        ),
+    ] = ()
+    image_root: Annotated[
+        Path | None, Setting("Where the images of csv:FILE lie [beside it, or in a folder there].", "Data")
     ] = None
     val_split: Annotated[
         float, Gt(0), Lt(1), Setting("Share of the training images kept for validation.", "Data")
@@ -110,6 +121,22 @@ class TrainConfig:
     skip_bad_images: Annotated[
         bool, Setting("Leave out images of a folder that cannot be read, and say how many.", "Data")
     ] = False
+    drop_duplicates: Annotated[
+        bool, Setting("Leave out images of a folder that are in its test part too.", "Data")
+    ] = False
+    check_duplicates: Annotated[
+        bool, Setting("Look for such images in folders of more than 200,000 files, too.", "Data")
+    ] = False
+    record_images: Annotated[
+        bool, Setting("Note which images were trained on, of more than 200,000 files, too.", "Data")
+    ] = False
+    sampler: Annotated[
+        Literal["shuffle", "balanced"],
+        Setting(
+            "Order of training images: shuffle (each once an epoch) or balanced (every class as often).",
+            "Data",
+        ),
+    ] = "shuffle"
     limit_train: Annotated[
         Count | None, Setting("Train on so many images only, for a quick look [all].", "Data")
     ] = None
@@ -190,6 +217,13 @@ class TrainConfig:
     label_smoothing: Annotated[
         float, Ge(0), Lt(1), Setting("Share of each target that is spread over all classes.", "Training")
     ] = 0.0
+    class_weights: Annotated[
+        str | None,
+        Setting(
+            "What each class counts in the loss: balanced, or a file of lines such as `cat: 2.0` [all the same].",
+            "Training",
+        ),
+    ] = None
     grad_clip: Annotated[
         float, Ge(0), Lt(math.inf), Setting("Largest norm of the gradient; 0: no limit.", "Training")
     ] = 0.0

@@ -1,6 +1,6 @@
 """What a user can mend. Everything else is a bug of cnnzoo and keeps its traceback."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from reprlib import Repr
 
@@ -36,6 +36,12 @@ def shown(value: object) -> str:
         return _SHORT.repr(value)
     except ValueError:  # Python writes no number of more than 4,300 digits
         return "a number of thousands of digits"
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """Return the first few of some names, and how many more there are: ``ant, bee, cat and 297 more``."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

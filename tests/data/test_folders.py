@@ -17,12 +17,15 @@ from PIL import Image
 from torchvision import transforms
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.folders import Folder, open_folder
+from cnnzoo.data.folders import Folder, Reading, list_files
 from cnnzoo.data.images import decode_image
-from cnnzoo.data.sources import Resident, Streamed
-from cnnzoo.data.splits import Dataset, load_dataset, split_validation
+from cnnzoo.data.listing import RULES, Part, is_for_test
+from cnnzoo.data.sources import Dataset, Resident, Streamed
+from cnnzoo.data.splits import load_dataset, split_validation
 from cnnzoo.errors import CnnzooError, UsageError
 from tests.helpers import Reporter, load_training_data, patch_internal
+
+PARTS: tuple[Part, ...] = ("train", "test")
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 
@@ -40,20 +43,25 @@ def tree(root: Path, num: int = 5, classes: tuple[str, ...] = ("cat", "dog")) ->
     return root
 
 
-def load(root: Path, split: str = "train", image_size: int = 8, *, skip_bad_images: bool = False) -> Dataset:
-    dataset = load_dataset(f"folder:{root}", split, image_size=image_size, skip_bad_images=skip_bad_images)
+def load(root: Path, split: Part = "train", image_size: int = 8, *, skip_bad_images: bool = False) -> Dataset:
+    reading = Reading(skip_bad_images=skip_bad_images)
+    dataset = load_dataset(f"folder:{root}", split, image_size=image_size, reading=reading)
     assert dataset is not None
     return dataset
 
 
-def listed(root: Path, split: str) -> Folder:
-    folder = open_folder(root, split)
+def open_folder(root: Path, split: Part, rules: int = RULES) -> Folder | None:
+    return list_files(f"folder:{root}", Reading(rules=rules)).part(split)
+
+
+def listed(root: Path, split: Part, rules: int = RULES) -> Folder:
+    folder = open_folder(root, split, rules)
     assert folder is not None
     return folder
 
 
-def names(root: Path, split: str) -> set[str]:
-    return {file.relative_to(root).as_posix() for file in listed(root, split).files}
+def names(root: Path, split: Part, rules: int = RULES) -> set[str]:
+    return {file.relative_to(root).as_posix() for file in listed(root, split, rules).files}
 
 
 # The tree
@@ -92,23 +100,48 @@ def test_other_spellings_of_train_and_test_are_no_classes(tmp_path: Path, train:
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
-    tree(tmp_path, classes=("car", "train", "test"))
-    assert listed(tmp_path, "train").classes == ("car", "test", "train")
+    tree(tmp_path, classes=("bus", "car", "train"))
+    assert listed(tmp_path, "train").classes == ("bus", "car", "train")
 
 
-def test_a_single_tree_keeps_a_fifth_of_each_class_for_the_test(tmp_path: Path) -> None:
+def test_under_rules_1_a_single_tree_keeps_a_fifth_of_each_class_for_the_test(tmp_path: Path) -> None:
     tree(tmp_path, 10, ("cat", "dog"))
     tree(tmp_path, 25, ("eel",))
-    train, test = listed(tmp_path, "train"), listed(tmp_path, "test")
+    train, test = listed(tmp_path, "train", 1), listed(tmp_path, "test", 1)
     assert Counter(test.labels) == {0: 2, 1: 2, 2: 5}
     assert Counter(train.labels) == {0: 8, 1: 8, 2: 20}
+    assert not names(tmp_path, "train", 1) & names(tmp_path, "test", 1)
+    assert len(names(tmp_path, "train", 1) | names(tmp_path, "test", 1)) == 45
+    assert all(
+        file.parent.name == train.classes[label]
+        for file, label in zip(train.files, train.labels, strict=True)
+    )
+    assert open_folder(tmp_path, "val", 1) is None
+
+
+def test_a_single_tree_keeps_about_a_fifth_of_its_images_for_the_test(tmp_path: Path) -> None:
+    tree(tmp_path, 300, ("cat", "dog"))
+    train, test = listed(tmp_path, "train"), listed(tmp_path, "test")
+    assert 90 < len(test.files) < 150
     assert not names(tmp_path, "train") & names(tmp_path, "test")
-    assert len(names(tmp_path, "train") | names(tmp_path, "test")) == 45
+    assert len(names(tmp_path, "train") | names(tmp_path, "test")) == 600
     assert all(
         file.parent.name == train.classes[label]
         for file, label in zip(train.files, train.labels, strict=True)
     )
     assert open_folder(tmp_path, "val") is None
+
+
+def test_an_image_stays_in_its_part_whatever_is_added_or_taken_away(tmp_path: Path) -> None:
+    tree(tmp_path, 30)
+    train, test = names(tmp_path, "train"), names(tmp_path, "test")
+    tree(tmp_path, 60, ("ant", "cat", "dog"))
+    assert train < names(tmp_path, "train")
+    assert test < names(tmp_path, "test")
+    for name in sorted(train)[::3] + sorted(test)[::2]:
+        (tmp_path / name).unlink()
+    assert names(tmp_path, "train") & test == set()
+    assert names(tmp_path, "test") & train == set()
 
 
 def test_the_split_of_a_tree_moves_with_it_and_other_classes_have_no_part_in_it(tmp_path: Path) -> None:
@@ -134,11 +167,28 @@ def test_the_seed_moves_the_validation_images_and_never_the_test_images(tmp_path
     assert not {int(image[0, 0, 0]) for image in test.images} & (pictures[0] | pictures[2])
 
 
-def test_row_42_the_smallest_class_that_can_be_split_has_two_images(tmp_path: Path) -> None:
+def test_row_42_under_rules_1_the_smallest_class_that_can_be_split_has_two_images(tmp_path: Path) -> None:
     tree(tmp_path, 2)
-    assert (len(names(tmp_path, "train")), len(names(tmp_path, "test"))) == (2, 2)
+    assert (len(names(tmp_path, "train", 1)), len(names(tmp_path, "test", 1))) == (2, 2)
     (tmp_path / "dog" / "1.png").unlink()
     with pytest.raises(CnnzooError, match="dog has one image only"):
+        open_folder(tmp_path, "train", 1)
+
+
+def test_row_42_a_class_without_a_test_image_is_named_and_one_without_a_training_image_refused(
+    tmp_path: Path,
+) -> None:
+    tree(tmp_path, 40)
+    kept = names(tmp_path, "test")
+    for name in kept:
+        if name.startswith("dog"):
+            (tmp_path / name).unlink()
+    (note,) = list_files(f"folder:{tmp_path}", Reading()).notes
+    assert note == "the test part has no images of dog: what eval says is not about them."
+    one = save(tmp_path / "eel" / Path(min(kept)).name)
+    while not is_for_test(one, tmp_path):
+        one = one.rename(one.with_name(f"a{one.name}"))
+    with pytest.raises(CnnzooError, match=r"has too few images of eel: .* none is left to train on"):
         open_folder(tmp_path, "train")
 
 
@@ -165,10 +215,12 @@ def test_row_38_a_tree_that_lacks_something_is_refused_in_one_line_that_names_it
     (tree(tmp_path / "empty") / "bird").mkdir()
     assert str(tmp_path / "empty" / "bird") in refusal(tmp_path / "empty")
     tree(tmp_path / "alone" / "train")
-    assert "train/ only" in refusal(tmp_path / "alone")
+    (tmp_path / "alone" / "train").rename(tmp_path / "alone" / "test")
+    assert "test/ only" in refusal(tmp_path / "alone")
     tree(tmp_path / "differ" / "train")
     tree(tmp_path / "differ" / "test", classes=("cat", "Dog"))
-    assert "different classes: Dog, dog" in refusal(tmp_path / "differ")
+    assert "test has classes that" in refusal(tmp_path / "differ")
+    assert "train does not have: Dog." in refusal(tmp_path / "differ")
 
 
 def test_a_folder_without_its_path_is_wrong_usage() -> None:
@@ -201,7 +253,8 @@ def test_row_48_class_folders_may_be_links_and_names_may_have_spaces_and_any_scr
     (root / "linked").symlink_to(tmp_path / "elsewhere" / "x", target_is_directory=True)
     train = load(root)
     assert train.classes == ("-dog", "linked", "Übung", "小 猫")
-    assert Counter(train.source.labels.tolist()) == {0: 3, 1: 3, 2: 3, 3: 3}
+    test = load(root, "test")
+    assert Counter(train.source.labels.tolist() + test.source.labels.tolist()) == {0: 4, 1: 4, 2: 4, 3: 4}
 
 
 def test_a_name_that_is_no_utf8_is_read(tmp_path: Path) -> None:
@@ -218,7 +271,7 @@ def test_the_checksum_of_a_folder_tells_other_images_and_not_another_place(tmp_p
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert load(tmp_path / "a").sha256 == load(tmp_path / "b").sha256
     save(tmp_path / "b" / "cat" / "5.png")
-    assert load(tmp_path / "a").sha256 != load(tmp_path / "b").sha256
+    assert any(load(tmp_path / "a", part).sha256 != load(tmp_path / "b", part).sha256 for part in PARTS)
     assert load(tmp_path / "a").sha256 != load(tmp_path / "a", "test").sha256
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-STREAM = "from cnnzoo.data import splits; splits.MAX_RESIDENT_BYTES = 0; from cnnzoo.cli import main; main()"
+STREAM = (
+    "from cnnzoo.data import folders; folders.MAX_RESIDENT_BYTES = 0; from cnnzoo.cli import main; main()"
+)
 """The command line where any folder is too large for memory."""
 
 

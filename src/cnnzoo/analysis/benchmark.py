@@ -13,8 +13,7 @@ from torch import nn
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.loader import Loader, MicroBatch
 from cnnzoo.data.preprocess import Preprocessing
-from cnnzoo.data.sources import Resident
-from cnnzoo.data.splits import Dataset
+from cnnzoo.data.sources import Dataset, Resident
 from cnnzoo.device import (
     Precision,
     explain_oom,

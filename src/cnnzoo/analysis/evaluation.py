@@ -10,12 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnnzoo.analysis.held_out import held_out_images, validation_images
 from cnnzoo.analysis.metrics import ClassMetrics, confusion_matrix, per_class, wilson_interval
-from cnnzoo.config import TrainConfig
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import ten_crops
-from cnnzoo.data.sources import Source
-from cnnzoo.data.splits import Dataset
+from cnnzoo.data.splits import full_name
 from cnnzoo.device import (
     explain_oom,
     keep_freed_memory,
@@ -27,14 +26,14 @@ from cnnzoo.distributed.group import ALONE
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import file_sha256, replacing
 from cnnzoo.models.registry import import_models
-from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
+from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.signals import StopSignal
 from cnnzoo.training.checks import dry_run
+from cnnzoo.training.images import evaluation_batch_size
 from cnnzoo.training.loop import evaluate as run_evaluation
 from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.meter import NonFiniteLossError
 from cnnzoo.training.reporter import Reporter
-from cnnzoo.training.setup import evaluation_batch_size, load_split, load_training_data
 from cnnzoo.training.state import Scoring
 
 
@@ -60,6 +59,9 @@ class EvaluationResult:
         precision: Number format of the forward pass.
         ten_crop: Whether ten squares of each image were averaged.
         data_sha256: Checksum of the images.
+        num_left_out: Images that were left out, because the run was trained on them.
+        weighted: What the run's training weighed its classes by; the figures here are unweighted.
+        confusion: Images of each class, by the class that they were put into: a row for each true class.
         classes: Figures for each class.
     """
 
@@ -80,6 +82,9 @@ class EvaluationResult:
     precision: str
     ten_crop: bool
     data_sha256: str
+    num_left_out: int
+    weighted: str
+    confusion: list[list[int]]
     classes: list[ClassMetrics]
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,6 +116,9 @@ def evaluate(
     data_dir: Path | None = None,
     skip_bad_images: bool = False,
     ten_crop: bool = False,
+    include_trained: bool = False,
+    csv_columns: tuple[str, ...] = (),
+    image_root: Path | None = None,
     imports: tuple[str, ...] = (),
     reporter: Reporter | None = None,
 ) -> EvaluationResult:
@@ -118,7 +126,7 @@ def evaluate(
 
     Args:
         checkpoint: A ``best.pt`` or ``last.pt``.
-        dataset: Another dataset than the one it was trained on; it must have the same classes and channels.
+        dataset: Another dataset than the one it was trained on, with some or all of its classes.
         split: ``test``, or ``val`` for the very images that were kept from its training.
         batch_size: Images at once; by default what memory allows.
         device: As for training.
@@ -127,6 +135,9 @@ def evaluate(
         skip_bad_images: Leave out images of a folder that cannot be read.
         ten_crop: Average the class probabilities over ten squares of each image: the corners, the centre, and each
             of them mirrored (Krizhevsky et al. 2012, section 4.1). The run must have had ``resize``.
+        include_trained: Keep images of another folder that the run was trained on.
+        csv_columns: Of a table: the headings of its images and of their labels.
+        image_root: Where a table's images lie.
         imports: Modules that register models.
         reporter: Told of progress.
 
@@ -143,6 +154,8 @@ def evaluate(
         data_dir=data_dir or config.data_dir,
         dataset=dataset or saved.dataset,
         skip_bad_images=skip_bad_images or config.skip_bad_images,
+        csv_columns=csv_columns or config.csv_columns,
+        image_root=image_root or config.image_root,
     )
     place = pick_device(device)
     keep_freed_memory(place)
@@ -152,15 +165,16 @@ def evaluate(
         work = dry_run(model, saved.num_classes, image, place)
         number_format = pick_precision(precision, place, work.mult_adds)
 
-    if split == "val" and dataset not in (None, saved.dataset):
+    if split == "val" and dataset is not None and full_name(dataset) != saved.dataset:
         raise UsageError("--split val is for the dataset of the training run. Leave --dataset out.")
     with explain_oom(batch_size or 1):
-        images, source = _load(saved, checkpoint, config, split, reporter)
-    if (images.classes, images.channels) != (saved.classes, saved.in_channels):
-        raise CnnzooError(
-            f"{images.name} has {images.channels} channel(s) and the classes {', '.join(images.classes)}; {checkpoint} "
-            f"was trained for {saved.in_channels} and {', '.join(saved.classes)}. Choose another --dataset."
-        )
+        if split == "val":
+            chosen = validation_images(saved, checkpoint, config, reporter)
+        else:
+            chosen = held_out_images(
+                saved, checkpoint, config, dataset, reporter, include_trained=include_trained
+            )
+    images, source = chosen.dataset, chosen.source
 
     preprocessing, criterion = saved.preprocessing, criterion_of(model)
     if ten_crop:
@@ -186,6 +200,7 @@ def evaluate(
     seconds = time.perf_counter() - started
 
     num = len(outcome.labels)
+    confusion = confusion_matrix(outcome.predictions, outcome.labels, saved.num_classes)
     low, high = wilson_interval(round(outcome.accuracy * num), num)
     result = EvaluationResult(
         checkpoint=str(checkpoint),
@@ -205,30 +220,13 @@ def evaluate(
         precision=number_format.name,
         ten_crop=ten_crop,
         data_sha256=images.sha256,
-        classes=per_class(
-            confusion_matrix(outcome.predictions, outcome.labels, saved.num_classes), images.classes
-        ),
+        num_left_out=chosen.num_left_out,
+        weighted=config.class_weights or "",
+        confusion=confusion.tolist(),
+        classes=per_class(confusion, saved.classes),
     )
     _write(result, checkpoint.with_name("eval.json"), reporter)
     return result
-
-
-def _load(
-    saved: Checkpoint, checkpoint: Path, config: TrainConfig, split: str, reporter: Reporter
-) -> tuple[Dataset, Source]:
-    """Load the dataset that ``config`` names, and the images of it that are to be told apart."""
-    size = saved.preprocessing.full_size
-    if split != "val":
-        test = load_split(config, "test", size, reporter)
-        assert test is not None  # only validation images may be missing
-        return test, test.source
-    _, images, _, source = load_training_data(config, size, reporter)
-    if images.sha256 != saved.data_sha256:
-        raise CnnzooError(
-            f"the images in {images.location} are not those that {checkpoint} was trained on. "
-            "Its validation images cannot be told from the others."
-        )
-    return images, source
 
 
 def _write(result: EvaluationResult, path: Path, reporter: Reporter) -> None:

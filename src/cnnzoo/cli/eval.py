@@ -22,7 +22,7 @@ def evaluate_command(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option("-d", "--dataset", help="Another dataset than the run's, with the same classes."),
+        typer.Option("-d", "--dataset", help="Another dataset than the run's, with classes of it."),
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Where datasets lie [where the run found them].")
@@ -30,6 +30,15 @@ def evaluate_command(
     skip_bad_images: Annotated[
         bool, typer.Option("--skip-bad-images", help="Leave out images of a folder that cannot be read.")
     ] = False,
+    include_trained: Annotated[
+        bool, typer.Option("--include-trained", help="Keep images that the run was trained on.")
+    ] = False,
+    csv_columns: Annotated[
+        str, typer.Option(metavar="FILE,LABEL", help="The headings of csv:FILE that count [found].")
+    ] = "",
+    image_root: Annotated[
+        Path | None, typer.Option(help="Where the images of csv:FILE lie [beside it].")
+    ] = None,
     split: Annotated[
         Literal["test", "val"], typer.Option(help="The test images, or those that validated the run.")
     ] = "test",
@@ -67,6 +76,9 @@ def evaluate_command(
                 data_dir=data_dir,
                 skip_bad_images=skip_bad_images,
                 ten_crop=ten_crop,
+                include_trained=include_trained,
+                csv_columns=tuple(part.strip() for part in csv_columns.split(",") if part.strip()),
+                image_root=image_root,
                 imports=tuple(import_ or ()),
                 reporter=screen,
             )

@@ -1,52 +1,88 @@
-"""Trees of class folders: which images there are, and all of them read."""
+"""Data sets of image files: what is in them, and all of a part read."""
 
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from cnnzoo.data import Progress
-from cnnzoo.data.images import decode_image, open_image, quiet
-from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.data import Progress, trees, trees_v1
+from cnnzoo.data.duplicates import MOST_FILES, digest_of, find_duplicates
+from cnnzoo.data.images import (
+    NoHandleError,
+    PixelRange,
+    decode_image,
+    deep_range,
+    is_deep,
+    open_image,
+    quiet,
+    read_content,
+)
+from cnnzoo.data.listing import RULES, Listing, Part, relative_name
+from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
+from cnnzoo.data.tables import list_table
+from cnnzoo.errors import CnnzooError, UsageError, named, one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+FOLDER = "folder:"
+CSV = "csv:"
 
-PARTS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-"""Names of folders that hold a part of the images rather than a class, in small letters."""
+MAX_RESIDENT_BYTES = 1 << 30
+"""Images of a folder that fit into this, cut to the net's size, stay in memory; larger sets are streamed."""
 
-TEST_SHARE = 0.2
-"""Share of a tree without train/ and test/ that is kept for the test."""
 
-_Sample = tuple[Path, int]  # an image file and its label
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How image files are read; what a run has found out for itself, its checkpoint carries.
+
+    Attributes:
+        rules: Version of the rules by which a tree is listed and split.
+        channels: 1 (grey) or 3 (RGB); None for what the training images are.
+        pixel_range: Of images of more than 8 bits a pixel; None for that of the training images, where ``looks``.
+        looks: Whether the training images say what is not given; else images of 16 bits have all of them.
+        columns: Of a table: the one of the files and that of the labels; empty to guess.
+        image_root: Where a table's images lie; None to look for them.
+        skip_bad_images: Leave out images that cannot be read, instead of refusing them all.
+        drop_duplicates: Leave out training images that the test part has too.
+        record_images: Whether to take the checksum of each image that is read, of more than MOST_FILES too.
+    """
+
+    rules: int = RULES
+    channels: int | None = None
+    pixel_range: PixelRange | None = None
+    looks: bool = True
+    columns: tuple[str, ...] = ()
+    image_root: Path | None = None
+    skip_bad_images: bool = False
+    drop_duplicates: bool = False
+    record_images: bool = False
+
+
+READING = Reading()
+"""As images are read that nothing else is known of."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """One split of an image folder.
+    """One part of a data set of image files.
 
     Attributes:
-        root: The folder that the person named.
-        classes: Names of the class folders, sorted; a label is an index into them.
+        root: What the person named.
+        classes: Names of the classes; a label is an index into them.
         files: The images.
         labels: One per file.
-        channels: 1 if every training image is grey, else 3.
+        channels: 1 (grey) or 3 (RGB).
+        pixel_range: Of images of more than 8 bits a pixel.
         num_skipped: Broken images that were left out.
+        digests: The SHA-256 of each file's bytes, uint8 ``(N, 32)``; None where nobody keeps them.
     """
 
     root: Path
@@ -54,14 +90,16 @@ class Folder:
     files: tuple[Path, ...]
     labels: tuple[int, ...]
     channels: int
+    pixel_range: PixelRange | None = None
     num_skipped: int = 0
+    digests: "NDArray[np.uint8] | None" = None
 
     @property
     def sha256(self) -> str:
         """Checksum of the images' paths and sizes: reading every byte of a large folder would take hours."""
         digest = hashlib.sha256()
         for file in self.files:
-            digest.update(_relative(file, self.root) + b" %d\n" % file.stat().st_size)
+            digest.update(relative_name(file, self.root) + b" %d\n" % file.stat().st_size)
         return digest.hexdigest()
 
     def keep(self, indices: Sequence[int]) -> "Folder":
@@ -73,148 +111,217 @@ class Folder:
         labels = tuple(self.labels[index] for index in indices)
         for label in sorted(set(self.labels) - set(labels)):
             raise CnnzooError(f"no image of class {self.classes[label]} in {self.root} can be read.")
-        files = tuple(self.files[index] for index in indices)
-        return dataclasses.replace(self, files=files, labels=labels, num_skipped=len(self.files) - len(files))
+        return dataclasses.replace(
+            self,
+            files=tuple(self.files[index] for index in indices),
+            labels=labels,
+            num_skipped=len(self.files) - len(indices),
+            digests=None if self.digests is None else self.digests[list(indices)],
+        )
 
 
-def open_folder(root: Path, split: str, *, skip_bad_images: bool = False) -> Folder | None:
-    """List one split of a tree of class folders.
+@dataclass(frozen=True)
+class ImageFiles:
+    """A data set of image files, listed.
 
-    With ``train/`` inside, ``test/`` is the test set, or ``val/`` where there is no ``test/``. With all
-    three, ``val/`` is the validation set. A tree with class folders only keeps a fifth of each class for
-    the test, always the same. Names that begin with a dot are passed over, and files that are no images.
+    Attributes:
+        name: As a person types it.
+        listing: Its images.
+        reading: How they are read.
+        notes: What a person should know of it.
+    """
+
+    name: str
+    listing: Listing
+    reading: Reading
+    notes: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", (*self.listing.notes, *_missing_in_test(self.listing)))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.listing.classes
+
+    @cached_property
+    def _kinds(self) -> tuple[int, PixelRange | None]:
+        """Channels, and the range of deep pixels, of the training images, by their headers."""
+        return _kinds([file for file, _ in self.listing.parts["train"]], self.reading)
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB): as they are to be read."""
+        return self.reading.channels or self._kinds[0]
+
+    @property
+    def pixel_range(self) -> PixelRange | None:
+        """What becomes black and white in images of more than 8 bits a pixel."""
+        return self._kinds[1] if self.reading.looks else self.reading.pixel_range
+
+    @cached_property
+    def duplicates(self) -> list[tuple[int, int]]:
+        """Training images that the test part has too: their index, and that of the test image."""
+        return find_duplicates(self.listing)
+
+    def describe_duplicates(self) -> str:
+        """Say how many training images the test part has too, and name a few."""
+        train, test = self.listing.parts["train"], self.listing.parts["test"]
+        pairs = [
+            f"{_name(train[one][0], self.listing)} and {_name(test[other][0], self.listing)}"
+            for one, other in self.duplicates
+        ]
+        num = len(pairs)
+        what = f"{num:,} training images are" if num > 1 else "1 training image is"
+        left = (
+            "left out" if self.reading.drop_duplicates else "--drop-duplicates leaves the training copies out"
+        )
+        return f"{what} in the test part too: {'; '.join(pairs[:3])}{' ...' if num > 3 else ''} ({left})."
+
+    def part(self, part: Part) -> Folder | None:
+        """Return one part, whose images are not read; None for ``val`` where no images are set aside for it."""
+        samples = self.listing.parts.get(part)
+        if samples is None:
+            return None
+        if part == "train" and self.reading.drop_duplicates:
+            left_out = {index for index, _ in self.duplicates}
+            samples = [sample for index, sample in enumerate(samples) if index not in left_out]
+            if gone := sorted({*range(len(self.classes))} - {label for _, label in samples}):
+                names = named([self.classes[label] for label in gone])
+                raise CnnzooError(
+                    f"--drop-duplicates leaves no training image of {names}: the test part has them all. "
+                    "Leave it out, or add images."
+                )
+        if not samples:
+            raise CnnzooError(
+                f"{self.listing.root} has no {part} images: which are kept for it depends on their names. Add images, "
+                "or put some into test/ and the others into train/."
+            )
+        files, labels = zip(*samples, strict=True)
+        records = self.reading.record_images or len(files) <= MOST_FILES
+        digests = np.zeros((len(files), 32), dtype=np.uint8) if records else None
+        root = self.listing.root
+        return Folder(root, self.classes, files, labels, self.channels, self.pixel_range, digests=digests)
+
+    def load(self, split: Part, image_size: int, num_workers: int, progress: Progress) -> Dataset | None:
+        """Load a part: read it, or have it streamed where it is too large for memory.
+
+        Args:
+            split: Which part.
+            image_size: Pixels a side that images are cut to as they are read.
+            num_workers: Threads that decode what is streamed.
+            progress: Told about the reading.
+
+        Returns:
+            None for ``val`` where no images are set aside for it.
+
+        Raises:
+            CnnzooError: An image cannot be read, and is not to be skipped.
+        """
+        folder = self.part(split)
+        if folder is None:
+            return None
+        skips = self.reading.skip_bad_images
+        sha256 = listing_sha256 = folder.sha256
+        if len(folder.files) * folder.channels * image_size**2 <= MAX_RESIDENT_BYTES:
+            pixels, folder = decode_all(folder, image_size, progress, skip_bad_images=skips)
+            labels = torch.tensor(folder.labels)
+            source: Source = Resident(torch.from_numpy(pixels), labels, folder.digests)
+            sha256 = hashlib.sha256(pixels.tobytes() + labels.numpy().tobytes()).hexdigest()
+        else:
+            if skips:
+                folder = without_bad_images(folder, image_size, progress)
+            source = Streamed(
+                folder.files,
+                torch.tensor(folder.labels),
+                folder.channels,
+                image_size,
+                num_workers,
+                folder.pixel_range,
+                folder.digests,
+            )
+        return Dataset(
+            self.name,
+            folder.classes,
+            folder.channels,
+            source,
+            folder.root,
+            sha256,
+            num_skipped=folder.num_skipped,
+            rules=self.reading.rules,
+            listing_sha256=listing_sha256,
+            pixel_range=folder.pixel_range,
+        )
+
+
+def is_files(name: str) -> bool:
+    """Whether a data set's name is that of a folder or a table of one's own."""
+    return name.startswith((FOLDER, CSV))
+
+
+def list_files(name: str, reading: Reading, *, all_for_test: bool = False) -> ImageFiles:
+    """List a folder or a table of one's own.
 
     Args:
-        root: The tree.
-        split: ``train``, ``val`` or ``test``.
-        skip_bad_images: Say nothing of pictures that cannot be opened; decode_all leaves them out.
-
-    Returns:
-        None for ``val`` where the tree sets no images aside for it.
+        name: ``folder:PATH`` or ``csv:FILE``.
+        reading: How.
+        all_for_test: Whether all images, or all of its test part, are a test set.
 
     Raises:
-        CnnzooError: No such folder, no classes or one only, an empty class, a picture that cannot be read,
-            or train and test folders with different classes.
+        UsageError: It lacks its path.
+        CnnzooError: It cannot be read, or has a fault; the message says what to do.
     """
+    kind, _, text = name.partition(":")
+    if not text:
+        example = "folder:my_images" if kind == "folder" else "csv:labels.csv"
+        raise UsageError(f"{kind}: lacks its path. Write it as in --dataset {example}.")
+    path = Path(text).expanduser()
     try:
-        listed = _list(root, split)
+        if kind == "csv":
+            listing = list_table(path, reading.columns, reading.image_root, all_for_test=all_for_test)
+        elif all_for_test:
+            listing = trees.list_all(path)
+        else:
+            listing = (trees if reading.rules >= 2 else trees_v1).list_tree(path)
     except OSError as error:
         raise CnnzooError(
-            f"the folder {error.filename or root} cannot be read ({one_line(error)}). "
-            "Give one that holds a folder of images for each class."
+            f"the {'table' if kind == 'csv' else 'folder'} {error.filename or path} cannot be read "
+            f"({one_line(error)}). Say where it lies: --dataset {kind}:NEW"
         ) from error
-    if listed is None:
-        return None
-    classes, samples = listed
-    files, labels = zip(*samples[split], strict=True)
-    channels = _channels([file for file, _ in samples["train"]], skip_bad_images)
-    return Folder(root, classes, files, labels, channels)
+    return ImageFiles(name, listing, reading)
 
 
-def _list(root: Path, split: str) -> tuple[tuple[str, ...], dict[str, list[_Sample]]] | None:
-    """Return the classes and the images of the training part and of ``split``; None if there is no such part."""
-    parts = {
-        PARTS[path.name.lower()]: path
-        for path in _subfolders(root)
-        # A folder of that name with no folders inside is a class: a train is a fine thing to photograph.
-        if path.name.lower() in PARTS and _subfolders(path)
-    }
-    if not parts:
-        classes = _classes(root)
-        return None if split == "val" else (classes, _cut(root, _images(root, classes)))
-    if len(parts) == 1 or "train" not in parts:
-        names = " and ".join(f"{path.name}/" for path in parts.values())
-        raise CnnzooError(
-            f"{root} has {names} only. It needs train/ and test/, train/ and val/, or class folders alone, "
-            f"as in {next(iter(parts.values()))}."
-        )
-    if "test" not in parts:
-        parts["test"] = parts.pop("val")
-    classes = _classes(parts["train"])
-    for path in parts.values():
-        if differ := sorted(set(classes) ^ set(_classes(path))):
-            raise CnnzooError(
-                f"{parts['train']} and {path} have different classes: {', '.join(differ)}. "
-                "Give both the same class folders."
-            )
-    if split not in parts:
-        return None
-    return classes, {part: _images(parts[part], classes) for part in {"train", split}}
+def _missing_in_test(listing: Listing) -> list[str]:
+    counts = listing.counts("test")
+    missing = [name for name in listing.classes if name not in counts]
+    if not missing or "train" not in listing.parts:
+        return []
+    return [f"the test part has no images of {named(missing)}: what eval says is not about them."]
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted(found, key=lambda path: path.name)  # paths themselves are ordered otherwise on Windows
+def _name(file: Path, listing: Listing) -> str:
+    return relative_name(file, listing.root).decode(errors="backslashreplace")
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    classes = tuple(path.name for path in _subfolders(folder))
-    if len(classes) < 2:
-        what = f"one class only ({classes[0]})" if classes else "no class folders"
-        raise CnnzooError(
-            f"{folder} has {what}. It needs a folder of images for each of two classes or more."
-        )
-    return classes
-
-
-def _images(folder: Path, classes: Sequence[str]) -> list[_Sample]:
-    samples: list[_Sample] = []
-    for label, name in enumerate(classes):
-        base = folder / name
-        found = (
-            path
-            for path in base.rglob("*")
-            if path.suffix.lower() in SUFFIXES
-            and not any(part.startswith(".") for part in path.relative_to(base).parts)
-            and path.is_file()
-        )
-        of_class = [(path, label) for path in sorted(found, key=Path.as_posix)]
-        if not of_class:
-            raise CnnzooError(f"the class folder {base} has no images. Put some into it, or remove it.")
-        samples += of_class
-    return samples
-
-
-def _cut(root: Path, samples: list[_Sample]) -> dict[str, list[_Sample]]:
-    """Keep a fifth of each class for the test, and one image at least."""
-    of_class: dict[int, list[_Sample]] = {}
-    for sample in samples:
-        of_class.setdefault(sample[1], []).append(sample)
-    split: dict[str, list[_Sample]] = {"train": [], "test": []}
-    for members in of_class.values():
-        if len(members) < 2:
-            raise CnnzooError(
-                f"{members[0][0].parent} has one image only, and one of each class is kept for the test. "
-                "Add another."
-            )
-        # An order that neither the seed nor the file names' own order has a part in.
-        members.sort(key=lambda sample: hashlib.sha256(_relative(sample[0], root)).digest())
-        cut = max(1, round(len(members) * TEST_SHARE))
-        split["test"] += members[:cut]
-        split["train"] += members[cut:]
-    return split
-
-
-def _relative(file: Path, root: Path) -> bytes:
-    # A name may hold bytes that are no UTF-8.
-    return file.relative_to(root).as_posix().encode(errors="surrogateescape")
-
-
-def _channels(files: Sequence[Path], skip_bad_images: bool) -> int:
-    """Return 1 if every image is grey by its header, else 3."""
+def _kinds(files: Sequence[Path], reading: Reading) -> tuple[int, PixelRange | None]:
+    """Return 1 if every image is grey by its header, else 3; and what values deep ones have."""
     from PIL import Image
 
-    def is_grey(file: Path) -> bool:
+    def look(file: Path) -> tuple[bool, PixelRange | None]:
         try:
             with open_image(file) as image:
-                return Image.getmodebase(image.mode) == "L"
-        except CnnzooError:
-            if skip_bad_images:
-                return True
+                grey, deep = Image.getmodebase(image.mode) == "L", is_deep(image)
+            return grey, deep_range(file) if deep and reading.rules >= 2 else None
+        except CnnzooError as error:
+            if reading.skip_bad_images and not isinstance(error, NoHandleError):
+                return True, None
             raise
 
     with quiet(), ThreadPoolExecutor() as pool:
-        return 1 if all(pool.map(is_grey, files)) else 3
+        kinds = list(pool.map(look, files))
+    ranges = [found for _, found in kinds if found]
+    whole = (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+    return 1 if all(grey for grey, _ in kinds) else 3, whole
 
 
 def decode_all(
@@ -254,15 +361,21 @@ def without_bad_images(folder: Folder, image_size: int, progress: Progress) -> F
 def _decode_each(
     folder: Folder, image_size: int, progress: Progress
 ) -> "Iterator[NDArray[np.uint8] | CnnzooError]":
-    """Yield the images in their order, or what is wrong with one."""
+    """Yield the images in their order, or what is wrong with one; and keep their checksums."""
 
-    def attempt(file: Path) -> "NDArray[np.uint8] | CnnzooError":
+    def attempt(index: int) -> "NDArray[np.uint8] | CnnzooError":
+        file = folder.files[index]
         try:
-            return decode_image(file, folder.channels, image_size)
+            content = read_content(file)
+            if folder.digests is not None:
+                folder.digests[index] = digest_of(content)
+            return decode_image(file, folder.channels, image_size, folder.pixel_range, content=content)
+        except NoHandleError:
+            raise
         except CnnzooError as error:
             return error
 
     with quiet(), ThreadPoolExecutor() as pool:  # PIL decodes without holding Python's lock
-        for done, image in enumerate(pool.map(attempt, folder.files), 1):
+        for done, image in enumerate(pool.map(attempt, range(len(folder.files))), 1):
             progress("Reading images", done, len(folder.files))
             yield image

@@ -1,8 +1,12 @@
 """One image file to pixels, as a person would see it."""
 
+import errno
+import io
+import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +16,47 @@ from cnnzoo.errors import CnnzooError, one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-"""What a file may hold, whatever it is called. Pillow knows more, such as EPS, for which it starts Ghostscript."""
+REFUSED = frozenset(("BUFR", "EPS", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "WMF"))
+"""Formats that Pillow opens and cnnzoo does not: it starts another program for them, or reads no pixels of them."""
 
 MAX_PIXELS = 100_000_000
 """An image of more pixels is taken for a decompression bomb."""
+
+MAX_BYTES = 1 << 30
+"""A file of more bytes is no image of so many pixels."""
+
+PixelRange = tuple[float, float]
+"""The lowest and the highest value of images of more than 8 bits a pixel: what becomes black and what white."""
+
+
+class NoHandleError(CnnzooError):
+    """The system opens no more files: no fault of the image that is named."""
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """Return what a file may hold, whatever it is called: what Pillow reads, and its installed plugins."""
+    from PIL import Image
+
+    Image.init()
+    with suppress(ImportError):  # HEIC, for those who have installed what reads it
+        from pillow_heif import register_heif_opener  # type: ignore[import-not-found]
+
+        register_heif_opener()
+    return tuple(name for name in Image.OPEN if name not in REFUSED)
+
+
+@cache
+def suffixes() -> frozenset[str]:
+    """Return the suffixes that such files have, in small letters."""
+    from PIL import Image
+
+    readable = set(formats())
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in readable)
 
 
 @contextmanager
@@ -33,16 +70,21 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def open_image(file: Path) -> "ImageFile":
+def open_image(file: Path, content: bytes | None = None) -> "ImageFile":
     """Open an image file, of which Pillow reads the header alone.
+
+    Args:
+        file: Which one.
+        content: Its bytes, where they have been read.
 
     Raises:
         CnnzooError: It is none, or would unpack to more than MAX_PIXELS; the message names it.
+        NoHandleError: Too many files are open.
     """
     from PIL import Image
 
     try:
-        image = Image.open(file, formats=FORMATS)
+        image = Image.open(file if content is None else io.BytesIO(content), formats=formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _bomb(file) from error
     except Exception as error:
@@ -51,6 +93,22 @@ def open_image(file: Path) -> "ImageFile":
         image.close()
         raise _bomb(file)
     return image
+
+
+def read_content(file: Path) -> bytes:
+    """Return the bytes of an image file.
+
+    Raises:
+        CnnzooError: It cannot be read, or is too large to be an image.
+        NoHandleError: Too many files are open.
+    """
+    try:
+        with file.open("rb") as opened:
+            if os.fstat(opened.fileno()).st_size > MAX_BYTES:
+                raise _bomb(file)
+            return opened.read()
+    except OSError as error:
+        raise _broken(file, error) from error
 
 
 def _bomb(file: Path) -> CnnzooError:
@@ -63,6 +121,10 @@ def _bomb(file: Path) -> CnnzooError:
 def _broken(file: Path, error: Exception) -> CnnzooError:
     from PIL import UnidentifiedImageError
 
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return NoHandleError(
+            f"{file} cannot be opened: {one_line(error)}. Raise the limit (ulimit -n), or try fewer --workers."
+        )
     why = "no known format" if isinstance(error, UnidentifiedImageError) else one_line(error)
     return CnnzooError(
         f"{file} cannot be read as an image ({why}). "
@@ -70,24 +132,61 @@ def _broken(file: Path, error: Exception) -> CnnzooError:
     )
 
 
-def decode_image(file: Path, channels: int, image_size: int) -> "NDArray[np.uint8]":
+def is_deep(image: "Image") -> bool:
+    """Whether an image has more than 8 bits a pixel, which Pillow would clip at 255."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def deep_range(file: Path) -> PixelRange | None:
+    """Return the lowest and highest value of an image of more than 8 bits a pixel; None of any other.
+
+    Raises:
+        CnnzooError: It cannot be read.
+    """
+    with open_image(file) as image:
+        if not is_deep(image):
+            return None
+        try:
+            values = np.asarray(image, dtype=np.float64)
+        except Exception as error:
+            raise _broken(file, error) from error
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else None
+
+
+def decode_image(
+    file: Path,
+    channels: int,
+    image_size: int,
+    pixel_range: PixelRange | None = None,
+    *,
+    content: bytes | None = None,
+) -> "NDArray[np.uint8]":
     """Read one image as a person would see it, cut to a square: uint8 ``(channels, image_size, image_size)``.
 
     Turned as its EXIF says, transparent parts on white, the shorter side resized (bilinear) to
     ``image_size``, the middle of the longer one kept; of an animation the first picture.
+
+    Args:
+        file: Which one.
+        channels: 1 (grey) or 3 (RGB).
+        image_size: Pixels a side.
+        pixel_range: What becomes black and white in images of more than 8 bits a pixel; None for all 16 bits, and for
+            each image's own brightest where pixels are floats.
+        content: Its bytes, where they have been read.
 
     Raises:
         CnnzooError: It is broken; the message names it.
     """
     from PIL import Image, ImageOps
 
-    with open_image(file) as image:
+    with open_image(file, content) as image:
         try:
             upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I") or upright.mode == "F":  # 16 bits and more: PIL would clip at 255
-                values = np.nan_to_num(np.asarray(upright, dtype=np.float64))
-                top = 65535 if upright.mode.startswith("I") else max(values.max(), 1.0)
-                upright = Image.fromarray((values.clip(0, top) * (255 / top)).astype(np.uint8))
+            if is_deep(upright):
+                upright = Image.fromarray(
+                    _to_8_bits(np.asarray(upright, dtype=np.float64), upright.mode, pixel_range)
+                )
             if upright.has_transparency_data:
                 seen_through = upright.convert("RGBA")
                 upright = Image.new("RGBA", upright.size, "white")
@@ -101,3 +200,12 @@ def decode_image(file: Path, channels: int, image_size: int) -> "NDArray[np.uint
             raise _broken(file, error) from error
     pixels = np.array(square, dtype=np.uint8)  # a copy: torch wants memory that it may write to
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _to_8_bits(
+    values: "NDArray[np.float64]", mode: str, pixel_range: PixelRange | None
+) -> "NDArray[np.uint8]":
+    values = np.nan_to_num(values)
+    low, high = pixel_range or (0.0, 65535.0 if mode.startswith("I") else max(values.max(), 1.0))
+    scaled: NDArray[np.float64] = (values.clip(low, high) - low) * (255 / max(high - low, 1e-9))
+    return scaled.astype(np.uint8)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnzoo.data.images import decode_image, quiet
+from cnnzoo.data.duplicates import digest_of
+from cnnzoo.data.images import PixelRange, decode_image, quiet, read_content
+from cnnzoo.data.listing import RULES
 from cnnzoo.errors import CnnzooError
 
 if TYPE_CHECKING:
@@ -28,6 +30,13 @@ class Source(Protocol):
     def labels(self) -> Tensor:
         """Int64 ``(N,)``."""
 
+    @property
+    def digests(self) -> "NDArray[np.uint8] | None":
+        """The SHA-256 of the bytes of each image's file, uint8 ``(N, 32)``, zeros where it has not been read yet.
+
+        None where images are of no files, or nobody keeps their checksums.
+        """
+
     def subset(self, indices: Tensor) -> "Source":
         """Return the images at ``indices``."""
 
@@ -41,14 +50,16 @@ class Resident:
 
     images: Tensor
     labels: Tensor
+    digests: "NDArray[np.uint8] | None" = None
 
     def subset(self, indices: Tensor) -> "Resident":
         """Return the images at ``indices``."""
-        return Resident(self.images[indices], self.labels[indices])
+        digests = None if self.digests is None else self.digests[indices.numpy()]
+        return Resident(self.images[indices], self.labels[indices], digests)
 
     def to(self, device: torch.device) -> "Resident":
         """Return the same on ``device``."""
-        return Resident(self.images.to(device), self.labels.to(device))
+        return Resident(self.images.to(device), self.labels.to(device), self.digests)
 
     def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """Index the images of each chunk; ``device`` is where they are already."""
@@ -70,11 +81,17 @@ class Streamed:
     channels: int
     image_size: int
     num_workers: int
+    pixel_range: PixelRange | None = None
+    digests: "NDArray[np.uint8] | None" = None
 
     def subset(self, indices: Tensor) -> "Streamed":
         """Return the images at ``indices``."""
-        files = [self.files[index] for index in indices.tolist()]
-        return Streamed(files, self.labels[indices], self.channels, self.image_size, self.num_workers)
+        return replace(
+            self,
+            files=[self.files[index] for index in indices.tolist()],
+            labels=self.labels[indices],
+            digests=None if self.digests is None else self.digests[indices.numpy()],
+        )
 
     def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """Decode the images of each chunk, some chunks ahead, and copy them over.
@@ -122,4 +139,42 @@ class Streamed:
             ) from error
 
     def _decode(self, index: int) -> "NDArray[np.uint8]":
-        return decode_image(self.files[index], self.channels, self.image_size)
+        file = self.files[index]
+        content = read_content(file)
+        if self.digests is not None:
+            self.digests[index] = digest_of(content)
+        return decode_image(file, self.channels, self.image_size, self.pixel_range, content=content)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split of a dataset.
+
+    Attributes:
+        name: As a person types it.
+        classes: Their names, in the order of the labels.
+        channels: Of its images.
+        source: The images and labels.
+        location: The folder that they came from.
+        sha256: Of the images and labels; of the paths and sizes where images are streamed from files.
+        num_skipped: Broken images that were left out.
+        rules: Version of the rules by which files were listed, split and decoded.
+        listing_sha256: Of the paths and sizes of files of one's own; else empty.
+        pixel_range: What was made black and white of images of more than 8 bits a pixel.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    channels: int
+    source: Source
+    location: Path
+    sha256: str
+    num_skipped: int = 0
+    rules: int = RULES
+    listing_sha256: str = ""
+    pixel_range: PixelRange | None = None
+
+    @property
+    def is_stratified(self) -> bool:
+        """Whether validation images are drawn from each class; of named sets receipts depend on how they were."""
+        return bool(self.listing_sha256) and self.rules >= 2

@@ -1,67 +1,112 @@
-"""A dataset's splits: load one, keep some of it for validation, limit it."""
+"""A dataset's splits: open one, load a part of it, keep some for validation, limit it."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cnnzoo.data import Progress
-from cnnzoo.data.catalog import get_dataset_spec
-from cnnzoo.data.folders import decode_all, open_folder, without_bad_images
+from cnnzoo.data.catalog import DATASETS, DatasetSpec, get_dataset_spec
+from cnnzoo.data.folders import CSV, FOLDER, READING, ImageFiles, Reading, is_files, list_files
+from cnnzoo.data.listing import Part
 from cnnzoo.data.loader import generator
 from cnnzoo.data.locate import load_arrays
-from cnnzoo.data.sources import Resident, Source, Streamed
-from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.data.preprocess import in_channels
+from cnnzoo.data.sources import Dataset, Resident, Source
+from cnnzoo.errors import CnnzooError
 
-FOLDER = "folder:"
 
-MAX_RESIDENT_BYTES = 1 << 30
-"""Images of a folder that fit into this, cut to the net's size, stay in memory; larger sets are streamed."""
+def full_name(name: str) -> str:
+    """Return a dataset's name as settings hold it: a path of an existing folder or table becomes ``folder:PATH``.
+
+    A registered name is that, whatever lies in the current folder.
+    """
+    if name in DATASETS or is_files(name):
+        return name
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return f"{FOLDER}{name}"
+    return f"{CSV}{name}" if path.is_file() else name
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """One split of a dataset.
+class NamedImages:
+    """A registered dataset.
 
     Attributes:
-        name: As a person types it.
-        classes: Their names, in the order of the labels.
-        channels: Of its images.
-        source: The images and labels.
-        location: The folder that they came from.
-        sha256: Of the images and labels; of the paths and sizes where images are streamed from files.
-        num_skipped: Broken images that were left out.
+        spec: What is known of it.
+        channels: 1 (grey) or 3 (RGB): as its images are wanted.
+        data_dir: Where it lies.
     """
 
-    name: str
-    classes: tuple[str, ...]
+    spec: DatasetSpec
     channels: int
-    source: Source
-    location: Path
-    sha256: str
-    num_skipped: int = 0
+    data_dir: Path | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.spec.classes
+
+    def load(self, split: Part, image_size: int, num_workers: int, progress: Progress) -> Dataset | None:
+        """Load one split, in its own size, into memory; None for ``val``, for which no images are set aside.
+
+        Raises:
+            CnnzooError: It cannot be had, or has a fault; the message says what to do.
+        """
+        if split == "val":
+            return None
+        spec = self.spec
+        arrays = load_arrays(spec, split, self.data_dir, progress)
+        labels = torch.from_numpy(arrays.labels)
+        if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= len(spec.classes):
+            mend = f"Put the files of {spec.name} back there: cnnzoo data fetch {spec.name}."
+            raise CnnzooError(
+                f"{arrays.location} has no labels, or some outside 0 to {len(spec.classes) - 1}. "
+                f"{mend if spec.read is None else 'Mend what reads it.'}"
+            )
+        source = Resident(in_channels(torch.from_numpy(arrays.images), self.channels), labels)
+        return Dataset(spec.name, spec.classes, self.channels, source, arrays.location, arrays.sha256)
+
+
+def open_images(name: str, reading: Reading, data_dir: Path | None = None) -> NamedImages | ImageFiles:
+    """Find a dataset, of which no image is read yet.
+
+    Args:
+        name: A registered dataset, ``folder:PATH`` or ``csv:FILE``.
+        reading: How images in files are read.
+        data_dir: Where named datasets lie.
+
+    Raises:
+        CnnzooError: There is no such dataset, or the folder has a fault.
+    """
+    name = full_name(name)
+    if is_files(name):
+        return list_files(name, reading)
+    spec = get_dataset_spec(name)
+    return NamedImages(spec, reading.channels or spec.channels, data_dir)
 
 
 def load_dataset(
     name: str,
-    split: str,
+    split: Part,
     *,
     image_size: int,
+    reading: Reading = READING,
     data_dir: Path | None = None,
     num_workers: int = 0,
-    skip_bad_images: bool = False,
     progress: Progress = lambda *_: None,
 ) -> Dataset | None:
     """Load one split of a dataset.
 
     Args:
-        name: A registered dataset, or ``folder:PATH``.
+        name: A registered dataset, ``folder:PATH`` or ``csv:FILE``.
         split: ``train``, ``test``, or ``val`` for images that the dataset itself sets aside.
         image_size: Pixels a side that image files are cut to as they are read.
+        reading: How image files are read.
         data_dir: Where named datasets lie.
         num_workers: Threads that decode image files, where they are too many for memory.
-        skip_bad_images: Leave out image files that cannot be read, instead of refusing the folder.
         progress: Told about downloads and reading.
 
     Returns:
@@ -70,38 +115,7 @@ def load_dataset(
     Raises:
         CnnzooError: It cannot be had, or has a fault; the message says what to do.
     """
-    if not name.startswith(FOLDER):
-        spec = get_dataset_spec(name)
-        if split == "val":
-            return None
-        arrays = load_arrays(spec, split, data_dir, progress)
-        labels = torch.from_numpy(arrays.labels)
-        if len(labels) == 0 or int(labels.min()) < 0 or int(labels.max()) >= len(spec.classes):
-            mend = f"Put the files of {name} back there: cnnzoo data fetch {name}."
-            raise CnnzooError(
-                f"{arrays.location} has no labels, or some outside 0 to {len(spec.classes) - 1}. "
-                f"{mend if spec.read is None else 'Mend what reads it.'}"
-            )
-        source: Source = Resident(torch.from_numpy(arrays.images), labels)
-        return Dataset(name, spec.classes, spec.channels, source, arrays.location, arrays.sha256)
-
-    root = name.removeprefix(FOLDER)
-    if not root:
-        raise UsageError("folder: lacks its path. Write it as in --dataset folder:my_images.")
-    folder = open_folder(Path(root).expanduser(), split, skip_bad_images=skip_bad_images)
-    if folder is None:
-        return None
-    if len(folder.files) * folder.channels * image_size**2 <= MAX_RESIDENT_BYTES:
-        images, folder = decode_all(folder, image_size, progress, skip_bad_images=skip_bad_images)
-        labels = torch.tensor(folder.labels)
-        source = Resident(torch.from_numpy(images), labels)
-        sha256 = hashlib.sha256(images.tobytes() + labels.numpy().tobytes()).hexdigest()
-    else:
-        sha256 = folder.sha256
-        if skip_bad_images:
-            folder = without_bad_images(folder, image_size, progress)
-        source = Streamed(folder.files, torch.tensor(folder.labels), folder.channels, image_size, num_workers)
-    return Dataset(name, folder.classes, folder.channels, source, folder.root, sha256, folder.num_skipped)
+    return open_images(name, reading, data_dir).load(split, image_size, num_workers, progress)
 
 
 def describe_dataset(name: str) -> tuple[int, int]:
@@ -110,29 +124,48 @@ def describe_dataset(name: str) -> tuple[int, int]:
     Raises:
         CnnzooError: There is no such dataset, or the folder has a fault.
     """
-    if not name.startswith(FOLDER):
-        spec = get_dataset_spec(name)
-        return spec.channels, len(spec.classes)
-    folder = open_folder(Path(name.removeprefix(FOLDER)).expanduser(), "train")
-    assert folder is not None  # only validation images may be missing
-    return folder.channels, len(folder.classes)
+    images = open_images(name, READING)
+    return images.channels, len(images.classes)
 
 
-def split_validation(source: Source, share: float, seed: int) -> tuple[Source, Source]:
+def split_validation(
+    source: Source, share: float, seed: int, *, stratified: bool = False
+) -> tuple[Source, Source]:
     """Split the training images at random into those to train on and those to validate on.
+
+    Args:
+        source: All of them.
+        share: Of those to validate on.
+        seed: Decides which.
+        stratified: Whether that is the share of each class, and one image at least of a class that has two.
 
     Raises:
         CnnzooError: There are too few images for it.
     """
     num = len(source.labels)
+    order = torch.randperm(num, generator=generator("split", seed))
     num_train = round((1 - share) * num)
-    if not 1 <= num_train < num:
+    if stratified and num:
+        to_train = _stratified(source.labels[order], share)
+        train, val = order[to_train], order[~to_train]
+    else:
+        train, val = order[:num_train], order[num_train:]
+    if not (len(train) and len(val)) or (not stratified and not 1 <= num_train < num):
         raise CnnzooError(
             f"a validation share of {share:g} cannot be kept of {num} image{'' if num == 1 else 's'}. "
             "Change --val-split, or add images."
         )
-    order = torch.randperm(num, generator=generator("split", seed))
-    return source.subset(order[:num_train]), source.subset(order[num_train:])
+    return source.subset(train), source.subset(val)
+
+
+def _stratified(labels: Tensor, share: float) -> Tensor:
+    """Return which images of labels ``(N,)``, in their order, are to be trained on: bool ``(N,)``, class by class."""
+    to_train = torch.ones(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        most = len(members) - 1  # one at least is trained on
+        to_train[members[len(members) - min(most, max(1, round(share * len(members)))) :]] = False
+    return to_train
 
 
 def limit(source: Source, num_images: int | None, seed: int) -> Source:

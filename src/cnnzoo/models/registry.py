@@ -65,6 +65,12 @@ class ModelSpec:
         return "image_size" in inspect.signature(self.build).parameters
 
     @property
+    def takes_in_channels(self) -> bool:
+        """Whether the net can be built for grey and for colour images; else images are made what it takes."""
+        parameters = inspect.signature(self.build).parameters
+        return "in_channels" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+    @property
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
         try:
             return inspect.signature(self.build, eval_str=True).parameters
@@ -277,6 +283,10 @@ def create_model(
     if not spec.takes_image_size and arguments.pop("image_size") != spec.image_size:
         raise UsageError(
             f"{name} takes images of {spec.image_size}x{spec.image_size} only. Leave the size out."
+        )
+    if not spec.takes_in_channels and arguments.pop("in_channels") != spec.in_channels:
+        raise UsageError(
+            f"{name} takes images of {spec.in_channels} channel(s) only. Leave the channels out."
         )
     try:
         inspect.signature(spec.build).bind(**arguments)

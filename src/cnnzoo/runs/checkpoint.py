@@ -120,6 +120,9 @@ class Checkpoint:
         std: What they were divided by; likewise.
         resize: Pixels a side that images were resized to before squares of ``image_size`` were cut from them.
         pad: Whether smaller images were laid into a black one and not enlarged.
+        rules: Version of the rules by which files of images were read; 1 where an older cnnzoo has not noted it.
+        pixel_range: What was made black and white of images of more than 8 bits a pixel; empty for what rules 1 do.
+        listing_sha256: Of the names and sizes of the training images, where they are files of one's own.
         dataset: The dataset that was really used.
         data_sha256: Its checksum.
         classes: Names of the classes.
@@ -147,6 +150,9 @@ class Checkpoint:
     training: TrainingState | None = None
     resize: int | None = None
     pad: bool = False
+    rules: int = 1
+    pixel_range: tuple[float, ...] = ()
+    listing_sha256: str = ""
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -9,7 +9,8 @@ import torch
 
 from cnnzoo.config import TrainConfig, current_names
 from cnnzoo.data.catalog import get_dataset_spec
-from cnnzoo.data.splits import FOLDER
+from cnnzoo.data.folders import is_files
+from cnnzoo.data.splits import full_name
 from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError, UsageError
@@ -70,7 +71,7 @@ def resume(
             if config.thread_plan is None and training.threads:  # what is computed before the first step, too
                 torch.set_num_threads(min(training.threads[0][2], torch.get_num_threads()))
             with explain_oom(config.batch_size):
-                state, loaders = set_up(config, report, group)
+                state, loaders = set_up(config, report, group, rules=saved.rules)
             state.restore(saved)
             if group.is_first:
                 repair(folder, saved, config, report)
@@ -90,7 +91,8 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
     after = TrainConfig.from_dict({**before.to_dict(), **current_names(changes), "imports": before.imports})
     try:
         after.check_names()
-        if not str(after.dataset).startswith(FOLDER):
+        after = after.replace(dataset=full_name(str(after.dataset)))
+        if not is_files(str(after.dataset)):
             get_dataset_spec(str(after.dataset))
     except UsageError as error:
         if not before.imports:
@@ -112,8 +114,8 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
 
 
 def _is_moved_folder(name: str, was: object, now: object) -> bool:
-    """Whether a setting names an image folder under another path: its checksum says if it is the same."""
-    return name == "dataset" and all(str(value).startswith(FOLDER) for value in (was, now))
+    """Whether a setting names images of one's own under another path: their checksum says if they are the same."""
+    return name == "image_root" or (name == "dataset" and is_files(str(was)) and is_files(str(now)))
 
 
 def repair(run: Run, saved: Checkpoint, config: TrainConfig, reporter: Reporter) -> None:

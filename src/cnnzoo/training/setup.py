@@ -7,18 +7,16 @@ from torch import nn
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.augment import make_augmentations
-from cnnzoo.data.catalog import DEFAULT, SAMPLE
+from cnnzoo.data.listing import RULES
 from cnnzoo.data.loader import Loader, generator
-from cnnzoo.data.locate import DatasetUnavailableError
 from cnnzoo.data.preprocess import Preprocessing, mean_and_std
-from cnnzoo.data.sources import Source, Streamed
-from cnnzoo.data.splits import Dataset, limit, load_dataset, split_validation
+from cnnzoo.data.sources import Dataset, Source, Streamed
 from cnnzoo.device import Precision, keep_freed_memory, pick_device, pick_precision, to_device
-from cnnzoo.distributed.group import Group, current
+from cnnzoo.distributed.group import Group
 from cnnzoo.errors import CnnzooError, UsageError, one_line
-from cnnzoo.machine import cpu_count
 from cnnzoo.models.registry import create_model, get_spec
 from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
+from cnnzoo.training.images import evaluation_batch_size, load_training_data
 from cnnzoo.training.initialization import initialize
 from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.optimizers import make_optimizer
@@ -35,8 +33,16 @@ class Loaders(NamedTuple):
     val: Loader
 
 
-def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainState, Loaders]:
+def set_up(
+    config: TrainConfig, report: Reporter, group: Group, *, rules: int = RULES
+) -> tuple[TrainState, Loaders]:
     """Make what ``fit`` needs of a run's settings: images, net and optimizer, with fresh weights.
+
+    Args:
+        config: The settings.
+        report: Told of what a person should know before the first step.
+        group: The processes that train together.
+        rules: Version of the rules by which files of images are read.
 
     Raises:
         UsageError: A setting that cannot be right.
@@ -63,7 +69,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
     keep_freed_memory(device)
     with group.first_on_machine():
         config, dataset, train_source, val_source = load_training_data(
-            config, config.resize or image_size, report
+            config, config.resize or image_size, report, rules=rules
         )
     check_same_data(dataset, val_source, group)
     mean, std = mean_and_std(dataset.source) if config.normalize else ((), ())
@@ -156,68 +162,6 @@ def _compiled(model: nn.Module, loader: Loader, precision: Precision, report: Re
         report.warn(f"Training without --compile, which fails here: {one_line(error)}")
         return model
     return network
-
-
-def load_training_data(
-    config: TrainConfig, image_size: int, reporter: Reporter
-) -> tuple[TrainConfig, Dataset, Source, Source]:
-    """Load the training images and split off those for validation, as ``config`` says.
-
-    Returns:
-        The config with the dataset that is really used, that dataset, the images to train on, and to validate on.
-
-    Raises:
-        CnnzooError: The dataset cannot be had, or has a fault.
-    """
-    if config.dataset is None:
-        try:
-            return load_training_data(config.replace(dataset=DEFAULT), image_size, reporter)
-        except DatasetUnavailableError as error:
-            reporter.warn(
-                f"Training on the sample that ships with cnnzoo, 7,000 images instead of 70,000. {error} "
-                "Results on the sample are not comparable with those on the full set."
-            )
-            return load_training_data(config.replace(dataset=SAMPLE), image_size, reporter)
-    dataset = load_split(config, "train", image_size, reporter)
-    assert dataset is not None  # only validation images may be missing
-    if own_val := load_split(config, "val", image_size, reporter):
-        train_source, val_source = dataset.source, own_val.source
-    else:
-        train_source, val_source = split_validation(dataset.source, config.val_split, config.seed)
-    train_source = limit(train_source, config.limit_train, config.seed)
-    return config, dataset, train_source, limit(val_source, config.limit_val, config.seed)
-
-
-def load_split(config: TrainConfig, split: str, image_size: int, reporter: Reporter) -> Dataset | None:
-    """Load a split of the dataset that ``config`` names; None where it has no such images.
-
-    Raises:
-        CnnzooError: The dataset cannot be had, or has a fault.
-    """
-    dataset = load_dataset(
-        config.dataset or DEFAULT,
-        split,
-        image_size=image_size,
-        data_dir=config.data_dir,
-        num_workers=max(1, cpu_count() // current().local_world_size)
-        if config.num_workers is None
-        else config.num_workers,
-        skip_bad_images=config.skip_bad_images,
-        progress=reporter.progress,
-    )
-    if dataset and dataset.num_skipped:
-        num = dataset.num_skipped
-        images = f"{num} images that cannot be read are" if num > 1 else "1 image that cannot be read is"
-        reporter.warn(f"{images} left out of {dataset.location}.")
-    return dataset
-
-
-def evaluation_batch_size(batch_size: int, image_size: int) -> int:
-    """Return how many images to evaluate at once: more than in training, for there are no gradients to keep.
-
-    1,024 at 28×28 and 81 at 227×227, about the same memory; never fewer than ``batch_size``.
-    """
-    return max(batch_size, min(1024, 2**22 // image_size**2))
 
 
 # Several processes

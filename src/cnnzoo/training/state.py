@@ -13,7 +13,7 @@ from torch import nn
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing
-from cnnzoo.data.splits import Dataset
+from cnnzoo.data.sources import Dataset
 from cnnzoo.device import Precision, describe_device
 from cnnzoo.distributed.group import Group
 from cnnzoo.errors import CnnzooError, UsageError
@@ -207,6 +207,9 @@ class TrainState:
             std=self.preprocessing.std,
             resize=self.preprocessing.resize,
             pad=self.preprocessing.pad,
+            rules=self.dataset.rules,
+            pixel_range=self.dataset.pixel_range or (),
+            listing_sha256=self.dataset.listing_sha256,
             dataset=self.dataset.name,
             data_sha256=self.dataset.sha256,
             classes=self.dataset.classes,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.splits import FOLDER
+from cnnzoo.data.folders import CSV, FOLDER
 from cnnzoo.device import describe_device, deterministic, explain_oom
 from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError
@@ -94,10 +94,9 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
 
 def _run_prefix(config: TrainConfig) -> str:
     """Return ``lenet-fashionmnist``, or ``lenet-my-images`` for a folder of that name."""
-    path = str(config.dataset).removeprefix(FOLDER)
-    return "-".join(
-        re.sub(r"[^\w.]+", "-", part).strip("-.") for part in (config.model, Path(path).name) if part
-    )
+    path = Path(str(config.dataset).removeprefix(FOLDER).removeprefix(CSV)).absolute()
+    name = path.stem if path.suffix.lower() in (".csv", ".tsv") else path.name
+    return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") for part in (config.model, name) if part)
 
 
 def _facts(state: TrainState) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""The images that a run is tested on: its own test part, or another data set, without what it was trained on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from cnnzoo.config import TrainConfig
+from cnnzoo.data.duplicates import digest_of
+from cnnzoo.data.folders import ImageFiles, Reading, is_files, list_files
+from cnnzoo.data.images import read_content
+from cnnzoo.data.listing import RULES
+from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
+from cnnzoo.data.splits import full_name, open_images
+from cnnzoo.errors import CnnzooError, named
+from cnnzoo.runs.checkpoint import Checkpoint
+from cnnzoo.runs.trained import read_trained
+from cnnzoo.training.images import load_split, load_training_data, reading_of
+from cnnzoo.training.reporter import Reporter
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images to be told apart.
+
+    Attributes:
+        dataset: Where they are from.
+        source: The images, and labels as the net has them.
+        num_left_out: Images that are not among them, because the run was trained on them.
+    """
+
+    dataset: Dataset
+    source: Source
+    num_left_out: int = 0
+
+
+def validation_images(
+    saved: Checkpoint, checkpoint: Path, config: TrainConfig, reporter: Reporter
+) -> HeldOut:
+    """Load the very images that validated a run.
+
+    Raises:
+        CnnzooError: Its images have changed since.
+    """
+    size = saved.preprocessing.full_size
+    _, images, _, source = load_training_data(config, size, reporter, rules=saved.rules)
+    if images.sha256 != saved.data_sha256:
+        raise CnnzooError(
+            f"the images in {images.location} are not those that {checkpoint} was trained on. "
+            "Its validation images cannot be told from the others."
+        )
+    return HeldOut(images, source)
+
+
+def held_out_images(
+    saved: Checkpoint,
+    checkpoint: Path,
+    config: TrainConfig,
+    other: str | None,
+    reporter: Reporter,
+    *,
+    include_trained: bool = False,
+) -> HeldOut:
+    """Load a run's own test images, or those of another data set, as its net takes them.
+
+    Of a folder or a table that is not the run's, all images are a test, or all of its test part; which it is says the
+    listing's checksum, not the path. Images that the run was trained on are left out.
+
+    Args:
+        saved: The run's checkpoint.
+        checkpoint: Where it is from.
+        config: The run's settings, with the data set in question.
+        other: That data set, if the person named one.
+        reporter: Told of progress, and of what is not known.
+        include_trained: Whether to keep images that the run was trained on.
+
+    Raises:
+        CnnzooError: There are none, or they have classes that the net does not know.
+    """
+    name = full_name(config.dataset or saved.dataset)
+    range_ = saved.pixel_range
+    reading = replace(
+        reading_of(config),
+        rules=saved.rules,
+        channels=saved.in_channels,
+        pixel_range=(range_[0], range_[1]) if len(range_) == 2 else None,
+        looks=False,
+    )
+    size = saved.preprocessing.full_size
+    images = None if other is not None and is_files(name) else open_images(name, reading, config.data_dir)
+    images = images or _own_again(saved, name, reading, size)
+    is_own = images is not None
+    if images is None:
+        images = list_files(name, replace(reading, rules=RULES, drop_duplicates=False), all_for_test=True)
+        for note in images.notes:
+            reporter.warn(note[0].upper() + note[1:])
+    dataset = load_split(images, "test", config, size, reporter)
+    assert dataset is not None  # only validation images may be missing
+    source = _as_net_counts(dataset, saved, checkpoint)
+    if is_own or include_trained:
+        return HeldOut(dataset, source)
+    trained = read_trained(checkpoint.parent)
+    if trained is None:
+        reporter.warn(f"It is not known which of the images in {dataset.location} the run was trained on.")
+        return HeldOut(dataset, source)
+    fresh = [index for index, digest in enumerate(_digests(source)) if digest not in trained]
+    if not fresh:
+        raise CnnzooError(
+            f"the run was trained on all {len(source.labels):,} images in {dataset.location}. Choose others, or "
+            "evaluate on those with --include-trained."
+        )
+    left_out = len(source.labels) - len(fresh)
+    return HeldOut(dataset, source.subset(torch.tensor(fresh)) if left_out else source, left_out)
+
+
+def _own_again(saved: Checkpoint, name: str, reading: Reading, size: int) -> ImageFiles | None:
+    """Return a folder or a table if it is the run's own, wherever it lies now, by what it holds."""
+    try:
+        images = list_files(name, reading)
+        folder = images.part("train")
+        if folder is None or images.classes != saved.classes:
+            return None
+        if saved.listing_sha256:
+            return images if folder.sha256 == saved.listing_sha256 else None
+        if folder.sha256 == saved.data_sha256:  # of a run of 0.1 that was streamed
+            return images
+        train = images.load("train", size, 0, lambda *_: None)
+    except CnnzooError:  # it is read as a test set, and that says what is wrong
+        return None
+    return images if train is not None and train.sha256 == saved.data_sha256 else None
+
+
+def _as_net_counts(dataset: Dataset, saved: Checkpoint, checkpoint: Path) -> Source:
+    """Return the images with the labels of the net's classes, by their names."""
+    if unknown := [name for name in dataset.classes if name not in saved.classes]:
+        raise CnnzooError(
+            f"{dataset.name} has the classes {named(dataset.classes)}, of which {checkpoint} does not know "
+            f"{named(unknown)}; it was trained for {named(saved.classes)}. Choose another --dataset."
+        )
+    if dataset.classes == saved.classes:
+        return dataset.source
+    places = torch.tensor([saved.classes.index(name) for name in dataset.classes])
+    source = dataset.source
+    assert isinstance(source, Resident | Streamed)
+    return replace(source, labels=places[source.labels])
+
+
+def _digests(source: Source) -> Iterator[bytes]:
+    """Yield the checksum of each image's file; of streamed ones the files are read."""
+    assert isinstance(source, Resident | Streamed)
+    if isinstance(source, Streamed):
+        yield from (digest_of(read_content(file)).tobytes() for file in source.files)
+    elif source.digests is not None:
+        yield from (digest.tobytes() for digest in source.digests)

@@ -1,0 +1,114 @@
+"""The images of a run: what its settings name, split, and told of before the first step."""
+
+from dataclasses import replace
+
+from cnnzoo.config import TrainConfig
+from cnnzoo.data.catalog import DEFAULT, SAMPLE
+from cnnzoo.data.duplicates import MOST_FILES
+from cnnzoo.data.folders import ImageFiles, Reading
+from cnnzoo.data.listing import RULES, Part
+from cnnzoo.data.locate import DatasetUnavailableError
+from cnnzoo.data.sources import Dataset, Source
+from cnnzoo.data.splits import NamedImages, full_name, limit, open_images, split_validation
+from cnnzoo.distributed.group import current
+from cnnzoo.machine import cpu_count
+from cnnzoo.models.registry import get_spec
+from cnnzoo.training.reporter import Reporter
+
+
+def load_training_data(
+    config: TrainConfig, image_size: int, reporter: Reporter, *, rules: int = RULES
+) -> tuple[TrainConfig, Dataset, Source, Source]:
+    """Load the training images and split off those for validation, as ``config`` says.
+
+    Args:
+        config: The run's settings.
+        image_size: Pixels a side that image files are cut to as they are read.
+        reporter: Told of progress, and of what a person should know of the images.
+        rules: Version of the rules by which files are listed, split and decoded.
+
+    Returns:
+        The config with the dataset that is really used, that dataset, the images to train on, and to validate on.
+
+    Raises:
+        CnnzooError: The dataset cannot be had, or has a fault.
+    """
+    if config.dataset is None:
+        try:
+            return load_training_data(config.replace(dataset=DEFAULT), image_size, reporter)
+        except DatasetUnavailableError as error:
+            reporter.warn(
+                f"Training on the sample that ships with cnnzoo, 7,000 images instead of 70,000. {error} "
+                "Results on the sample are not comparable with those on the full set."
+            )
+            return load_training_data(config.replace(dataset=SAMPLE), image_size, reporter)
+    config = config.replace(dataset=full_name(config.dataset))
+    spec = get_spec(config.model)
+    reading = replace(
+        reading_of(config), rules=rules, channels=None if spec.takes_in_channels else spec.in_channels
+    )
+    images = open_images(str(config.dataset), reading, config.data_dir)
+    if isinstance(images, ImageFiles):
+        tell_of(images, config, reporter)
+    dataset = load_split(images, "train", config, image_size, reporter)
+    assert dataset is not None  # only validation images may be missing
+    if own_val := load_split(images, "val", config, image_size, reporter):
+        train_source, val_source = dataset.source, own_val.source
+    else:
+        train_source, val_source = split_validation(
+            dataset.source, config.val_split, config.seed, stratified=dataset.is_stratified
+        )
+    train_source = limit(train_source, config.limit_train, config.seed)
+    return config, dataset, train_source, limit(val_source, config.limit_val, config.seed)
+
+
+def reading_of(config: TrainConfig) -> Reading:
+    """Return how a run's settings have files of images read."""
+    return Reading(
+        columns=config.csv_columns,
+        image_root=config.image_root,
+        skip_bad_images=config.skip_bad_images,
+        drop_duplicates=config.drop_duplicates,
+        record_images=config.record_images,
+    )
+
+
+def tell_of(images: ImageFiles, config: TrainConfig, reporter: Reporter) -> None:
+    """Say before training what of a folder is not used, and which images training and test share."""
+    for note in images.notes:
+        reporter.warn(note[0].upper() + note[1:])
+    few = sum(map(len, images.listing.parts.values())) <= MOST_FILES
+    if (
+        current().is_first
+        and images.reading.rules >= 2
+        and (few or config.check_duplicates)
+        and images.duplicates
+    ):
+        reporter.warn(images.describe_duplicates())
+
+
+def load_split(
+    images: NamedImages | ImageFiles, split: Part, config: TrainConfig, image_size: int, reporter: Reporter
+) -> Dataset | None:
+    """Load a split of a dataset; None where it has no such images.
+
+    Raises:
+        CnnzooError: The dataset cannot be had, or has a fault.
+    """
+    threads = config.num_workers
+    if threads is None:
+        threads = max(1, cpu_count() // current().local_world_size)
+    dataset = images.load(split, image_size, threads, reporter.progress)
+    if dataset and dataset.num_skipped:
+        num = dataset.num_skipped
+        what = f"{num} images that cannot be read are" if num > 1 else "1 image that cannot be read is"
+        reporter.warn(f"{what} left out of {dataset.location}.")
+    return dataset
+
+
+def evaluation_batch_size(batch_size: int, image_size: int) -> int:
+    """Return how many images to evaluate at once: more than in training, for there are no gradients to keep.
+
+    1,024 at 28×28 and 81 at 227×227, about the same memory; never fewer than ``batch_size``.
+    """
+    return max(batch_size, min(1024, 2**22 // image_size**2))
