@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def images_of_one_grey(num: int) -> Resident:
     return Resident(greys[:, None, None, None].expand(-1, 1, SIZE, SIZE).contiguous(), torch.arange(num) % 10)
 
 
-def loader(source: Resident, augment: Sequence[str], batch_size: int = 32, **sharing: int) -> Loader:
+def loader(source: Resident, augment: Sequence[str], batch_size: int = 32, **sharing: Any) -> Loader:
     return Loader(
         source,
         Preprocessing(SIZE),

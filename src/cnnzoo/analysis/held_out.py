@@ -1,22 +1,20 @@
 """The images that a run is tested on: its own test part, or another data set, without what it was trained on."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.duplicates import digest_of
 from cnnzoo.data.folders import ImageFiles, Reading, is_files, list_files
-from cnnzoo.data.images import read_content
 from cnnzoo.data.listing import RULES
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
 from cnnzoo.data.splits import full_name, open_images
 from cnnzoo.errors import CnnzooError, named
 from cnnzoo.runs.checkpoint import Checkpoint
 from cnnzoo.runs.trained import read_trained
-from cnnzoo.training.images import load_split, load_training_data, reading_of
+from cnnzoo.training.images import load_split, load_training_data, reading_of, tell_notes
 from cnnzoo.training.reporter import Reporter
 
 
@@ -92,9 +90,10 @@ def held_out_images(
     images = images or _own_again(saved, name, reading, size)
     is_own = images is not None
     if images is None:
-        images = list_files(name, replace(reading, rules=RULES, drop_duplicates=False), all_for_test=True)
-        for note in images.notes:
-            reporter.warn(note[0].upper() + note[1:])
+        images = list_files(
+            name, replace(reading, rules=RULES, drop_duplicates=False, record_images=True), all_for_test=True
+        )
+        tell_notes(images, reporter)
     dataset = load_split(images, "test", config, size, reporter)
     assert dataset is not None  # only validation images may be missing
     source = _as_net_counts(dataset, saved, checkpoint)
@@ -104,7 +103,8 @@ def held_out_images(
     if trained is None:
         reporter.warn(f"It is not known which of the images in {dataset.location} the run was trained on.")
         return HeldOut(dataset, source)
-    fresh = [index for index, digest in enumerate(_digests(source)) if digest not in trained]
+    digests = source.read_digests(np.arange(len(source.labels)))
+    fresh = [index for index, digest in enumerate(digests) if digest.tobytes() not in trained]
     if not fresh:
         raise CnnzooError(
             f"the run was trained on all {len(source.labels):,} images in {dataset.location}. Choose others, or "
@@ -144,12 +144,3 @@ def _as_net_counts(dataset: Dataset, saved: Checkpoint, checkpoint: Path) -> Sou
     source = dataset.source
     assert isinstance(source, Resident | Streamed)
     return replace(source, labels=places[source.labels])
-
-
-def _digests(source: Source) -> Iterator[bytes]:
-    """Yield the checksum of each image's file; of streamed ones the files are read."""
-    assert isinstance(source, Resident | Streamed)
-    if isinstance(source, Streamed):
-        yield from (digest_of(read_content(file)).tobytes() for file in source.files)
-    elif source.digests is not None:
-        yield from (digest.tobytes() for digest in source.digests)

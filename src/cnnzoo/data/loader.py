@@ -68,6 +68,7 @@ class Loader:
         device: Where batches are wanted.
         seed: Of order and augmentation; None keeps the images in their order.
         augmentations: Random changes, in the order in which they are made; they take a seed.
+        balanced: Whether every class is drawn as often, its images with replacement; that takes a seed, too.
         num_classes: Of the probabilities that targets are where images are mixed.
         rank: Which process this is, from 0; it gets its share of every batch.
         world_size: How many processes there are, a divisor of ``batch_size``.
@@ -83,18 +84,20 @@ class Loader:
         *,
         seed: int | None = None,
         augmentations: Sequence[Augmentation] = (),
+        balanced: bool = False,
         num_classes: int = 0,
         rank: int = 0,
         world_size: int = 1,
         grad_accum_steps: int = 1,
     ) -> None:
-        assert seed is not None or not augmentations
+        assert seed is not None or not (augmentations or balanced)
         self.source = source.to(device) if isinstance(source, Resident) else source
         self.preprocessing = preprocessing
         self.batch_size = batch_size
         self.device = device
         self.seed = seed
         self.augmentations = augmentations
+        self.balanced = balanced
         self.num_classes = num_classes
         self.rank = rank
         self.world_size = world_size
@@ -160,9 +163,7 @@ class Loader:
             end: Batches after which to end; None for all.
         """
         end = len(self) if end is None else min(end, len(self))
-        order = torch.arange(self.num_images)
-        if self.seed is not None:
-            order = torch.randperm(self.num_images, generator=generator("order", self.seed, epoch))
+        order = self._order(epoch)
         changes = self._changes(epoch)
         # The same chunks wherever a run goes on, so that sums in them are the same to the last bit.
         chunks_done, batches_done = divmod(start, self.batches_at_once)
@@ -180,6 +181,26 @@ class Loader:
                 yield self._micro_batch(start, images, targets)
                 start += 1
             batches_done = 0
+
+    def _order(self, epoch: int) -> Tensor:
+        """Return which image stands at each position of an epoch, int64 ``(N,)``."""
+        if self.seed is None:
+            return torch.arange(self.num_images)
+        drawn = generator("order", self.seed, epoch)
+        shuffled = torch.randperm(self.num_images, generator=drawn)
+        return self._draw_balanced(shuffled, drawn) if self.balanced else shuffled
+
+    def _draw_balanced(self, shuffled: Tensor, drawn: torch.Generator) -> Tensor:
+        """Return images of every class as often, but for one, where positions do not divide by classes."""
+        labels = self.source.labels.cpu()
+        by_class = labels.argsort(stable=True)
+        counts = labels.bincount()
+        starts = counts.cumsum(0) - counts
+        present = counts.nonzero().flatten()
+        some = present[torch.randperm(len(present), generator=drawn)]  # which of them come once more
+        classes = some[shuffled % len(present)]
+        within = (torch.rand(self.num_images, generator=drawn, dtype=torch.float64) * counts[classes]).long()
+        return by_class[starts[classes] + within]
 
     def _changes(self, epoch: int) -> Changes:
         size = self.preprocessing.image_size

@@ -37,6 +37,9 @@ class Source(Protocol):
         None where images are of no files, or nobody keeps their checksums.
         """
 
+    def read_digests(self, indices: "NDArray[np.intp]") -> "NDArray[np.uint8]":
+        """Return those of the images at ``indices``, uint8 ``(n, 32)``, whose files are read for it where need be."""
+
     def subset(self, indices: Tensor) -> "Source":
         """Return the images at ``indices``."""
 
@@ -51,6 +54,11 @@ class Resident:
     images: Tensor
     labels: Tensor
     digests: "NDArray[np.uint8] | None" = None
+
+    def read_digests(self, indices: "NDArray[np.intp]") -> "NDArray[np.uint8]":
+        """Return the checksums of the images at ``indices``, which were read with them."""
+        assert self.digests is not None
+        return self.digests[indices]
 
     def subset(self, indices: Tensor) -> "Resident":
         """Return the images at ``indices``."""
@@ -83,6 +91,11 @@ class Streamed:
     num_workers: int
     pixel_range: PixelRange | None = None
     digests: "NDArray[np.uint8] | None" = None
+
+    def read_digests(self, indices: "NDArray[np.intp]") -> "NDArray[np.uint8]":
+        """Read the files at ``indices``, and return their checksums."""
+        found = [digest_of(read_content(self.files[index])) for index in indices.tolist()]
+        return np.stack(found) if found else np.empty((0, 32), dtype=np.uint8)
 
     def subset(self, indices: Tensor) -> "Streamed":
         """Return the images at ``indices``."""

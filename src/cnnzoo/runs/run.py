@@ -5,14 +5,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.config_file import write_yaml
+from cnnzoo.config_file import RECORDED, write_yaml
+from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing
+from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, save_checkpoint
 from cnnzoo.runs.folder import locked
 from cnnzoo.runs.history import HistoryRow, write_history
+from cnnzoo.runs.trained import TRAINED_SHA256, read_trained, write_trained
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,30 @@ class Run:
         with locked(self.folder) if self.writes else nullcontext():
             yield
 
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What config.yaml has recorded of the run, if that can be read."""
+        try:
+            recorded = read_mapping(self.folder / "config.yaml").get(RECORDED)
+        except CnnzooError:
+            return {}
+        return dict(recorded) if isinstance(recorded, dict) else {}
+
     def write_config(self, config: TrainConfig, recorded: Mapping[str, Any]) -> None:
-        """Write the settings, with notes on what they run on."""
+        """Write the settings, with notes on what they run on; what was recorded before of the images stays."""
         if self.writes:
-            write_yaml(self.folder / "config.yaml", config.replace(name=None), recorded)
+            kept = {key: value for key, value in self.notes.items() if key == TRAINED_SHA256}
+            write_yaml(self.folder / "config.yaml", config.replace(name=None), {**kept, **recorded})
+
+    @property
+    def knows_trained(self) -> bool:
+        """Whether it is noted which images the run is trained on."""
+        return read_trained(self.folder) is not None
+
+    def write_trained(self, config: TrainConfig, digests: "NDArray[np.uint8]") -> None:
+        """Note which images the run is trained on: the checksums of their files, uint8 ``(N, 32)``."""
+        if self.writes:
+            self.write_config(config, {**self.notes, TRAINED_SHA256: write_trained(self.folder, digests)})
 
     def save_last(self, checkpoint: Checkpoint) -> None:
         """Save all that training needs to go on: the transaction, from which the rest derives."""

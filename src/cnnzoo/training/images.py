@@ -49,7 +49,8 @@ def load_training_data(
     )
     images = open_images(str(config.dataset), reading, config.data_dir)
     if isinstance(images, ImageFiles):
-        tell_of(images, config, reporter)
+        tell_notes(images, reporter)
+        tell_duplicates(images, config, reporter)
     dataset = load_split(images, "train", config, image_size, reporter)
     assert dataset is not None  # only validation images may be missing
     if own_val := load_split(images, "val", config, image_size, reporter):
@@ -73,10 +74,14 @@ def reading_of(config: TrainConfig) -> Reading:
     )
 
 
-def tell_of(images: ImageFiles, config: TrainConfig, reporter: Reporter) -> None:
-    """Say before training what of a folder is not used, and which images training and test share."""
+def tell_notes(images: ImageFiles, reporter: Reporter) -> None:
+    """Say what of a folder or a table is not used, and what was taken for what."""
     for note in images.notes:
         reporter.warn(note[0].upper() + note[1:])
+
+
+def tell_duplicates(images: ImageFiles, config: TrainConfig, reporter: Reporter) -> None:
+    """Say which images training and test share, where they are few enough to look, or that is asked for."""
     few = sum(map(len, images.listing.parts.values())) <= MOST_FILES
     if (
         current().is_first

@@ -47,6 +47,8 @@ def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: S
         if is_best:
             run.save_best(state.checkpoint(resumable=False), keep_former=state.ending is not None)
         run.write_history(state.rows)
+        if (digests := state.images_trained_on(loaders.train)) is not None:
+            run.write_trained(state.config, digests)
         report.epoch(row, is_best)
         if warning:
             report.warn(warning)

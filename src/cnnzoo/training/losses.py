@@ -1,36 +1,189 @@
-"""Losses: the cross-entropy, or the model's own."""
+"""Losses: the cross-entropy, perhaps weighted by class, or the model's own; and what guessing would come to."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnzoo.errors import UsageError
+from cnnzoo.config import TrainConfig
+from cnnzoo.errors import UsageError, named, unknown
+from cnnzoo.plain_csv import read_table
+from cnnzoo.plain_yaml import read_mapping
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """From logits ``(N, K)`` and labels ``(N,)``, or probabilities ``(N, K)``, to their mean loss ``()``."""
 
+BALANCED = "balanced"
+"""Stands for weights that make every class count as much."""
 
-def criterion_of(model: nn.Module, label_smoothing: float = 0.0, *, mixed: bool = False) -> Criterion:
+
+def criterion_of(
+    model: nn.Module,
+    label_smoothing: float = 0.0,
+    *,
+    mixed: bool = False,
+    class_weights: Tensor | None = None,
+) -> Criterion:
     """Return the model's own loss if it has one, else the cross-entropy.
 
     Args:
         model: The network.
         label_smoothing: Share of each target that is spread over all classes.
         mixed: Whether targets are probabilities, of mixed images.
+        class_weights: What each class counts ``(K,)``; None for all the same.
 
     Raises:
         UsageError: It has one, which takes labels as they are.
     """
     own: Criterion | None = getattr(model, "criterion", None)
     if own is None:
-        return partial(F.cross_entropy, label_smoothing=label_smoothing)
+        if class_weights is None:
+            return partial(F.cross_entropy, label_smoothing=label_smoothing)
+        return partial(_weighted, class_weights=class_weights, label_smoothing=label_smoothing)
     if label_smoothing:
         raise UsageError("this net has a loss of its own, which knows no --label-smoothing. Leave it out.")
+    if class_weights is not None:
+        raise UsageError("this net has a loss of its own, which knows no --class-weights. Leave it out.")
     if mixed:
         raise UsageError(
             "this net has a loss of its own, which takes a label for each image, and no mixture of two. "
             "Leave mixup and cutmix out of --augment."
         )
     return own
+
+
+def _weighted(logits: Tensor, targets: Tensor, *, class_weights: Tensor, label_smoothing: float) -> Tensor:
+    """Return the mean over the images of weight times loss ``()``.
+
+    torch's own mean divides by the sum of the batch's weights, so that an image would count by what it stands beside.
+    A probability of a class, of a mixed image or a smoothed label, weighs what that class does.
+    """
+    losses = F.cross_entropy(
+        logits,
+        targets,
+        weight=class_weights.to(logits.dtype),
+        label_smoothing=label_smoothing,
+        reduction="none",
+    )
+    return losses.mean()
+
+
+def class_weights_of(setting: str, labels: Tensor, classes: Sequence[str]) -> Tensor:
+    """Return what each class counts in the loss, float32 ``(K,)``: 1 on average over the images.
+
+    Args:
+        setting: ``balanced``: in inverse proportion to its images; or a file with a weight for each class, lines such
+            as ``cat: 2.0`` or a table with the columns class and weight.
+        labels: Of the images to train on, ``(N,)``.
+        classes: Names of the classes.
+
+    Raises:
+        CnnzooError: The file cannot be read, or is no such file.
+    """
+    counts = torch.bincount(labels.cpu(), minlength=len(classes)).double()
+    if setting == BALANCED:
+        weights = torch.where(counts > 0, 1 / counts.clamp_min(1), 0)
+    else:
+        by_name = _weights_in(Path(setting).expanduser())
+        for name in by_name:
+            if name not in classes:
+                raise unknown("class", name, classes)
+        if missing := [name for name in classes if name not in by_name]:
+            raise UsageError(f"{setting} has no weight for {named(missing)}. Add a line for each class.")
+        weights = torch.tensor([by_name[name] for name in classes], dtype=torch.float64)
+    mean = (weights * counts).sum() / counts.sum()
+    if not mean > 0:
+        raise UsageError(f"the weights in {setting} are 0 for all images. Give one class a weight above 0.")
+    return (weights / mean).float()
+
+
+def _weights_in(path: Path) -> Mapping[str, float]:
+    if path.suffix.lower() in (".csv", ".tsv"):
+        rows = [row.cells for row in read_table(path).rows]
+        values: dict[str, Any] = {row[0]: row[-1] for row in rows}
+    else:
+        values = read_mapping(path)
+    weights: dict[str, float] = {}
+    for name, value in values.items():
+        try:
+            weights[str(name)] = float(str(value))
+        except ValueError:
+            weights[str(name)] = math.nan
+        if not 0 <= weights[str(name)] < math.inf:
+            raise UsageError(f"{path}: the weight of {name} must be a number of at least 0, not {value!r}.")
+    return weights
+
+
+class Guess(NamedTuple):
+    """What a net comes to that has learnt nothing but how frequent each class is.
+
+    Attributes:
+        loss: The entropy of the targets, in nats.
+        accuracy: The share of the most frequent class.
+    """
+
+    loss: float
+    accuracy: float
+
+
+NO_GUESS = Guess(math.inf, 0.0)
+"""Stands for a loss that nothing is compared with."""
+
+
+def loss_of(
+    config: TrainConfig,
+    model: nn.Module,
+    labels: Tensor,
+    classes: Sequence[str],
+    *,
+    mixed: bool,
+    device: torch.device,
+) -> tuple[Criterion, Guess]:
+    """Return the loss that a run's settings ask for, and what guessing comes to in it.
+
+    Args:
+        config: The settings.
+        model: The network.
+        labels: Of the images to train on, ``(N,)``.
+        classes: Names of the classes.
+        mixed: Whether targets are probabilities, of mixed images.
+        device: Where it is computed.
+
+    Raises:
+        CnnzooError: Its weights cannot be read, or the net has a loss of its own that takes none of this.
+    """
+    weights = None
+    if config.class_weights is not None:
+        weights = class_weights_of(config.class_weights, labels, classes)
+    criterion = criterion_of(
+        model,
+        config.label_smoothing,
+        mixed=mixed,
+        class_weights=None if weights is None else weights.to(device),
+    )
+    counts = torch.bincount(labels.cpu(), minlength=len(classes)).double()
+    return criterion, guess_of(
+        (counts > 0).double() if config.sampler == "balanced" else counts, weights, config.label_smoothing
+    )
+
+
+def guess_of(drawn: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0) -> Guess:
+    """Return what guessing comes to.
+
+    Args:
+        drawn: How often each class is drawn, ``(K,)``, in any unit.
+        weights: What each class counts in the loss, 1 on average over the images.
+        label_smoothing: Share of each target that is spread over all classes.
+    """
+    shares = drawn.double() / drawn.sum()
+    # What each class's logarithm counts in the mean loss, which is least where probabilities are in proportion.
+    mass = (1 - label_smoothing) * shares + label_smoothing / len(shares)
+    if weights is not None:
+        mass = mass * weights.double()
+    loss = -torch.special.xlogy(mass, mass / mass.sum()).sum()
+    return Guess(float(loss), float(shares.max()))

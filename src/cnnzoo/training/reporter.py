@@ -18,6 +18,10 @@ class RunDescription:
         image_size: Pixels a side.
         dataset: The one that is really used.
         data_location: The folder that it came from.
+        num_classes: That images are told apart into.
+        classes: The first few of their names.
+        class_weights: What the loss weighs them by; empty where all count the same.
+        sampler: How training images are drawn.
         num_train: Images to train on.
         num_val: Images to validate on.
         num_steps: Steps of an epoch.
@@ -44,6 +48,10 @@ class RunDescription:
     image_size: int
     dataset: str
     data_location: str
+    num_classes: int
+    classes: str
+    class_weights: str
+    sampler: str
     num_train: int
     num_val: int
     num_steps: int

@@ -18,7 +18,7 @@ from cnnzoo.models.registry import create_model, get_spec
 from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
 from cnnzoo.training.images import evaluation_batch_size, load_training_data
 from cnnzoo.training.initialization import initialize
-from cnnzoo.training.losses import criterion_of
+from cnnzoo.training.losses import loss_of
 from cnnzoo.training.optimizers import make_optimizer
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.state import TrainState
@@ -86,6 +86,7 @@ def set_up(
         device,
         seed=config.seed,
         augmentations=augmentations,
+        balanced=config.sampler == "balanced",
         num_classes=len(dataset.classes),
         rank=group.rank,
         world_size=group.world_size,
@@ -126,7 +127,9 @@ def set_up(
             "the result differs from that of one process."
         )
     precision = group.broadcast(lambda: pick_precision(config.precision, device, work.mult_adds))
-    criterion = criterion_of(model, config.label_smoothing, mixed=mixed)
+    criterion, guess = loss_of(
+        config, model, train_source.labels, dataset.classes, mixed=mixed, device=device
+    )
     network = _compiled(model, val, precision, report) if config.compile else model
     optimizer = make_optimizer(model, config)
     scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
@@ -147,6 +150,7 @@ def set_up(
         optimizer=optimizer,
         scaler=scaler,
         threads=threads,
+        guess=guess,
     )
     return state, Loaders(train, val)
 

@@ -6,7 +6,9 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,10 +18,10 @@ from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Dataset
 from cnnzoo.device import Precision, describe_device
 from cnnzoo.distributed.group import Group
-from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.errors import CnnzooError, UsageError, named
 from cnnzoo.runs.checkpoint import Checkpoint, MeterState, TrainingState
 from cnnzoo.runs.history import HistoryRow, best_row
-from cnnzoo.training.losses import Criterion, criterion_of
+from cnnzoo.training.losses import NO_GUESS, Criterion, Guess, criterion_of
 from cnnzoo.training.meter import Evaluation, Meter
 from cnnzoo.training.optimizers import NOTES, OptimizerLike
 from cnnzoo.training.reporter import RunDescription
@@ -27,6 +29,9 @@ from cnnzoo.training.result import RunResult
 from cnnzoo.training.schedule import Limit, epochs_in_all, limit_reached, lr_at
 from cnnzoo.training.threads import Switch, Threads, as_text
 from cnnzoo.training.transfer import keep_frozen
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,9 @@ class TrainState:
         scaler: Of fp16 gradients; does nothing otherwise.
         history: A row for each finished epoch.
         threads: That it computes with.
+        guess: What a net comes to that has learnt nothing.
         ending: The row of the epoch in which ``max_steps`` has ended the run; a larger limit withdraws it.
+        notes_images: Whether it is still to be noted which images it is trained on.
         meter: Sums over the steps of the epoch that is not finished.
         seconds: Spent in that epoch before the clock was last started.
     """
@@ -90,9 +97,11 @@ class TrainState:
     optimizer: OptimizerLike
     scaler: torch.amp.GradScaler
     threads: Threads
+    guess: Guess = NO_GUESS
     frozen: frozenset[str] = frozenset()
     history: list[HistoryRow] = field(default_factory=list)
     ending: HistoryRow | None = None
+    notes_images: bool = True
     meter: Meter = field(default_factory=Meter)
     seconds: float = 0.0
     _started: float | None = None
@@ -183,7 +192,24 @@ class TrainState:
             self.history.append(row)
             self.meter, self.seconds, self._started = Meter(), 0.0, None
         is_best = best_row(self.rows, self.config.monitor) is row
-        return row, is_best, _warning(row, steps_before, trained.steps, len(self.dataset.classes))
+        return row, is_best, _warning(row, steps_before, trained.steps, len(self.dataset.classes), self.guess)
+
+    def images_trained_on(self, loader: Loader) -> "NDArray[np.uint8] | None":
+        """Return the checksums of the images' files, uint8 ``(N, 32)``, once all are known. All processes have to ask.
+
+        They come about as files are read, each process's own, and are complete after an epoch; where the run ends
+        before, the rest is read. None before, and where nobody keeps them.
+        """
+        source = loader.source
+        if not self.notes_images or source.digests is None:
+            return None
+        known: NDArray[np.uint8] = np.maximum.reduce(self.group.all_gather(source.digests))
+        unread = np.flatnonzero(~known.any(axis=1))
+        if len(unread) and self.limit is None:
+            return None
+        self.notes_images = False
+        known[unread] = source.read_digests(unread)
+        return known
 
     def result(self, folder: Path, epochs_trained: int) -> RunResult:
         """Return what the run that has ended gave, in its folder."""
@@ -288,6 +314,10 @@ class TrainState:
             image_size=self.preprocessing.image_size,
             dataset=self.dataset.name,
             data_location=str(self.dataset.location),
+            num_classes=len(self.dataset.classes),
+            classes=named(self.dataset.classes),
+            class_weights=self.config.class_weights or "",
+            sampler=self.config.sampler,
             num_train=train.num_images,
             num_val=val.num_images,
             num_steps=train.num_steps,
@@ -308,10 +338,10 @@ class TrainState:
         )
 
 
-def _warning(row: HistoryRow, before: int, steps: int, num_classes: int) -> str | None:
-    """Return a warning if the epoch of a run's 200th step has taught nothing: the loss of equal odds is ln(classes)."""
+def _warning(row: HistoryRow, before: int, steps: int, num_classes: int, guess: Guess) -> str | None:
+    """Return a warning if the epoch of a run's 200th step has taught nothing but how frequent each class is."""
     due = before < 200 <= before + steps
-    if due and abs(row.train_loss - math.log(num_classes)) < 0.02 and row.train_acc < 1.5 / num_classes:
+    if due and abs(row.train_loss - guess.loss) < 0.02 and row.train_acc < guess.accuracy + 0.5 / num_classes:
         return (
             f"the loss is still that of guessing among {num_classes} classes. Training goes "
             "on; if it stays there, change --lr, -o activation=relu or --optimizer."

@@ -73,6 +73,7 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
     config = state.config
     facts = _facts(state)
     run.write_config(config, facts)
+    state.notes_images = state.group.broadcast(lambda: not run.knows_trained)
     try:
         with (
             stop_signals(state.group, config.save_seconds) as stop,

@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cnnzoo.errors import named
 from cnnzoo.files import as_typed
 from cnnzoo.training.reporter import Reporter, RunDescription
 
@@ -104,9 +105,16 @@ class Screen(QuietScreen):
             f"{f'{it.num_trained:,} of them trained, ' if it.num_trained < it.num_parameters else ''}"
             f"{it.in_channels}x{it.image_size}x{it.image_size} images",
             "data": f"{it.dataset}, {it.num_train:,} to train on, {it.num_val:,} to validate ({it.data_location})",
+            "classes": f"{it.num_classes}: {it.classes}",
             "device": f"{it.device} ({it.device_name})",
             "precision": f"{it.precision} ({it.precision_reason})",
         }
+        if it.sampler != "shuffle":
+            rows["sampler"] = it.sampler
+        if it.class_weights:
+            rows["weights"] = (
+                f"{it.class_weights} (of classes, in training; validation and eval are unweighted)"
+            )
         if it.optimizer_note:
             rows["optimizer"] = f"{it.optimizer} ({it.optimizer_note})"
         if it.world_size > 1:
@@ -238,6 +246,14 @@ def print_evaluation(result: "EvaluationResult") -> None:
     say(f"accuracy [bold]{result.accuracy:.2%}[/] (95% interval {low:.2%} to {high:.2%})")
     if len(result.classes) > 5:
         say(f"top-5 accuracy {result.top5_accuracy:.2%}")
+    if result.num_left_out:
+        say(
+            f"left out {result.num_left_out:,} images that the run was trained on (--include-trained takes them)"
+        )
+    if absent := [row.name for row in result.classes if not row.count]:
+        say(f"no images of {escape(named(absent))}")
+    if result.weighted:
+        say(f"unweighted, though training weighed classes ({escape(result.weighted)})")
     if result.ten_crop:
         say("averaged over ten squares of each image")
     say(f"loss {result.loss:.4f}")
@@ -245,7 +261,7 @@ def print_evaluation(result: "EvaluationResult") -> None:
     table.add_column("class", overflow="fold")
     for heading in ("precision", "recall", "F1", "images"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in result.classes:
+    for row in (row for row in result.classes if row.count):
         table.add_row(
             escape(row.name), f"{row.precision:.2%}", f"{row.recall:.2%}", f"{row.f1:.2%}", f"{row.count:,}"
         )
