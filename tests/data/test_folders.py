@@ -184,7 +184,7 @@ def test_row_42_a_class_without_a_test_image_is_named_and_one_without_a_training
         if name.startswith("dog"):
             (tmp_path / name).unlink()
     (note,) = list_files(f"folder:{tmp_path}", Reading()).notes
-    assert note == "the test part has no images of dog: what eval says is not about them."
+    assert note == "The test part has no images of dog: what eval says is not about them."
     one = save(tmp_path / "eel" / Path(min(kept)).name)
     while not is_for_test(one, tmp_path):
         one = one.rename(one.with_name(f"a{one.name}"))

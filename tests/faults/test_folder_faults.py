@@ -1,13 +1,21 @@
 """Rows 54 to 57: folders of images as people have them, on machines as people have them."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from cnnzoo.runs.trained import read_trained
+from tests.conftest import Command
+from tests.faults.shared import assert_refused
+from tests.helpers import StopAfter, patch_internal, quick, rows, same_state, train
+from tests.helpers import resume as go_on
 
 STREAM = (
     "from cnnzoo.data import folders; folders.MAX_RESIDENT_BYTES = 0; from cnnzoo.cli import main; main()"
@@ -49,3 +57,243 @@ def test_row_54_streaming_needs_neither_shared_memory_nor_file_handles(tmp_path:
         pytest.skip("this container does not let even root mount")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert len((tmp_path / "runs" / "lenet-pets-1" / "history.csv").read_text().splitlines()) == 3
+
+
+TRAIN = ("train", "lenet", "--epochs", "1", "--name", "r")
+
+
+def evaluated(command: Command, *args: str) -> dict[str, object]:
+    done = command("eval", *args, "--format", "json")
+    assert done.code == 0, done
+    found = json.loads(done.out)
+    assert isinstance(found, dict)
+    return found
+
+
+def told(command: Command, *args: str) -> str:
+    """What a command that works says on stderr."""
+    done = command(*args)
+    assert done.code == 0, done
+    return done.err
+
+
+# How a folder is named
+
+
+def test_row_55_a_path_needs_no_folder_in_front_of_it_and_a_registered_name_wins(
+    command: Command, tmp_path: Path
+) -> None:
+    tree(tmp_path / "pets", 10)
+    done = command(*TRAIN, "--dataset", "pets")
+    assert (done.code, done.err) == (0, "")
+    assert "data: folder:pets" in done.out
+    assert "classes: 2: cat, dog" in done.out
+    assert command("train", "--resume", "r", "--epochs", "2", "--dataset", str(tmp_path / "pets")).code == 0
+    (tmp_path / "labels.csv").write_text("file,kind\n" + "".join(f"{n},cat\n" for n in range(3)))
+    assert_refused(command(*TRAIN[:2], "--dataset", "labels.csv"), "names images in")
+    tree(tmp_path / "fashionmnist-sample", 3)
+    named = command(*TRAIN[:2], "--dataset", "fashionmnist-sample", "--epochs", "1", "--limit-train", "64")
+    assert "data: fashionmnist-sample, 64 to train on" in named.out
+    assert_refused(command(*TRAIN[:2], "--dataset", "petz"), "unknown dataset 'petz'", "folder:PATH", code=2)
+
+
+def test_row_55_a_moved_folder_is_named_by_the_error(command: Command, tmp_path: Path) -> None:
+    tree(tmp_path / "pets", 10)
+    assert command(*TRAIN, "--dataset", "folder:pets").code == 0
+    before = evaluated(command, "r")
+    (tmp_path / "pets").rename(tmp_path / "there")
+    for args in (("eval", "r"), ("train", "--resume", "r", "--epochs", "2")):
+        assert_refused(command(*args), "the folder pets cannot be read", "--dataset folder:NEW")
+    again = evaluated(command, "r", "--dataset", "folder:there")
+    assert again["data_sha256"] == before["data_sha256"]  # its test part, and not all of it
+    assert again["num_images"] == before["num_images"] != 20
+
+
+@pytest.mark.parametrize("form", ["csv", "intel", "link", "jfif"])
+def test_row_55_row_56_folders_as_people_have_them_train_and_are_evaluated(
+    command: Command, tmp_path: Path, form: str
+) -> None:
+    root = tmp_path / "data"
+    if form == "csv":
+        for number in range(30):
+            picture(root / "train" / f"{number}.png", 8 * number)
+        (root / "train.csv").write_text("id,label\n" + "".join(f"{n},{'ab'[n % 2]}\n" for n in range(30)))
+        name = "csv:data/train.csv"
+    else:
+        name = "folder:data"
+        tree(root / ("seg_train/seg_train" if form == "intel" else ""), 20)
+        if form == "intel":
+            for file in sorted(tree(root / "seg_test/seg_test", 5).rglob("*.png")):
+                Image.open(file).rotate(180).save(file)
+        if form == "link":
+            (root / "cat").rename(tmp_path / "cats")
+            (root / "cat").symlink_to(tmp_path / "cats")
+        if form == "jfif":
+            for file in root.rglob("*.png"):
+                Image.open(file).save(file.with_suffix(".jfif"), "JPEG")
+                file.unlink()
+    done = command(*TRAIN, "--dataset", name)
+    assert done.code == 0, done
+    assert "classes: 2: " in done.out
+    assert command("eval", "r").code == 0
+    assert command("train", "--resume", "r", "--epochs", "2").code == 0
+
+
+# What a run was trained on
+
+
+def test_row_57_images_in_training_and_test_are_told_before_training(
+    command: Command, tmp_path: Path
+) -> None:
+    tree(tmp_path / "pets" / "train", 8)
+    for label in ("cat", "dog"):
+        shutil.copytree(tmp_path / "pets" / "train" / label, tmp_path / "pets" / "test" / label)
+        picture(tmp_path / "pets" / "train" / label / "other.png", 222, (30 + len(label), 30))
+        picture(tmp_path / "pets" / "train" / label / "more.png", 222, (40, 30 + ord(label[0])))
+    said = told(command, *TRAIN, "--dataset", "folder:pets")
+    assert "16 training images are in the test part too: train/cat/0.png and test/cat/0.png; " in said
+    assert said.count("\n") == 1
+    done = command(*TRAIN[:-2], "--dataset", "folder:pets", "--drop-duplicates", "--name", "s")
+    assert "(left out)" in done.err
+    assert "2 to train on, 2 to validate" in done.out
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_images_that_a_run_was_trained_on_are_left_out_of_another_folder(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    if streamed:
+        patch_internal(monkeypatch, "MAX_RESIDENT_BYTES", 0)
+    tree(tmp_path / "pets" / "train", 10)
+    tree(tmp_path / "pets" / "test", 3, ("dog", "cat"))
+    assert command(*TRAIN, "--dataset", "folder:pets").code == 0
+    trained = read_trained(tmp_path / "runs" / "r")
+    assert trained is not None
+    assert len(trained) == 16  # of 20, four validated
+    other = tmp_path / "other"
+    shutil.copytree(tmp_path / "pets" / "train", other)
+    picture(other / "cat" / "new.png", 77, (50, 50))
+    found = evaluated(command, "r", "--dataset", "folder:other")
+    assert (found["num_images"], found["num_left_out"]) == (5, 16)
+    assert "left out 16 images that the run was trained on" in command("eval", "r", "-d", "other").out
+    assert evaluated(command, "r", "--dataset", "folder:other", "--include-trained")["num_images"] == 21
+    for file in other.rglob("*.png"):
+        if file.name != "new.png":
+            file.rename(file.with_name(f"renamed-{file.name}"))  # it is what is in them that counts
+    assert evaluated(command, "r", "--dataset", "folder:other")["num_left_out"] == 16
+
+    (tmp_path / "runs" / "r" / "trained.npy").write_bytes(b"damaged")
+    assert "It is not known which of the images in other" in told(command, "eval", "r", "-d", "folder:other")
+
+
+def test_a_run_of_which_all_images_are_trained_on_says_so(command: Command, tmp_path: Path) -> None:
+    tree(tmp_path / "pets" / "train", 5)
+    tree(tmp_path / "pets" / "test", 2)
+    assert command(*TRAIN, "--dataset", "folder:pets").code == 0
+    trained = read_trained(tmp_path / "runs" / "r")
+    assert trained
+    import hashlib
+
+    for file in (tmp_path / "pets" / "train").rglob("*.png"):
+        if hashlib.sha256(file.read_bytes()).digest() in trained:
+            (tmp_path / "same" / file.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, tmp_path / "same" / file.parent.name)
+    assert_refused(
+        command("eval", "r", "--dataset", "folder:same"),
+        "trained on all 8 images in same",
+        "--include-trained",
+    )
+
+
+def test_a_streamed_run_that_was_stopped_knows_what_it_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch_internal(monkeypatch, "MAX_RESIDENT_BYTES", 0)
+    tree(tmp_path / "pets", 30)
+    settings = {"dataset": f"folder:{tmp_path / 'pets'}", "batch_size": 4, "limit_train": None, "epochs": 1}
+    whole = train(quick(tmp_path, **settings, name="whole")).run
+    with pytest.raises(Exception, match="saved"):
+        train(quick(tmp_path, **settings, name="r"), reporter=StopAfter(3))
+    run = tmp_path / "runs" / "r"
+    assert read_trained(run) is None
+    go_on(run)
+    assert read_trained(run) == read_trained(whole) is not None
+    assert same_state(run, whole)
+    assert rows(run) == rows(whole)
+
+
+# Another folder as a test
+
+
+def test_all_of_another_folder_is_a_test_or_all_of_its_test_part(command: Command, tmp_path: Path) -> None:
+    tree(tmp_path / "pets", 10, ("ant", "bee", "cat"))
+    assert command(*TRAIN, "--dataset", "folder:pets").code == 0
+    for number in range(8):
+        for name in ("bee", "cat"):
+            picture(tmp_path / "alone" / name / f"{number}.png", 31 * number + len(name), (33, 44 + number))
+    shutil.copytree(tmp_path / "alone", tmp_path / "parts" / "test_set" / "test_set")
+    tree(tmp_path / "parts" / "training_set", 4, ("x", "y"))
+    for folder in ("alone", "parts"):
+        found = evaluated(command, "r", "--dataset", f"folder:{folder}")
+        assert found["num_images"] == 16
+        confusion = np.array(found["confusion"])
+        assert confusion.sum(1).tolist() == [0, 8, 8]
+        assert np.trace(confusion) / 16 == pytest.approx(found["accuracy"])
+    shown = command("eval", "r", "--dataset", "folder:alone").out
+    assert "no images of ant" in shown
+    assert not [line for line in shown.splitlines() if line.startswith("ant ")]
+    picture(tmp_path / "alone" / "dingo" / "0.png")
+    assert_refused(command("eval", "r", "--dataset", "folder:alone"), "does not know dingo")
+
+
+@pytest.mark.parametrize(("trained_on", "tested_on"), [("L", "RGB"), ("RGB", "L")])
+def test_row_23_grey_and_colour_images_are_made_what_the_net_takes(
+    command: Command, tmp_path: Path, trained_on: str, tested_on: str
+) -> None:
+    for folder, mode in (("one", trained_on), ("other", tested_on)):
+        for label in ("cat", "dog"):
+            for number in range(10):
+                path = picture(tmp_path / folder / label / f"{number}.png", 20 * number + len(folder))
+                Image.open(path).convert(mode).save(path)
+    assert command(*TRAIN, "--dataset", "folder:one").code == 0
+    found = evaluated(command, "r", "--dataset", "folder:other")
+    assert found["num_images"] == 20
+    sample = evaluated(command, "r", "--dataset", "folder:one", "--split", "val")
+    assert sample["split"] == "val"
+
+
+# Unequal classes
+
+
+def unequal(root: Path) -> Path:
+    tree(root, 40, ("cat",))
+    for number in range(8):
+        picture(root / "dog" / f"{number}.png", 3 * number, (20, 30))
+    return root
+
+
+def test_the_header_and_eval_say_that_classes_were_weighed(command: Command, tmp_path: Path) -> None:
+    unequal(tmp_path / "pets")
+    done = command(*TRAIN, "--dataset", "folder:pets", "--class-weights", "balanced", "--sampler", "balanced")
+    assert done.code == 0
+    assert "weights: balanced (of classes, in training; validation and eval are unweighted)" in done.out
+    assert "sampler: balanced" in done.out
+    assert "unweighted, though training weighed classes (balanced)" in command("eval", "r").out
+    (tmp_path / "w.yaml").write_text("cat: 1\ndgo: 5\n")
+    args = (*TRAIN[:2], "--dataset", "folder:pets", "--class-weights")
+    assert_refused(command(*args, "w.yaml"), "unknown class 'dgo'. Did you mean 'dog'?", code=2)
+    (tmp_path / "w.yaml").write_text("cat: 1\n")
+    assert_refused(command(*args, "w.yaml"), "w.yaml has no weight for dog", code=2)
+    (tmp_path / "w.yaml").write_text("cat: 1\ndog: -3\n")
+    assert_refused(command(*args, "w.yaml"), "the weight of dog must be a number of at least 0", code=2)
+    assert_refused(command(*args, "nowhere.yaml"), "cannot read nowhere.yaml")
+    assert_refused(
+        command("train", "lenet5-1998", *args[2:], "balanced"), "a loss of its own", "--class-weights", code=2
+    )
+
+
+def test_validation_has_an_image_of_each_class_that_has_two(command: Command, tmp_path: Path) -> None:
+    tree(tmp_path / "train", 3, tuple("abcdefghij"))
+    tree(tmp_path / "test", 1, tuple("abcdefghij"))
+    done = command(*TRAIN, "--dataset", f"folder:{tmp_path}")
+    assert "20 to train on, 10 to validate" in done.out

@@ -14,7 +14,7 @@ from cnnzoo.data.splits import full_name, open_images
 from cnnzoo.errors import CnnzooError, named
 from cnnzoo.runs.checkpoint import Checkpoint
 from cnnzoo.runs.trained import read_trained
-from cnnzoo.training.images import load_split, load_training_data, reading_of, tell_notes
+from cnnzoo.training.images import load_split, load_training_data, reading_of
 from cnnzoo.training.reporter import Reporter
 
 
@@ -93,10 +93,11 @@ def held_out_images(
         images = list_files(
             name, replace(reading, rules=RULES, drop_duplicates=False, record_images=True), all_for_test=True
         )
-        tell_notes(images, reporter)
     dataset = load_split(images, "test", config, size, reporter)
     assert dataset is not None  # only validation images may be missing
     source = _as_net_counts(dataset, saved, checkpoint)
+    if dataset.notes and not is_own:
+        reporter.warn(" ".join(dataset.notes))
     if is_own or include_trained:
         return HeldOut(dataset, source)
     trained = read_trained(checkpoint.parent)

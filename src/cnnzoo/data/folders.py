@@ -164,8 +164,10 @@ class ImageFiles:
         """Training images that the test part has too: their index, and that of the test image."""
         return find_duplicates(self.listing)
 
-    def describe_duplicates(self) -> str:
-        """Say how many training images the test part has too, and name a few."""
+    def describe_duplicates(self) -> list[str]:
+        """Return a sentence on how many training images the test part has too, and which, or none if none."""
+        if not self.duplicates:
+            return []
         train, test = self.listing.parts["train"], self.listing.parts["test"]
         pairs = [
             f"{_name(train[one][0], self.listing)} and {_name(test[other][0], self.listing)}"
@@ -176,7 +178,7 @@ class ImageFiles:
         left = (
             "left out" if self.reading.drop_duplicates else "--drop-duplicates leaves the training copies out"
         )
-        return f"{what} in the test part too: {'; '.join(pairs[:3])}{' ...' if num > 3 else ''} ({left})."
+        return [f"{what} in the test part too: {'; '.join(pairs[:3])}{' ...' if num > 3 else ''} ({left})."]
 
     def part(self, part: Part) -> Folder | None:
         """Return one part, whose images are not read; None for ``val`` where no images are set aside for it."""
@@ -248,6 +250,7 @@ class ImageFiles:
             folder.root,
             sha256,
             num_skipped=folder.num_skipped,
+            notes=(*self.notes, *_skipped(folder)),
             rules=self.reading.rules,
             listing_sha256=listing_sha256,
             pixel_range=folder.pixel_range,
@@ -296,7 +299,13 @@ def _missing_in_test(listing: Listing) -> list[str]:
     missing = [name for name in listing.classes if name not in counts]
     if not missing or "train" not in listing.parts:
         return []
-    return [f"the test part has no images of {named(missing)}: what eval says is not about them."]
+    return [f"The test part has no images of {named(missing)}: what eval says is not about them."]
+
+
+def _skipped(folder: Folder) -> list[str]:
+    num = folder.num_skipped
+    images = f"{num} images that cannot be read are" if num > 1 else "1 image that cannot be read is"
+    return [f"{images} left out of {folder.root}."] if num else []
 
 
 def _name(file: Path, listing: Listing) -> str:

@@ -53,17 +53,17 @@ class PassedOver:
     """What lies among images and is not used.
 
     Attributes:
-        files: How many of each suffix, or of each kind.
+        files: How many of each suffix, such as ``.txt``, or of each kind, such as ``link to nothing``.
     """
 
     files: Counter[str] = field(default_factory=Counter)
 
     def note(self, where: Path) -> list[str]:
         """Return the line that names and counts it; none where there is nothing."""
-        kinds = [f"{num:,} {kind}" for kind, num in self.files.most_common() if num]
+        kinds = [_counted(num, kind) for kind, num in self.files.most_common() if num]
         if not kinds:
             return []
-        return [f"passed over in {where}: {named(kinds, 5)}."]
+        return [f"Passed over in {where}: {named(kinds, 5)}."]
 
 
 def images_below(folder: Path, passed: PassedOver, above: Iterable[Path] = ()) -> list[Path]:
@@ -92,11 +92,11 @@ def images_below(folder: Path, passed: PassedOver, above: Iterable[Path] = ()) -
                 if entry.is_dir():
                     waiting.append(path)
                 elif not entry.is_file():
-                    passed.files["links that lead nowhere" if entry.is_symlink() else "special files"] += 1
+                    passed.files["link to nothing" if entry.is_symlink() else "file of a special kind"] += 1
                 elif path.suffix.lower() in suffixes():
                     found.append(path)
                 else:
-                    passed.files[path.suffix.lower() or "files without a suffix"] += 1
+                    passed.files[path.suffix.lower() or "file without a suffix"] += 1
     return sorted(found, key=Path.as_posix)  # paths themselves are ordered otherwise on Windows
 
 
@@ -160,6 +160,12 @@ def relative_name(file: Path, root: Path) -> bytes:
     """Return a file's name below ``root``, or its whole path elsewhere; it may hold bytes that are no UTF-8."""
     name = file.relative_to(root) if file.is_relative_to(root) else file
     return name.as_posix().encode(errors="surrogateescape")
+
+
+def _counted(num: int, kind: str) -> str:
+    noun, _, rest = kind.partition(" ")
+    plural = noun if num == 1 or noun.startswith(".") else f"{noun}s"
+    return f"{num:,} {plural} {rest}".rstrip()
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -174,6 +174,7 @@ class Dataset:
         rules: Version of the rules by which files were listed, split and decoded.
         listing_sha256: Of the paths and sizes of files of one's own; else empty.
         pixel_range: What was made black and white of images of more than 8 bits a pixel.
+        notes: What a person should know of it, in whole sentences.
     """
 
     name: str
@@ -186,6 +187,7 @@ class Dataset:
     rules: int = RULES
     listing_sha256: str = ""
     pixel_range: PixelRange | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_stratified(self) -> bool:

@@ -91,7 +91,7 @@ def list_table(
             f"{path} has {what} in its column {table.header[labels]!r}. It needs two classes or more."
         )
     notes = [
-        f"of {path} the column {table.header[files]!r} is taken for the images (in {folder.path}), and "
+        f"Of {path} the column {table.header[files]!r} is taken for the images (in {folder.path}), and "
         f"{table.header[labels]!r} for the labels; --csv-columns and --image-root say otherwise."
     ]
     by_part: dict[Part, list[Sample]] = {}
@@ -194,16 +194,16 @@ def _images(
         cells = [*row.cells, *[""] * (len(table.header) - len(row.cells))]
         image = folder.find(cells[files])
         if image is None or not cells[labels]:
-            passed.files[f"rows without {'an image that is there' if image is None else 'a label'}"] += 1
+            passed.files[f"row without {'an image that is there' if image is None else 'a label'}"] += 1
         elif image in images and images[image][0] != cells[labels]:
             raise CnnzooError(
                 f"{table.place(row)}: {cells[files]} is {cells[labels]} here, and {images[image][0]} above. "
                 "Give each image one label."
             )
         else:
-            passed.files["rows that are there already"] += image in images
+            passed.files["row that is there already"] += image in images
             images[image] = cells[labels], part_of(cells[parts]) if parts is not None else None
-    passed.files["images that it does not name"] = len(set(folder.by_name.values()) - images.keys())
+    passed.files["image that it does not name"] = len(set(folder.by_name.values()) - images.keys())
     return images, passed
 
 

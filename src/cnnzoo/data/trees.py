@@ -26,6 +26,7 @@ _WORDS: dict[str, Part] = {
 _AFFIX = "(?:data|dataset|img|image|imgs|images|pics|pictures|set|sets|split|part|folder|dir|x|my)?"
 _NAME = re.compile(f"{_AFFIX}({'|'.join(sorted(_WORDS, key=len, reverse=True))}){_AFFIX}")
 _TOKENS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_LETTERS = re.compile(r"[A-Za-z]+")
 
 DEPTH = 3
 """How far below a folder, at most, a tree is looked for that was meant."""
@@ -36,7 +37,8 @@ def part_of(name: str) -> Part | None:
 
     None for a name with two of them, and for words such as ``contest`` and ``device``.
     """
-    matches = (_NAME.fullmatch(token.lower()) for token in _TOKENS.findall(name))
+    tokens = (*_TOKENS.findall(name), *_LETTERS.findall(name))  # of TrainSet and of TRAINset
+    matches = (_NAME.fullmatch(token.lower()) for token in tokens)
     parts = {_WORDS[match[1]] for match in matches if match}
     return parts.pop() if len(parts) == 1 else None
 
@@ -63,7 +65,7 @@ def list_tree(root: Path) -> Listing:
             f"{root} has no class folders, but {tree.relative_to(root)}/ has a training part: use folder:{tree}"
         )
     if len(top) == 1 and (inside := _class_level(root)) == top[0]:
-        note = f"the classes are the folders in {inside.name}/, which is all that {root} holds."
+        note = f"The classes are the folders in {inside.name}/, which is all that {root} holds."
         return _list_classes(inside, [note])
     return _list_classes(root, [])
 
@@ -128,7 +130,7 @@ def _list_parts(root: Path, top: Sequence[Path], train: Path) -> Listing:
     passed = PassedOver()
     passed.files.update(_beside(root))
     for path in unused:
-        kind = f"images without a class folder in {path.name}/"
+        kind = f"image without a class folder in {path.name}/"
         passed.files[kind] = len(images_below(path, PassedOver()))
     if len(by_part) == 1:
         listing = _list_classes(train_inside, [])
@@ -182,12 +184,22 @@ def _refuse_parts(root: Path, top: Sequence[Path]) -> None:
             f"alone, as in {with_classes[0]}."
         )
     if parts and (with_classes or not others or ("train" in kinds and len(kinds) > 1)):
-        tables = sorted(path for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
         raise CnnzooError(
             f"{root} has {_folders([*parts, *others])}: that looks like parts, and a training part without class "
             "folders. Give each class a folder of its images, as in train/cat, or name a table of the labels: "
-            f"--dataset csv:{tables[0] if tables else root / 'labels.csv'}"
+            f"--dataset csv:{_table_in(root)}"
         )
+
+
+def _table_in(folder: Path) -> Path:
+    """Return the likeliest table of labels in a folder."""
+
+    def likeliness(path: Path) -> tuple[bool, bool, str]:
+        name = path.stem.lower()
+        return "submission" in name, not ("label" in name or part_of(path.stem) == "train"), name
+
+    tables = (path for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv"))
+    return min(tables, key=likeliness, default=folder / "labels.csv")
 
 
 def _trees_below(root: Path, *, alone: bool, depth: int = DEPTH) -> Iterator[Path]:
@@ -225,7 +237,7 @@ def _refuse_empty(
 ) -> None:
     found = {label for _, label in samples}
     if empty := [name for label, name in enumerate(classes) if label not in found]:
-        others = "".join(f" ({note.rstrip('.')})" for note in passed.note(folder))
+        others = "".join(f" ({note.rstrip('.').replace('P', 'p', 1)})" for note in passed.note(folder))
         raise CnnzooError(
             f"the class folder {folder / empty[0]} has no images{others}. Put some into it, or remove it."
             if len(empty) == 1
@@ -242,7 +254,7 @@ def _images_in(folder: Path) -> int:
 def _beside(folder: Path) -> dict[str, int]:
     """Return the images that lie beside class folders, as what is passed over."""
     num = _images_in(folder)
-    return {f"images beside the folders in {folder.name}/": num} if num else {}
+    return {f"image beside the folders in {folder.name}/": num} if num else {}
 
 
 def _folders(paths: Sequence[Path]) -> str:

@@ -48,11 +48,10 @@ def load_training_data(
         reading_of(config), rules=rules, channels=None if spec.takes_in_channels else spec.in_channels
     )
     images = open_images(str(config.dataset), reading, config.data_dir)
-    if isinstance(images, ImageFiles):
-        tell_notes(images, reporter)
-        tell_duplicates(images, config, reporter)
     dataset = load_split(images, "train", config, image_size, reporter)
     assert dataset is not None  # only validation images may be missing
+    if isinstance(images, ImageFiles) and _looks_for_duplicates(images, config):
+        dataset = replace(dataset, notes=(*dataset.notes, *images.describe_duplicates()))
     if own_val := load_split(images, "val", config, image_size, reporter):
         train_source, val_source = dataset.source, own_val.source
     else:
@@ -74,22 +73,9 @@ def reading_of(config: TrainConfig) -> Reading:
     )
 
 
-def tell_notes(images: ImageFiles, reporter: Reporter) -> None:
-    """Say what of a folder or a table is not used, and what was taken for what."""
-    for note in images.notes:
-        reporter.warn(note[0].upper() + note[1:])
-
-
-def tell_duplicates(images: ImageFiles, config: TrainConfig, reporter: Reporter) -> None:
-    """Say which images training and test share, where they are few enough to look, or that is asked for."""
+def _looks_for_duplicates(images: ImageFiles, config: TrainConfig) -> bool:
     few = sum(map(len, images.listing.parts.values())) <= MOST_FILES
-    if (
-        current().is_first
-        and images.reading.rules >= 2
-        and (few or config.check_duplicates)
-        and images.duplicates
-    ):
-        reporter.warn(images.describe_duplicates())
+    return current().is_first and images.reading.rules >= 2 and (few or config.check_duplicates)
 
 
 def load_split(
@@ -103,12 +89,7 @@ def load_split(
     threads = config.num_workers
     if threads is None:
         threads = max(1, cpu_count() // current().local_world_size)
-    dataset = images.load(split, image_size, threads, reporter.progress)
-    if dataset and dataset.num_skipped:
-        num = dataset.num_skipped
-        what = f"{num} images that cannot be read are" if num > 1 else "1 image that cannot be read is"
-        reporter.warn(f"{what} left out of {dataset.location}.")
-    return dataset
+    return images.load(split, image_size, threads, reporter.progress)
 
 
 def evaluation_batch_size(batch_size: int, image_size: int) -> int:

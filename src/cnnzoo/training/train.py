@@ -71,6 +71,8 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
         InterruptedRunError: Ctrl-C or SIGTERM; the state after the last step is saved.
     """
     config = state.config
+    if state.dataset.notes:  # once all is checked: an error is alone on the screen
+        report.warn(" ".join(state.dataset.notes))
     facts = _facts(state)
     run.write_config(config, facts)
     state.notes_images = state.group.broadcast(lambda: not run.knows_trained)
@@ -94,9 +96,9 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
 
 
 def _run_prefix(config: TrainConfig) -> str:
-    """Return ``lenet-fashionmnist``, or ``lenet-my-images`` for a folder of that name."""
+    """Return ``lenet-fashionmnist``, or ``lenet-my-images`` for a folder of that name and its tables."""
     path = Path(str(config.dataset).removeprefix(FOLDER).removeprefix(CSV)).absolute()
-    name = path.stem if path.suffix.lower() in (".csv", ".tsv") else path.name
+    name = f"{path.parent.name}-{path.stem}" if str(config.dataset).startswith(CSV) else path.name
     return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") for part in (config.model, name) if part)
 
 
