@@ -66,6 +66,11 @@ STOPPED: dict[str, tuple[dict[str, object], int]] = {
         {**SMALL, "dataset": "folder:images", "batch_size": 4, "limit_train": None, "limit_val": None},
         7,
     ),
+    # Class folders alone, of which a part is kept for the test, and pixels of 12 bits.
+    "classes": (
+        {**SMALL, "dataset": "folder:images", "batch_size": 4, "limit_train": None, "limit_val": None},
+        7,
+    ),
 }
 """Runs that were stopped, each with its settings and the number of steps after which it was; 0: at its end."""
 
@@ -161,8 +166,13 @@ def bits(run: Path) -> object:
     return history(run / "history.csv"), states
 
 
-def make_images(folder: Path) -> None:
-    """Draw 3 classes of 16 small images, 12 to train on: lines of a slope that tells the class."""
+def make_images(folder: Path, *, parts: bool) -> None:
+    """Draw 3 classes of 16 small images: lines of a slope that tells the class.
+
+    Args:
+        folder: Where they go.
+        parts: Whether 12 are in a folder to train on and 4 in another, as 8 bits; else all are 12 bits of 16.
+    """
     from PIL import Image
 
     chance = torch.Generator().manual_seed(1)
@@ -173,28 +183,40 @@ def make_images(folder: Path) -> None:
             distance = (places[:, None] - slope * places[None, :] - offset).abs()
             noise = 20 * torch.rand((20, 20), generator=chance)
             pixels = (255 - 60 * distance).clamp(min=0) * 0.9 + noise
-            part = folder / ("train" if number < 12 else "test") / label
+            part = folder / ("train" if number < 12 else "test") / label if parts else folder / label
             part.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels.to(torch.uint8).numpy()).save(part / f"{number:02}.png", optimize=True)
+            values = pixels.to(torch.uint8) if parts else (pixels * 16).to(torch.uint16)
+            Image.fromarray(values.numpy()).save(part / f"{number:02}.png", optimize=True)
+
+
+def make_stopped(tree: Path, name: str) -> None:
+    """Make a stopped run anew, how 0.1 went on with it, and on which images it was tested then."""
+    import json
+
+    settings, steps = STOPPED[name]
+    folder = FIXTURES / name
+    folder.mkdir(parents=True)
+    if str(settings["dataset"]).startswith("folder:"):
+        make_images(folder / "images", parts=name == "folder")
+    here = {"precision": "fp32", "device": "cpu", "out": ".", "name": "run", **settings}
+    python(tree, folder, "-c", STOP, json.dumps(here), str(steps))
+    config = folder / "run" / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace(str(tree), "."), encoding="utf-8")
+    (folder / "run" / ".lock").unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        run = resume(tree, folder, Path(scratch))
+        shutil.copy(run / "history.csv", folder / "resumed.csv")
+        python(tree, Path(scratch), "-m", "cnnzoo", "eval", "run", "--out", ".")
+        tested = json.loads((run / "eval.json").read_text(encoding="utf-8"))
+    kept = {key: tested[key] for key in ("num_images", "data_sha256")}
+    (folder / "tested.json").write_text(json.dumps(kept) + "\n", encoding="utf-8")
 
 
 def make_fixtures(tree: Path) -> None:
     """Make tests/data/v0.1 anew: the stopped runs, how 0.1 went on with them, and golden histories."""
-    import json
-
     shutil.rmtree(FIXTURES, ignore_errors=True)
-    for name, (settings, steps) in STOPPED.items():
-        folder = FIXTURES / name
-        folder.mkdir(parents=True)
-        if name == "folder":
-            make_images(folder / "images")
-        here = {"precision": "fp32", "device": "cpu", "out": ".", "name": "run", **settings}
-        python(tree, folder, "-c", STOP, json.dumps(here), str(steps))
-        config = folder / "run" / "config.yaml"
-        config.write_text(config.read_text(encoding="utf-8").replace(str(tree), "."), encoding="utf-8")
-        (folder / "run" / ".lock").unlink(missing_ok=True)
-        with tempfile.TemporaryDirectory() as scratch:
-            shutil.copy(resume(tree, folder, Path(scratch)) / "history.csv", folder / "resumed.csv")
+    for name in STOPPED:
+        make_stopped(tree, name)
     for name in ON_ANY_MACHINE:
         with tempfile.TemporaryDirectory() as scratch:
             shutil.copy(train(tree, Path(scratch), name) / "history.csv", FIXTURES / f"{name}.csv")

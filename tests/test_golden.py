@@ -1,5 +1,6 @@
 """What version 0.1 trained is trained still, and runs that it stopped go on as it would have gone on with them."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnzoo.runs.checkpoint import load_checkpoint
 from tests import golden
 from tests.processes import Processes
 
@@ -33,7 +35,8 @@ def test_a_golden_run_has_the_history_of_0_1(processes: Processes, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "images"), [*((name, 100) for name in golden.STOPPED if name != "folder"), ("folder", 7)]
+    ("name", "images"),
+    [(name, {"folder": 7, "classes": 8}.get(name, 100)) for name in golden.STOPPED],
 )
 def test_a_run_that_0_1_stopped_goes_on(processes: Processes, tmp_path: Path, name: str, images: int) -> None:
     shutil.copytree(golden.FIXTURES / name, tmp_path, dirs_exist_ok=True)
@@ -42,6 +45,11 @@ def test_a_run_that_0_1_stopped_goes_on(processes: Processes, tmp_path: Path, na
     expected = golden.history(golden.FIXTURES / name / "resumed.csv")
     assert_close(golden.history(tmp_path / "run" / "history.csv"), expected, images)
     assert processes.run("eval", "run", "--out", ".", cwd=tmp_path).code == 0
+    tested = json.loads((tmp_path / "run" / "eval.json").read_text(encoding="utf-8"))
+    by_0_1 = golden.FIXTURES / name / "tested.json"
+    if by_0_1.exists():
+        assert {key: tested[key] for key in ("num_images", "data_sha256")} == json.loads(by_0_1.read_text())
+    assert load_checkpoint(tmp_path / "run" / "last.pt").rules == 1 or name not in ("folder", "classes")
 
 
 @pytest.fixture(scope="module")
