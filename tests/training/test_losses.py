@@ -1,0 +1,181 @@
+"""The loss of unequal classes: weights, the order of a balanced sampler, and what guessing comes to."""
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cnnzoo.config import TrainConfig
+from cnnzoo.data.loader import Loader
+from cnnzoo.data.preprocess import Preprocessing
+from cnnzoo.data.sources import Resident
+from cnnzoo.errors import UsageError
+from cnnzoo.training.losses import class_weights_of, criterion_of, guess_of
+from tests.helpers import CPU, Reporter, StopAfter, quick, resume, same_state, train
+
+LABELS = torch.tensor([0] * 30 + [1] * 9 + [2] * 1)
+CLASSES = ("ant", "bee", "cat")
+NET = nn.Linear(4, 3)
+
+
+def test_weights_average_1_over_the_images_and_balanced_ones_make_classes_count_as_much(
+    tmp_path: Path,
+) -> None:
+    balanced = class_weights_of("balanced", LABELS, CLASSES)
+    assert balanced[LABELS].mean() == pytest.approx(1)
+    totals = [float(balanced[LABELS[label == LABELS]].sum()) for label in range(3)]
+    assert totals == pytest.approx([40 / 3] * 3)
+    (tmp_path / "w.yaml").write_text("bee: 2\nant: 1\ncat: 3.5\n")
+    (tmp_path / "w.csv").write_text("class,weight\nant,2\nbee,4\ncat,7\n")
+    from_yaml, from_csv = (
+        class_weights_of(str(tmp_path / name), LABELS, CLASSES) for name in ("w.yaml", "w.csv")
+    )
+    assert torch.equal(from_yaml, from_csv)
+    assert from_yaml[LABELS].mean() == pytest.approx(1)
+    assert (from_yaml[1] / from_yaml[0], from_yaml[2] / from_yaml[0]) == pytest.approx((2, 3.5))
+    (tmp_path / "w.yaml").write_text("ant: 0\nbee: 0\ncat: 0\n")
+    with pytest.raises(UsageError, match="are 0 for all images"):
+        class_weights_of(str(tmp_path / "w.yaml"), LABELS, CLASSES)
+
+
+def test_an_image_counts_the_same_whatever_it_stands_beside(tmp_path: Path) -> None:
+    weights = class_weights_of("balanced", LABELS, CLASSES)
+    logits = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    for smoothing in (0.0, 0.2):
+        loss = criterion_of(NET, smoothing, class_weights=weights)
+        parts = [
+            loss(some, labels) * len(labels) / 40
+            for some, labels in zip(logits.split(7), LABELS.split(7), strict=True)
+        ]
+        assert torch.stack(parts).sum() == pytest.approx(float(loss(logits, LABELS)), rel=1e-6)
+    plain = criterion_of(NET, class_weights=weights)
+    expected = (weights[LABELS] * F.cross_entropy(logits, LABELS, reduction="none")).mean()
+    assert plain(logits, LABELS) == pytest.approx(float(expected))
+    soft = F.one_hot(LABELS, 3).float()
+    assert plain(logits, soft) == pytest.approx(float(expected))
+    halves = (soft + soft.roll(1, 0)) / 2  # a mixed image counts as its two halves do
+    assert plain(logits, halves) == pytest.approx(
+        float(plain(logits, soft) + plain(logits, soft.roll(1, 0))) / 2
+    )
+
+
+def test_guessing_comes_to_the_entropy_of_what_the_loss_counts() -> None:
+    counts = torch.bincount(LABELS)
+    shares = counts.double() / 40
+    entropy = -float((shares * shares.log()).sum())
+    assert guess_of(counts) == pytest.approx((entropy, 0.75))
+    assert guess_of(torch.ones(10)) == pytest.approx((math.log(10), 0.1))
+    weights = class_weights_of("balanced", LABELS, CLASSES)
+    assert guess_of(counts, weights).loss == pytest.approx(math.log(3))
+    # The best constant logits reach that in the loss itself, where no direction lowers it.
+    for weight, smoothing in ((None, 0.0), (weights, 0.0), (None, 0.3), (weights, 0.3)):
+        loss = criterion_of(NET, smoothing, class_weights=weight)
+        logits = torch.zeros(3, dtype=torch.float64)
+        for _ in range(2000):
+            logits.requires_grad_()
+            value = loss(logits.expand(40, 3), LABELS)
+            (slope,) = torch.autograd.grad(value, logits)
+            logits = (logits - slope).detach()
+        assert value.item() == pytest.approx(guess_of(counts, weight, smoothing).loss, abs=1e-4)
+
+
+def test_row_27_a_loss_that_stays_at_the_entropy_of_unequal_labels_is_told(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name, num in (("cat", 180), ("dog", 20)):
+        for number in range(num):
+            path = tmp_path / "pets" / "train" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 100).save(path)  # nothing tells them apart
+    for name in ("cat", "dog"):
+        path = tmp_path / "pets" / "test" / name / "0.png"
+        path.parent.mkdir(parents=True)
+        Image.new("L", (8, 8), 3).save(path)
+    said: list[str] = []
+
+    class Listener(Reporter):
+        def warn(self, message: str) -> None:
+            said.append(message)
+
+    settings = {"dataset": f"folder:{tmp_path / 'pets'}", "batch_size": 8, "limit_train": None, "epochs": 10}
+    train(quick(tmp_path, **settings), reporter=Listener())
+    assert [line for line in said if line.startswith("the loss is still that of guessing among 2 classes")]
+
+
+# The balanced sampler
+
+
+def loader(world_size: int = 1, rank: int = 0, num: int = 40, **how: object) -> Loader:
+    images = torch.arange(num, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 4, 4).contiguous()
+    source = Resident(images, LABELS[:num] if num <= 40 else LABELS)
+    return Loader(
+        source,
+        Preprocessing(4),
+        8,
+        CPU,
+        seed=3,
+        balanced=True,
+        world_size=world_size,
+        rank=rank,
+        **how,  # type: ignore[arg-type]
+    )
+
+
+def drawn(batches: Loader, epoch: int = 1, start: int = 0) -> list[tuple[int, int]]:
+    return [
+        (round(float(image.mean()) * 255), int(label))
+        for batch in batches.epoch(epoch, start=start)
+        for image, label in zip(batch.images, batch.labels, strict=True)
+    ]
+
+
+def test_every_class_is_drawn_as_often_with_replacement() -> None:
+    seen: set[int] = set()
+    for epoch in range(1, 30):
+        pairs = drawn(loader(), epoch)
+        counts = torch.bincount(torch.tensor([label for _, label in pairs]), minlength=3)
+        assert len(pairs) == 40
+        assert counts.max() - counts.min() <= 1
+        assert all(int(LABELS[image]) == label for image, label in pairs)
+        seen |= {image for image, _ in pairs}
+    assert seen == set(range(40))
+    assert drawn(loader(), 1) == drawn(loader(), 1) != drawn(loader(), 2)
+
+
+def test_several_processes_draw_the_same_and_it_goes_on_where_it_was() -> None:
+    whole = drawn(loader())
+    halves = [drawn(loader(2, rank)) for rank in (0, 1)]
+    together = [pair for start in range(0, 20, 4) for half in halves for pair in half[start : start + 4]]
+    assert together == whole
+    assert drawn(loader(), 1, start=3) == whole[24:]
+
+
+@pytest.mark.parametrize("augment", [(), ("flip", "mixup:0.4")])
+def test_a_balanced_weighted_run_that_was_stopped_goes_on_to_the_same_bits(
+    tmp_path: Path, augment: tuple[str, ...]
+) -> None:
+    settings = {
+        "sampler": "balanced",
+        "class_weights": "balanced",
+        "augment": augment,
+        "label_smoothing": 0.1,
+    }
+    whole = train(quick(tmp_path, **settings, name="whole")).run
+    with pytest.raises(Exception, match="saved"):
+        train(quick(tmp_path, **settings, name="r"), reporter=StopAfter(13))
+    resume(tmp_path / "runs" / "r")
+    assert same_state(tmp_path / "runs" / "r", whole)
+
+
+def test_the_settings_are_written_and_read(tmp_path: Path) -> None:
+    config = TrainConfig(
+        model="lenet", sampler="balanced", class_weights="balanced", csv_columns=("id", "label")
+    )
+    assert TrainConfig.from_dict(config.to_dict()) == config
+    assert copy.copy(config) == config
+    with pytest.raises(UsageError, match="one of shuffle, balanced"):
+        TrainConfig(model="lenet", sampler="even")  # type: ignore[arg-type]
