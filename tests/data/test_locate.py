@@ -188,6 +188,20 @@ def test_files_of_another_dataset_with_the_same_names_are_never_taken(
     assert load(tmp_path, name="mnist").images.tobytes() == mnist[IMAGES][16:]
 
 
+@pytest.mark.parametrize("place", ["{dotted}", "{dotted}.gz", "{name}/{name}", "{dotted}/{dotted}"])
+def test_files_are_taken_by_the_names_that_7_zip_and_gunzip_give_them(
+    fashion: dict[str, bytes], tmp_path: Path, place: str
+) -> None:
+    for name, content in fashion.items():
+        path = tmp_path / place.format(name=name, dotted=name.replace("-idx", ".idx"))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    assert load(tmp_path).location == tmp_path
+    path.write_bytes(b"\0" + path.read_bytes()[1:])
+    with pytest.raises(CnnzooError):
+        load(tmp_path, "test" if "t10k" in path.name else "train")
+
+
 def test_the_unpacked_contents_decide_and_not_how_they_were_packed(
     fashion: dict[str, bytes], tmp_path: Path
 ) -> None:

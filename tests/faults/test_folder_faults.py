@@ -281,7 +281,11 @@ def test_the_header_and_eval_say_that_classes_were_weighed(command: Command, tmp
     assert "unweighted, though training weighed classes (balanced)" in command("eval", "r").out
     (tmp_path / "w.yaml").write_text("cat: 1\ndgo: 5\n")
     args = (*TRAIN[:2], "--dataset", "folder:pets", "--class-weights")
-    assert_refused(command(*args, "w.yaml"), "unknown class 'dgo'. Did you mean 'dog'?", code=2)
+    assert_refused(
+        command(*args, "w.yaml"),
+        "unknown class 'dgo' in w.yaml. Did you mean 'dog'? There are: cat, dog.",
+        code=2,
+    )
     (tmp_path / "w.yaml").write_text("cat: 1\n")
     assert_refused(command(*args, "w.yaml"), "w.yaml has no weight for dog", code=2)
     (tmp_path / "w.yaml").write_text("cat: 1\ndog: -3\n")

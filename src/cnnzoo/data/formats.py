@@ -7,7 +7,7 @@ import shutil
 import struct
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,7 @@ def genuine(spec: DatasetSpec, folder: Path, name: str) -> tuple[Path, bytes] | 
         DamagedError: There are copies, but damaged ones.
     """
     damaged = None
-    for path in (folder / name, folder / f"{name}.gz"):
+    for path in _idx_paths(folder, name):
         if not _is_file(path) or not (name in spec.sha256 or path.suffix == ".gz"):
             continue
         try:
@@ -87,7 +87,11 @@ def genuine(spec: DatasetSpec, folder: Path, name: str) -> tuple[Path, bytes] | 
             damaged = error
             continue
         actual = hashlib.sha256(content).hexdigest()
-        if actual == spec.sha256[name] if name in spec.sha256 else md5_of(path) == downloads(spec)[path.name]:
+        if (
+            actual == spec.sha256[name]
+            if name in spec.sha256
+            else md5_of(path) == downloads(spec)[f"{name}.gz"]
+        ):
             return path, content
         if all(actual != other.sha256.get(name) for other in DATASETS.values()):
             damaged = DamagedError(
@@ -96,6 +100,12 @@ def genuine(spec: DatasetSpec, folder: Path, name: str) -> tuple[Path, bytes] | 
     if damaged:
         raise damaged
     return None
+
+
+def _idx_paths(folder: Path, name: str) -> Iterator[Path]:
+    """Yield where an IDX file may lie: by its name, or that of 7-Zip and ``gunzip -N``, or in a folder so called."""
+    for base in (name, name.replace("-idx", ".idx")):
+        yield from (folder / base, folder / f"{base}.gz", folder / base / base)
 
 
 def unpack(path: Path) -> bytes:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.errors import UsageError, named, unknown
+from cnnzoo.errors import UsageError, did_you_mean, named, shown
 from cnnzoo.plain_csv import read_table
 from cnnzoo.plain_yaml import read_mapping
 
@@ -92,7 +92,10 @@ def class_weights_of(setting: str, labels: Tensor, classes: Sequence[str]) -> Te
         by_name = _weights_in(Path(setting).expanduser())
         for name in by_name:
             if name not in classes:
-                raise unknown("class", name, classes)
+                hint = did_you_mean(name, classes)
+                raise UsageError(
+                    f"unknown class {shown(name)} in {setting}. {hint}There are: {named(classes)}."
+                )
         if missing := [name for name in classes if name not in by_name]:
             raise UsageError(f"{setting} has no weight for {named(missing)}. Add a line for each class.")
         weights = torch.tensor([by_name[name] for name in classes], dtype=torch.float64)
