@@ -1,0 +1,232 @@
+"""CSV files as spreadsheets, loggers and people write them: bytes to cells, and what was assumed on the way."""
+
+import codecs
+import csv
+import io
+import re
+import string
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from cnnzoo.errors import CnnzooError, one_line
+
+_MAX_BYTES = 1 << 30
+_HEAD = 1 << 16
+_SAMPLE = 100  # lines within which the headings are looked for
+_FIGURE = re.compile(r"[-+\d.,e%\s]+", re.IGNORECASE).fullmatch
+
+_FULL_OF_CELLS = re.compile(r'"[^";,\t]*[;,\t][^"]*"').fullmatch
+
+# UTF-32 first: its little-endian mark begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+)
+
+# Of as many of two kinds in a heading, the first: a comma is what stands within headings and numbers, too.
+_DELIMITERS = ";\t|,"
+
+# Around a cell, none of these says anything: no-break spaces, marks of byte and writing order, DOS's end of file.
+_BLANKS = string.whitespace + "\xa0\u2007\u202f\u2009\u3000\ufeff\u200b\u200e\u200f\x1a"
+
+
+class Row(NamedTuple):
+    """One row: the line of the file that it ends on, and its cells without the blanks around them."""
+
+    line: int
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a CSV file holds.
+
+    Attributes:
+        path: The file.
+        header: The headings, without the blanks around them and the empty ones at the end.
+        rows: What stands below, without empty rows, a cell for each heading. Only the last row may have
+            less, if no other has: that may be one that was cut off.
+        delimiter: What stands between two cells.
+        is_guessed: Whether nothing in the file says its encoding, so that letters may be others.
+        notes: What had to be assumed, a phrase each.
+    """
+
+    path: Path
+    header: list[str]
+    rows: list[Row]
+    delimiter: str
+    is_guessed: bool = False
+    notes: tuple[str, ...] = ()
+
+    def place(self, row: Row, column: int | None = None) -> str:
+        """Say where a row or a cell is, for an error: ``a.csv, line 3, column 'loss'``."""
+        of = "" if column is None else f", column {self.header[column][:40]!r}"
+        return f"{self.path}, line {row.line}{of}"
+
+    def cell(self, row: Row, column: int) -> str:
+        """Return a row's cell.
+
+        Raises:
+            CnnzooError: The row ends before it.
+        """
+        if column >= len(row.cells):
+            raise _ragged(self, row)
+        return row.cells[column]
+
+
+def read_table(path: Path, wanted: str = "a CSV file") -> Table:
+    """Read a CSV file, whatever its encoding, delimiter and line ends.
+
+    Text is UTF-8, UTF-16 or UTF-32, or else GB18030 or Windows-1252, whichever it looks like. The delimiter
+    is what a first line such as ``sep=;`` says, or what the headings have most of. The first row is the
+    header; single cells above it are a title, and passed over.
+
+    Args:
+        path: The file.
+        wanted: What it should be, for the errors, such as ``the CSV file of a history``.
+
+    Raises:
+        CnnzooError: The file cannot be read, has more than a GiB, is not text, or is empty; or one of its
+            rows has more cells than the header.
+    """
+    try:
+        content = _read(path)
+    except OSError as error:
+        raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
+    if (decoded := _decode(content)) is None:
+        raise CnnzooError(f"{path} is not a text file. Name {wanted}.")
+    text, notes = _unwrap(decoded[0]), [*decoded[1]]
+    above, titles, delimiter = _layout(text)
+    if titles:
+        notes.append(f"what stands above the headings in line {above + 1} is passed over")
+    try:
+        rows = _rows(text, above, delimiter)
+    except csv.Error as error:
+        raise CnnzooError(f"{path} is not a CSV file: {one_line(error)}. Name {wanted}.") from error
+    if not rows:
+        raise CnnzooError(f"{path} is empty. Name {wanted}.")
+    table = Table(path, rows[0].cells, rows[1:], delimiter, bool(decoded[1]))
+    if long := next((row for row in table.rows if len(row.cells) > len(table.header)), None):
+        raise _ragged(table, long)
+    short = [row for row in table.rows if len(row.cells) < len(table.header)]
+    if len(short) > 1 or (short and short[0] is not rows[-1]):
+        # Excel leaves out empty cells at the ends of rows; a single row at the file's end may be one cut off.
+        notes.append(f"rows with fewer fields than headings, such as line {short[0].line}, end in empty ones")
+        for row in short:
+            row.cells.extend([""] * (len(table.header) - len(row.cells)))
+    return replace(table, notes=tuple(notes))
+
+
+def _rows(text: str, above: int, delimiter: str) -> list[Row]:
+    """Return the rows that have text, but for those ``above`` lines; the first is the header."""
+    lines = io.StringIO(text, newline="")  # which ends lines at \n, \r\n and old Mac's \r
+    for _ in range(above):
+        lines.readline()
+    reader = csv.reader(lines, delimiter=delimiter)
+    rows: list[Row] = []
+    for raw in reader:
+        cells = [cell.strip(_BLANKS) for cell in raw]
+        while cells and len(cells) > (len(rows[0].cells) if rows else 0) and not cells[-1]:
+            cells.pop()
+        if any(cells):
+            rows.append(Row(above + reader.line_num, cells))
+    return rows
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+        # Before the rest is read: /dev/zero has no end.
+        content = head if _encoding(head) is None else head + file.read(_MAX_BYTES - len(head) + 1)
+    if len(content) > _MAX_BYTES:
+        raise CnnzooError(f"{path} has more than {_MAX_BYTES >> 30} GiB. Split it.")
+    return content
+
+
+def _decode(content: bytes) -> tuple[str, tuple[str, ...]] | None:
+    """Return the text, and what was assumed of its encoding; None if it is no text."""
+    encoding = _encoding(content[:_HEAD])
+    notes: tuple[str, ...] = ()
+    if encoding == "utf-8" and not _is_in(content, "utf-8"):
+        encoding = _older_encoding(content)
+        notes = (f"it is not UTF-8, and read as {'GB18030' if encoding == 'gb18030' else 'Windows-1252'}",)
+    elif encoding in ("utf-16-le", "utf-16-be"):
+        notes = ("it has no byte order mark, and is read as UTF-16",)
+    if encoding is None or not _is_in(content, encoding) or "\0" in (text := content.decode(encoding)):
+        return None
+    return text.lstrip("\ufeff"), notes
+
+
+def _encoding(head: bytes) -> str | None:
+    """Return how a file that begins so is encoded, UTF-8 if nothing speaks against it; None if it is no text."""
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if not even and not odd:
+        return "utf-8"
+    # Without a mark, UTF-16 is told by digits and commas: one of their two bytes is 0.
+    if max(even, odd) * 4 >= len(head) and not (even and odd):
+        return "utf-16-be" if even else "utf-16-le"
+    return None
+
+
+def _is_in(content: bytes, encoding: str) -> bool:
+    try:
+        content.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _older_encoding(content: bytes) -> str:
+    """Return what text that is not UTF-8 is in: the languages of Western Europe, or Chinese.
+
+    A Chinese word has several signs of two bytes from 0xA1 on each; a Western one has single letters with
+    an accent. The machine's language is not asked: a file says the same on every machine.
+    """
+    runs = [len(run) for run in re.findall(rb"[\xa1-\xfe]+", content)]
+    chinese = any(length >= 4 for length in runs) and all(length % 2 == 0 for length in runs)
+    return "gb18030" if chinese and _is_in(content, "gb18030") else "cp1252"
+
+
+def _unwrap(text: str) -> str:
+    """Take the quotes off lines that are one cell each: what a spreadsheet makes of a file it did not split."""
+    lines = re.findall(r"[^\r\n]+", text[:_HEAD])[:2]
+    if not all(_FULL_OF_CELLS(line.replace('""', "")) for line in lines):
+        return text
+    return re.sub(r'(?<![^\r\n])"|"(?![^\r\n])', "", text.replace('""', "\0")).replace("\0", '"')
+
+
+def _layout(text: str) -> tuple[int, int, str]:
+    """Return how many lines and how many titles stand above the header, and the delimiter."""
+    sample = io.StringIO(text, newline="")
+    lines = [(number, line) for number in range(_SAMPLE) if (line := sample.readline()).strip(_BLANKS)]
+    if not lines:
+        return 0, 0, ","
+    above, line = lines[0]
+    if named := re.fullmatch(r'"?sep=([^\w"])"?[;,\t]*', line.strip("\r\n"), re.IGNORECASE):
+        return above + 1, 0, named[1]
+    for titles, (number, headings) in enumerate(lines):
+        fields, delimiter = _fields(headings)
+        if len(fields) > 1 and not any(re.search(r"\d", field) and _FIGURE(field) for field in fields):
+            return number, titles, delimiter
+        if not line.split(delimiter)[0].strip(_BLANKS):
+            break  # the column that pandas gives no name: what stands beside it is a heading, not a title
+    return above, 0, _fields(line)[1]
+
+
+def _fields(line: str) -> tuple[list[str], str]:
+    """Return the cells of a line that are not empty, and what is between them, by what it has most of."""
+    bare = re.sub(r'"[^"]*"', '""', line)
+    delimiter = max(_DELIMITERS, key=bare.count)
+    return [field for field in bare.split(delimiter) if field.strip(_BLANKS)], delimiter
+
+
+def _ragged(table: Table, row: Row) -> CnnzooError:
+    fields = f"it has {len(row.cells)} of the header's {len(table.header)} fields"
+    return CnnzooError(f"{table.place(row)}: {fields}. Fix that line.")
