@@ -163,6 +163,17 @@ def test_lightnings_validations_outside_of_the_fit_are_no_epochs(
     )
 
 
+@pytest.mark.parametrize("more", ["2,200", "1,199", "0,0"])
+def test_a_log_of_validations_alone_has_no_phantom_epoch_either(tmp_path: Path, more: str) -> None:
+    text = f"epoch,step,val_loss,val_acc\n0,99,2.0,\n0,99,,0.5\n1,199,1.0,0.75\n{more},0.5,0.9\n"
+    left = "the validation in line 5 belongs to no epoch of the training, and is left out"
+    assert_reads(read(tmp_path / "metrics.csv", text), left, val_loss=[2.0, 1.0], val_acc=[0.5, 0.75])
+
+
+def test_a_batch_size_is_no_step(tmp_path: Path) -> None:
+    assert_reads(read(tmp_path / "a.csv", "epoch,batch,val_loss\n1,64,2\n2,64,1\n"), val_loss=[2, 1])
+
+
 def test_validations_of_epochs_too_short_for_lightning_to_log_their_training_stay(tmp_path: Path) -> None:
     # 30 steps an epoch, of which every 50th is logged.
     text = "epoch,step,train_loss,val_loss\n0,29,,2.0\n1,49,1.5,\n1,59,,1.75\n2,89,,1.5\n3,99,1.0,\n3,119,,1.25\n"

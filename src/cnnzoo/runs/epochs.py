@@ -61,14 +61,19 @@ def gather_epochs(
         assumed, a phrase each.
     """
     notes: list[str] = []
+    stepped &= len({row.step for row in rows}) > 1  # a batch of 64 in every row is no step
     if not stepped and _has_several_rows_an_epoch(rows):
         stepped = True
         rows = [LoggedRow(one.line, one.epoch, at, one.values) for at, one in enumerate(rows)]
     elif len({row.epoch for row in rows}) == 1 and all(row.is_whole for row in rows):
         # All of epoch 0, training and validation side by side: fits of an epoch each, not steps.
         rows = [LoggedRow(one.line, one.epoch, 0, one.values, one.resumed) for one in rows]
-    sessions = _split(rows, notes)
     left_out: list[int] = []
+    if stepped and not any(row.trains for row in rows):
+        idle = _idle_alone(rows)
+        left_out += [row.line for row, without in zip(rows, idle, strict=True) if without]
+        rows = [row for row, without in zip(rows, idle, strict=True) if not without]
+    sessions = _split(rows, notes)
     means: set[str] = set()
     epochs: Epochs = {}
     for session in sessions:
@@ -189,6 +194,21 @@ def _come_again(rows: Sequence[LoggedRow]) -> bool:
                 return True
             measured.add((row.when, name))
     return False
+
+
+def _idle_alone(rows: Sequence[LoggedRow]) -> list[bool]:
+    """Return which rows, where nothing of the training was logged, validate again what the last one did.
+
+    Epochs of a single step cannot be told from that: then none is.
+    """
+    one_step = max(row.step for row in rows) < len(rows)
+    validated: dict[str, float] = {}
+    idle: list[bool] = []
+    for row in rows:
+        again = all(name in validated and 0 <= row.step - validated[name] <= 1 for name in row.values)
+        idle.append(not one_step and (row.step == 0 or again))
+        validated |= dict.fromkeys(row.values, row.step)
+    return idle
 
 
 def _idle_steps(session: Session) -> list[bool]:
