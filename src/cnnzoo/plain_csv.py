@@ -5,7 +5,7 @@ import csv
 import io
 import re
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ _MAX_BYTES = 1 << 30
 _HEAD = 1 << 16
 _SAMPLE = 100  # lines within which the headings are looked for
 _FIGURE = re.compile(r"[-+\d.,e%\s]+", re.IGNORECASE).fullmatch
+
+_FULL_OF_CELLS = re.compile(r'"[^";,\t]*[;,\t][^"]*"').fullmatch
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = (
@@ -46,9 +48,10 @@ class Table:
     Attributes:
         path: The file.
         header: The headings, without the blanks around them and the empty ones at the end.
-        rows: What stands below, without empty rows. None has more cells than there are headings;
-            spreadsheets leave out empty cells at the end, so that one may have less.
+        rows: What stands below, without empty rows, a cell for each heading. Only the last row may have
+            less, if no other has: that may be one that was cut off.
         delimiter: What stands between two cells.
+        is_guessed: Whether nothing in the file says its encoding, so that letters may be others.
         notes: What had to be assumed, a phrase each.
     """
 
@@ -56,11 +59,12 @@ class Table:
     header: list[str]
     rows: list[Row]
     delimiter: str
+    is_guessed: bool = False
     notes: tuple[str, ...] = ()
 
     def place(self, row: Row, column: int | None = None) -> str:
         """Say where a row or a cell is, for an error: ``a.csv, line 3, column 'loss'``."""
-        of = "" if column is None else f", column {self.header[column]!r}"
+        of = "" if column is None else f", column {self.header[column][:40]!r}"
         return f"{self.path}, line {row.line}{of}"
 
     def cell(self, row: Row, column: int) -> str:
@@ -70,52 +74,67 @@ class Table:
             CnnzooError: The row ends before it.
         """
         if column >= len(row.cells):
-            raise _ragged(self.place(row), len(row.cells), len(self.header))
+            raise _ragged(self, row)
         return row.cells[column]
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, wanted: str = "a CSV file") -> Table:
     """Read a CSV file, whatever its encoding, delimiter and line ends.
 
     Text is UTF-8, UTF-16 or UTF-32, or else GB18030 or Windows-1252, whichever it looks like. The delimiter
     is what a first line such as ``sep=;`` says, or what the headings have most of. The first row is the
     header; single cells above it are a title, and passed over.
 
+    Args:
+        path: The file.
+        wanted: What it should be, for the errors, such as ``the CSV file of a history``.
+
     Raises:
         CnnzooError: The file cannot be read, has more than a GiB, is not text, or is empty; or one of its
             rows has more cells than the header.
     """
     try:
-        text, notes = _decode(_read(path), path)
+        content = _read(path)
     except OSError as error:
         raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
-    text = _unwrap(text)
+    if (decoded := _decode(content)) is None:
+        raise CnnzooError(f"{path} is not a text file. Name {wanted}.")
+    text, notes = _unwrap(decoded[0]), [*decoded[1]]
     above, titles, delimiter = _layout(text)
     if titles:
-        notes = (*notes, f"what stands above the headings in line {above + 1} is passed over")
+        notes.append(f"what stands above the headings in line {above + 1} is passed over")
+    try:
+        rows = _rows(text, above, delimiter)
+    except csv.Error as error:
+        raise CnnzooError(f"{path} is not a CSV file: {one_line(error)}. Name {wanted}.") from error
+    if not rows:
+        raise CnnzooError(f"{path} is empty. Name {wanted}.")
+    table = Table(path, rows[0].cells, rows[1:], delimiter, bool(decoded[1]))
+    if long := next((row for row in table.rows if len(row.cells) > len(table.header)), None):
+        raise _ragged(table, long)
+    short = [row for row in table.rows if len(row.cells) < len(table.header)]
+    if len(short) > 1 or (short and short[0] is not rows[-1]):
+        # Excel leaves out empty cells at the ends of rows; a single row at the file's end may be one cut off.
+        notes.append(f"rows with fewer fields than headings, such as line {short[0].line}, end in empty ones")
+        for row in short:
+            row.cells.extend([""] * (len(table.header) - len(row.cells)))
+    return replace(table, notes=tuple(notes))
+
+
+def _rows(text: str, above: int, delimiter: str) -> list[Row]:
+    """Return the rows that have text, but for those ``above`` lines; the first is the header."""
     lines = io.StringIO(text, newline="")  # which ends lines at \n, \r\n and old Mac's \r
     for _ in range(above):
         lines.readline()
     reader = csv.reader(lines, delimiter=delimiter)
-    header: list[str] = []
     rows: list[Row] = []
-    try:
-        for raw in reader:
-            cells = _trim(raw, len(header))
-            line = above + reader.line_num
-            if not any(cells):
-                continue
-            if not header:
-                header = cells
-            elif len(cells) > len(header):
-                raise _ragged(f"{path}, line {line}", len(cells), len(header))
-            else:
-                rows.append(Row(line, cells))
-    except csv.Error as error:
-        raise CnnzooError(f"{path} is not a CSV file: {one_line(error)}. Fix it, or name another.") from error
-    if not header:
-        raise CnnzooError(f"{path} is empty. Name a CSV file with a line of headings and rows below it.")
-    return Table(path, header, rows, delimiter, notes)
+    for raw in reader:
+        cells = [cell.strip(_BLANKS) for cell in raw]
+        while cells and len(cells) > (len(rows[0].cells) if rows else 0) and not cells[-1]:
+            cells.pop()
+        if any(cells):
+            rows.append(Row(above + reader.line_num, cells))
+    return rows
 
 
 def _read(path: Path) -> bytes:
@@ -128,22 +147,17 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _decode(content: bytes, path: Path) -> tuple[str, tuple[str, ...]]:
-    """Return the text, without NULs, and what was assumed."""
+def _decode(content: bytes) -> tuple[str, tuple[str, ...]] | None:
+    """Return the text, and what was assumed of its encoding; None if it is no text."""
     encoding = _encoding(content[:_HEAD])
     notes: tuple[str, ...] = ()
-    if encoding == "utf-8" and not _is_utf8(content):
+    if encoding == "utf-8" and not _is_in(content, "utf-8"):
         encoding = _older_encoding(content)
-    if encoding in ("gb18030", "cp1252"):
         notes = (f"it is not UTF-8, and read as {'GB18030' if encoding == 'gb18030' else 'Windows-1252'}",)
-    if encoding is not None and encoding.startswith("utf-16-"):
+    elif encoding in ("utf-16-le", "utf-16-be"):
         notes = ("it has no byte order mark, and is read as UTF-16",)
-    try:
-        text = content.decode(encoding or "ascii")
-    except UnicodeDecodeError:
-        encoding, text = None, ""
-    if encoding is None or "\0" in text:
-        raise CnnzooError(f"{path} is not a text file. Name a CSV file.")
+    if encoding is None or not _is_in(content, encoding) or "\0" in (text := content.decode(encoding)):
+        return None
     return text.lstrip("\ufeff"), notes
 
 
@@ -155,15 +169,15 @@ def _encoding(head: bytes) -> str | None:
     even, odd = head[::2].count(0), head[1::2].count(0)
     if not even and not odd:
         return "utf-8"
-    # Without a mark, UTF-16 is told by the half of a digit or a comma that is 0.
-    if max(even, odd) * 8 >= len(head) and not (even and odd):
+    # Without a mark, UTF-16 is told by digits and commas: one of their two bytes is 0.
+    if max(even, odd) * 4 >= len(head) and not (even and odd):
         return "utf-16-be" if even else "utf-16-le"
     return None
 
 
-def _is_utf8(content: bytes) -> bool:
+def _is_in(content: bytes, encoding: str) -> bool:
     try:
-        content.decode()
+        content.decode(encoding)
     except UnicodeDecodeError:
         return False
     return True
@@ -176,21 +190,16 @@ def _older_encoding(content: bytes) -> str:
     an accent. The machine's language is not asked: a file says the same on every machine.
     """
     runs = [len(run) for run in re.findall(rb"[\xa1-\xfe]+", content)]
-    if runs and max(runs) >= 4 and all(length % 2 == 0 for length in runs):
-        try:
-            content.decode("gb18030")
-        except UnicodeDecodeError:
-            return "cp1252"
-        return "gb18030"
-    return "cp1252"
+    chinese = any(length >= 4 for length in runs) and all(length % 2 == 0 for length in runs)
+    return "gb18030" if chinese and _is_in(content, "gb18030") else "cp1252"
 
 
 def _unwrap(text: str) -> str:
     """Take the quotes off lines that are one cell each: what a spreadsheet makes of a file it did not split."""
     lines = re.findall(r"[^\r\n]+", text[:_HEAD])[:2]
-    if not all(re.fullmatch(r'"(?:[^"]|"")*[;\t,](?:[^"]|"")*"', line) for line in lines):
+    if not all(_FULL_OF_CELLS(line.replace('""', "")) for line in lines):
         return text
-    return re.sub(r'^"|"(?=[\r\n]|$)', "", text.replace('""', "\0")).replace("\0", '"')
+    return re.sub(r'(?<![^\r\n])"|"(?![^\r\n])', "", text.replace('""', "\0")).replace("\0", '"')
 
 
 def _layout(text: str) -> tuple[int, int, str]:
@@ -200,7 +209,7 @@ def _layout(text: str) -> tuple[int, int, str]:
     if not lines:
         return 0, 0, ","
     above, line = lines[0]
-    if named := re.fullmatch(r'"?sep=(.)"?[;,\t]*', line.strip("\r\n"), re.IGNORECASE):
+    if named := re.fullmatch(r'"?sep=([^\w"])"?[;,\t]*', line.strip("\r\n"), re.IGNORECASE):
         return above + 1, 0, named[1]
     for titles, (number, headings) in enumerate(lines):
         fields, delimiter = _fields(headings)
@@ -218,13 +227,6 @@ def _fields(line: str) -> tuple[list[str], str]:
     return [field for field in bare.split(delimiter) if field.strip(_BLANKS)], delimiter
 
 
-def _trim(cells: list[str], length: int) -> list[str]:
-    """Return cells without the blanks around them, and without the empty ones beyond ``length``."""
-    cells = [cell.strip(_BLANKS) for cell in cells]
-    while len(cells) > length and not cells[-1]:
-        cells.pop()
-    return cells
-
-
-def _ragged(place: str, cells: int, headings: int) -> CnnzooError:
-    return CnnzooError(f"{place}: it has {cells} of the header's {headings} fields. Fix that line.")
+def _ragged(table: Table, row: Row) -> CnnzooError:
+    fields = f"it has {len(row.cells)} of the header's {len(table.header)} fields"
+    return CnnzooError(f"{table.place(row)}: {fields}. Fix that line.")

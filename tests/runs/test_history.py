@@ -193,10 +193,10 @@ def test_lightnings_scattered_rows_become_one_per_epoch(tmp_path: Path) -> None:
     }
 
 
-def test_lightnings_last_step_counts_where_it_logged_no_epoch(tmp_path: Path) -> None:
+def test_lightnings_steps_are_averaged_where_it_logged_no_epoch(tmp_path: Path) -> None:
     text = "epoch,step,train_loss,val_loss\n0,49,2.0,\n0,99,1.5,\n0,99,,1.75\n1,149,1.25,\n1,199,,1.0\n"
     history = read(tmp_path / "metrics.csv", text)
-    assert columns(history) == {"epoch": [1, 2], "train_loss": [1.5, 1.25], "val_loss": [1.75, 1.0]}
+    assert columns(history) == {"epoch": [1, 2], "train_loss": [1.75, 1.25], "val_loss": [1.75, 1.0]}
 
 
 def test_timms_top1_is_a_percentage_even_below_one(tmp_path: Path) -> None:

@@ -508,6 +508,47 @@ def test_several_are_compared_in_this_folder(tmp_path: Path, plot: Callable[...,
     assert (tmp_path / "comparison.png").exists()
 
 
+def test_runs_without_a_history_are_named_and_the_others_drawn(
+    tmp_path: Path, plot: Callable[..., Outcome]
+) -> None:
+    (tmp_path / "runs" / "a-1").mkdir(parents=True)
+    for name in ("a-2", "a-4"):
+        make_run(tmp_path / "runs" / name)
+    (make_run(tmp_path / "runs" / "a-3") / "history.csv").write_text("epoch,val_acc\n")
+    code, out, err = plot(*(f"runs/a-{number}" for number in (1, 2, 3, 4)))
+    assert code == 0
+    assert [line.split(" ")[0] for line in out.splitlines()] == [
+        "comparison.png",
+        "runs/a-2/history.csv",
+        "runs/a-4/history.csv",
+    ]
+    assert err.splitlines() == [
+        "Warning: not drawn: runs/a-1 holds no history.csv",
+        "Warning: not drawn: runs/a-3/history.csv holds no epoch yet",
+    ]
+
+
+def test_if_no_run_has_a_history_that_is_an_error(tmp_path: Path, plot: Callable[..., Outcome]) -> None:
+    for name in ("a-1", "a-2"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    code, out, err = plot("runs/a-1", "runs/a-2")
+    assert (code, out) == (1, "")
+    assert err == "Error: runs/a-1 holds no history.csv. Name a folder that `cnnzoo train` made.\n"
+
+
+def test_what_was_assumed_of_one_of_several_is_said_with_its_name(
+    tmp_path: Path, plot: Callable[..., Outcome]
+) -> None:
+    make_run(tmp_path / "runs" / "a-1")
+    (tmp_path / "keras.csv").write_text("epoch,loss,f1\n0,2,0.5\n0,1,0.6\n")
+    code, _, err = plot("runs/a-1", "keras.csv")
+    assert code == 0
+    assert err.splitlines() == [
+        "keras.csv: the epochs begin again in line 3: counted on, as 2 sessions of one training",
+        "keras.csv: not drawn: f1",
+    ]
+
+
 @pytest.mark.parametrize("option", ["-o", "--output"])
 def test_the_picture_goes_where_output_says(
     tmp_path: Path, plot: Callable[..., Outcome], option: str

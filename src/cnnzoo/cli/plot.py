@@ -12,6 +12,7 @@ import typer
 from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.folder import newest, resolve_run, seeds_of
+from cnnzoo.runs.history import History
 
 HISTORY = "history.csv"
 
@@ -44,19 +45,21 @@ def plot(
 ) -> None:
     """Draw loss and accuracy against epoch; several runs are laid over each other.
 
-    Reads the histories of cnnzoo and of its tutorial, and those of Keras, Lightning, timm and Ultralytics.
+    Reads the histories of cnnzoo and of its tutorial, and those of Keras, Lightning, fastai, timm and Ultralytics.
+    What of a history has to be assumed is said.
     """
     import_option(import_)
-    from cnnzoo.runs.importers import read_history
     from cnnzoo.ui.plots import plot_histories, save_figure, show_histories
 
-    histories = [read_history(path) for source in sources or [] for path in _find(source, out)]
-    if not histories:
-        histories = [read_history(_newest(out))]
+    paths = [path for source in sources or [] for path in _find(source, out)]
+    histories = _read(paths or [_newest(out)])
     if output is None:
         output = histories[0].path.with_suffix(".png") if len(histories) == 1 else Path("comparison.png")
     if any(output.absolute() == history.path.absolute() for history in histories):
         raise UsageError(f"{output} is a history itself. Name another file for the picture with --output.")
+    for history in histories:
+        for note in history.notes:
+            _say(f"{history.path}: {note}", err=True)
     save_figure(plot_histories(histories), output)
 
     if len(histories) == 1:
@@ -67,6 +70,25 @@ def plot(
             _say(f"{history.path} ({history.describe_best()})")
     if show:
         show_histories(histories)
+
+
+def _read(paths: list[Path]) -> list[History]:
+    """Read the histories of all that have one, and say which have none; if no one has, that is an error."""
+    from cnnzoo.runs.importers import NoHistoryError, read_history
+    from cnnzoo.ui.screen import print_warning
+
+    histories: list[History] = []
+    missing: list[NoHistoryError] = []
+    for path in paths:
+        try:
+            histories.append(read_history(path))
+        except NoHistoryError as error:
+            missing.append(error)
+    if not histories:
+        raise missing[0]
+    for one in missing:
+        print_warning(f"not drawn: {one.what}")
+    return histories
 
 
 def _find(source: str, out: Path) -> list[Path]:

@@ -69,7 +69,7 @@ def list_table(
         UsageError: It has no such columns.
         CnnzooError: It is no such table; the message says what was seen.
     """
-    table = read_table(path)
+    table = read_table(path, "the CSV file of labels")
     if any(Path(cell).suffix.lower() in suffixes() for cell in table.header):
         raise CnnzooError(
             f"{path} begins with an image and not with headings. Write a first line such as file,label."

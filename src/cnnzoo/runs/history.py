@@ -89,6 +89,7 @@ class History:
         model: The network, if a ``config.yaml`` beside the file names it.
         dataset: The data it was trained on, likewise.
         monitor: Which of the columns says what the best epoch is, if the history has it.
+        notes: What was assumed of another tool's file, and what of it is left out, a phrase each.
     """
 
     path: Path
@@ -96,6 +97,7 @@ class History:
     model: str | None = None
     dataset: str | None = None
     monitor: str = "val_acc"
+    notes: tuple[str, ...] = ()
 
     @property
     def name_parts(self) -> tuple[str, ...]:

@@ -1,174 +1,138 @@
 """Histories as files have them: read cnnzoo's own and those of other tools, by their columns."""
 
-import csv
-import io
-from collections.abc import Iterator
+import re
+from contextlib import suppress
 from dataclasses import fields
-from itertools import chain
 from pathlib import Path
 
 from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.plain_csv import Row, Table, read_table
+from cnnzoo.runs.columns import PLAIN, STEP, Columns, find_columns, split_of
+from cnnzoo.runs.epochs import LoggedRow, gather_epochs
 from cnnzoo.runs.history import MEASURES, History, HistoryRow
+from cnnzoo.runs.measures import Measured, not_a_number, read_measures
+from cnnzoo.runs.numbers import to_number
 
-_KERAS_ACC = (
-    "accuracy",
-    "acc",
-    "sparse_categorical_accuracy",
-    "categorical_accuracy",
-    "binary_accuracy",
+_TOOLS = "cnnzoo, the tutorial, Keras, Lightning, fastai, timm, Ultralytics"
+_LAST_EPOCH = 10**9
+_EPOCH_IN_WORDS = re.compile(
+    r"[^\d]*(\d{1,10})\s*(?:(?:/|of|out of|von|de|sur|di)\s*\d+)?[^\d]*", re.IGNORECASE
 )
 
-# Of each tool: which of its columns holds what; of several, the first that is there. Lightning writes the
-# names that its user chose, so those are its documentation's, with the _epoch that it appends by itself.
-_FORMATS: dict[str, dict[str, tuple[str, ...]]] = {
-    "cnnzoo": {name: (name,) for name in MEASURES},
-    "the tutorial": {name: (f"{name}_all",) for name in MEASURES},
-    "Keras": {
-        "val_acc": tuple(f"val_{name}" for name in _KERAS_ACC),
-        "val_loss": ("val_loss",),
-        "train_acc": _KERAS_ACC,
-        "train_loss": ("loss",),
-    },
-    "Lightning": {
-        "val_acc": ("val_acc_epoch", "val_acc", "val_accuracy_epoch", "val_accuracy"),
-        "val_loss": ("val_loss_epoch", "val_loss"),
-        "train_acc": ("train_acc_epoch", "train_acc", "train_accuracy_epoch", "train_accuracy"),
-        "train_loss": ("train_loss_epoch", "train_loss"),
-    },
-    "timm": {"val_acc": ("eval_top1",), "val_loss": ("eval_loss",), "train_loss": ("train_loss",)},
-    "Ultralytics": {
-        "val_acc": ("metrics/accuracy_top1",),
-        "val_loss": ("val/loss",),
-        "train_loss": ("train/loss",),
-    },
-}
 
-_ALWAYS_PERCENT = "eval_top1"  # timm's: 0.87 in its first epoch is 0.87 %, not 87 %
-_MISSING = ("", "NA")  # Lightning's and pandas' empty cell; Keras' epoch without a validation
-_LAST_EPOCH = 10**9
+class NoHistoryError(CnnzooError):
+    """There is no history, yet or at all, where one may be: a run that ended before its first epoch did."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}. {advice}")
+        self.what = what
 
 
 def read_history(path: Path) -> History:
     """Read a history from a CSV file, or from the run folder that holds it.
 
-    The columns decide how: cnnzoo's own, the tutorial's, Keras' CSVLogger, Lightning's ``metrics.csv``,
-    timm's ``summary.csv`` or Ultralytics' ``results.csv``. Several rows of one epoch become one with the
-    last value of each column, epochs that count from 0 count from 1, percent become fractions.
+    The headings decide how: cnnzoo's own, those of the tutorial, Keras, Lightning, fastai, timm and
+    Ultralytics, and what people write, such as ``Train Loss`` or ``val-acc``. What had to be assumed is in
+    the history's ``notes``. Several rows of one epoch become one, epochs that begin again are counted on,
+    epochs that count from 0 count from 1, percent become fractions.
 
     Raises:
+        NoHistoryError: The folder holds none, or the file has no epoch yet.
         CnnzooError: There is no such file, or it is not a history file.
     """
     try:
         if path.is_dir():
             path = path / "history.csv"
             if not path.is_file():
-                raise CnnzooError(
-                    f"{path.parent} holds no history.csv. Name a folder that `cnnzoo train` made."
+                raise NoHistoryError(
+                    f"{path.parent} holds no history.csv", "Name a folder that `cnnzoo train` made."
                 )
-        with path.open("rb") as file:
-            if b"\0" in file.peek():  # before a line of it is read: /dev/zero has no line's end
-                raise CnnzooError(f"{path} is not a text file. Name the CSV file of a history.")
-            with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as lines:
-                epochs = _read_epochs(lines, path)
     except OSError as error:
         raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
-    except UnicodeDecodeError as error:
-        raise CnnzooError(f"{path} is not a UTF-8 text file. Name the CSV file of a history.") from error
-    except csv.Error as error:
+    table = read_table(path, "the CSV file of a history")
+    columns = find_columns(table)
+    if not columns.measures:
+        shown = ", ".join(repr(name[:40]) for name in table.header[:8])
         raise CnnzooError(
-            f"{path} is not a CSV file: {one_line(error)}. Name the CSV file of a history."
-        ) from error
+            f"{path} is not a history file: it has the columns {shown}{', …' if len(table.header) > 8 else ''}. "
+            f"Understood are the columns of {_TOOLS}; the simplest are epoch, train_loss, train_acc, "
+            "val_loss, val_acc."
+        )
+    measured = read_measures(table, columns)
+    rows = _logged_rows(table, columns, measured)
+    if not rows:
+        raise NoHistoryError(f"{path} holds no epoch yet", "Plot it once the first epoch is over.")
+    epochs, assumed = gather_epochs(rows, stepped=columns.step is not None, averaged=_averaged(columns))
 
     import pandas as pd
 
-    frame = pd.DataFrame.from_dict(epochs, orient="index", dtype=float).sort_index()
+    frame = pd.DataFrame.from_dict(epochs, orient="index", dtype=float)
     frame = frame[[field.name for field in fields(HistoryRow) if field.name in frame]]
     frame.insert(0, "epoch", frame.index + (1 if frame.index[0] == 0 else 0))
-    return History(path, frame.reset_index(drop=True), **_settings_beside(path))
+    left = ", ".join([*columns.left, *measured.left])
+    notes = (
+        *table.notes,
+        *columns.notes,
+        *measured.notes,
+        *assumed,
+        *([f"not drawn: {left}"] if left else ()),
+    )
+    return History(path, frame.reset_index(drop=True), **_settings_beside(path), notes=notes)
 
 
-def _read_epochs(lines: Iterator[str], path: Path) -> dict[int, dict[str, float]]:
-    """Read the measures of every epoch, accuracies as fractions, epochs numbered as in the file."""
-    first = next(lines, "")
-    reader = csv.reader(chain([first], lines), delimiter=max(",;\t", key=first.count))
-    header = next((row for row in reader if _has_text(row)), [])
-    if not header:
-        raise CnnzooError(f"{path} is empty. Name the CSV file of a history.")
-    columns = _find_columns(header, path)
+def _averaged(columns: Columns) -> set[str]:
+    """Return the measures of which an epoch may have a value a step: those of training, if nothing else is said."""
+    split = {
+        name if "_" in name else f"{phase}_{name}": column.span
+        for name, column in columns.measures.items()
+        for phase in ("train", "val")
+    }
+    return {
+        name for name, span in split.items() if span == STEP or (span == PLAIN and name.startswith("train"))
+    }
 
-    epochs: dict[int, dict[str, float]] = {}
-    percent = any(header[index].strip().lower() == _ALWAYS_PERCENT for index in columns.values())
-    for row in reader:
-        if not _has_text(row) or row == header:  # timm writes its header once more when it resumes
+
+def _logged_rows(table: Table, columns: Columns, measured: Measured) -> list[LoggedRow]:
+    """Return the rows that hold a measure; Lightning gives learning rates and tests rows of their own."""
+    rows: list[LoggedRow] = []
+    step, resumed = 0, False
+    phases = [] if columns.phase is None else [split_of(row.cells[columns.phase]) for row in table.rows]
+    tests_aside = {"val", "test"} <= set(phases)
+    if tests_aside:
+        measured.left.append("rows of the test")
+    for index, row in enumerate(table.rows):
+        if row.cells == table.header:  # timm writes its header once more when it resumes
+            resumed = True
             continue
-        line = f"{path}, line {reader.line_num}"
-        if len(row) != len(header):
-            raise CnnzooError(
-                f"{line}: it has {len(row)} of the header's {len(header)} fields. Fix that line."
-            )
-        cells = {name: row[index].strip() for name, index in columns.items()}
-        values = {
-            name: _number(cell, f"{line}, column {header[columns[name]].strip()!r}")
-            for name, cell in cells.items()
-            if cell not in _MISSING and name != "epoch"
-        }
-        if not values:  # Lightning gives learning rates, and each test after the training, rows of their own
+        values = {name: column[index] for name, column in measured.values.items() if index in column}
+        if not values:
             continue
-        for name, value in values.items():
-            if name.endswith("acc") and (value < 0 or value > 100):
-                raise CnnzooError(
-                    f"{line}, column {header[columns[name]].strip()!r}: {value:g} is not an accuracy. "
-                    "Write a fraction or a percentage."
-                )
-            percent |= name.endswith("acc") and value > 1
-        epoch = _whole(cells["epoch"], line) if "epoch" in cells else len(epochs) + 1
-        epochs.setdefault(epoch, {}).update(values)
-
-    if not epochs:
-        raise CnnzooError(f"{path} holds no epoch yet. Plot it once the first epoch is over.")
-    if percent:
-        for values in epochs.values():
-            values |= {name: value / 100 for name, value in values.items() if name.endswith("acc")}
-    return epochs
+        if phases:
+            if phases[index] == "test" and tests_aside:
+                continue
+            split = "train" if phases[index] == "train" else "val"
+            values = {name if "_" in name else f"{split}_{name}": value for name, value in values.items()}
+        if columns.step is not None:
+            with suppress(ValueError, OverflowError):  # where it says none, it is that of the row before
+                step = int(to_number(table.cell(row, columns.step), measured.mark)[0])
+        epoch = len(rows) + 1 if columns.epoch is None else _epoch(table, row, columns.epoch, measured.mark)
+        rows.append(LoggedRow(row.line, epoch, step, values, resumed))
+        resumed = False
+    return rows
 
 
-def _has_text(row: list[str]) -> bool:
-    return any(cell.strip() for cell in row)
-
-
-def _find_columns(header: list[str], path: Path) -> dict[str, int]:
-    """Return where in a row the epoch and each measure stand, as the best fitting format has it."""
-    places = {name.strip().lower(): index for index, name in reversed(list(enumerate(header)))}
-    fitting = [
-        {
-            measure: places[found]
-            for measure, names in columns.items()
-            if (found := next((name for name in names if name in places), None)) is not None
-        }
-        for columns in _FORMATS.values()
-    ]
-    columns = max(fitting, key=len)
-    if not columns:
-        shown = ", ".join(repr(name.strip()[:40]) for name in header[:8]) + (", …" if len(header) > 8 else "")
-        raise CnnzooError(
-            f"{path} is not a history file: it has the columns {shown}. Understood are the columns of "
-            f"{', '.join(_FORMATS)}; the simplest are epoch, train_loss, train_acc, val_loss, val_acc."
-        )
-    return columns | ({"epoch": places["epoch"]} if "epoch" in places else {})
-
-
-def _number(cell: str, place: str) -> float:
+def _epoch(table: Table, row: Row, column: int, mark: str) -> int:
+    """Return the number of a row's epoch, written as ``3``, ``3.0``, ``3/10`` or ``Epoch 3``."""
+    cell = table.cell(row, column)
     try:
-        return float(cell)
+        number = to_number(cell, mark)[0]
     except ValueError:
-        raise CnnzooError(f"{place}: {cell[:40]!r} is not a number. Fix that line.") from None
-
-
-def _whole(cell: str, line: str) -> int:
-    number = _number(cell, f"{line}, column 'epoch'")
+        if not (words := _EPOCH_IN_WORDS.fullmatch(cell)):
+            raise not_a_number(table, row, column) from None
+        number = float(words[1])
     if not (0 <= number <= _LAST_EPOCH and number == int(number)):
-        raise CnnzooError(f"{line}, column 'epoch': {cell!r} is not a whole number. Fix that line.")
+        raise not_a_number(table, row, column, "whole number")
     return int(number)
 
 

@@ -107,7 +107,7 @@ def class_weights_of(setting: str, labels: Tensor, classes: Sequence[str]) -> Te
 
 def _weights_in(path: Path) -> Mapping[str, float]:
     if path.suffix.lower() in (".csv", ".tsv"):
-        rows = [row.cells for row in read_table(path).rows]
+        rows = [row.cells for row in read_table(path, "the CSV file of weights").rows]
         values: dict[str, Any] = {row[0]: row[-1] for row in rows}
     else:
         values = read_mapping(path)
