@@ -28,6 +28,7 @@ class LaneScreen(LaneReporter):
         self.console = out()
         self.narrow = self.console.width < NARROW
         self.epochs: dict[str, int] = {}
+        self.told: set[str] = set()
         self.progress: Progress | None = None
         self.lines: dict[str, TaskID] = {}
         if self.console.is_terminal:
@@ -71,8 +72,10 @@ class LaneScreen(LaneReporter):
             )
 
     def warn(self, name: str, message: str) -> None:
-        """Print what a run has to say."""
-        print_warning(f"{name}: {message}")
+        """Print what a run has to say, once where several say the same."""
+        if message not in self.told:
+            self.told.add(message)
+            print_warning(f"{name}: {message}")
 
     def end(self, name: str, outcome: object) -> None:
         """Print how a run has ended, and take its line away."""

@@ -327,5 +327,6 @@ def print_datasets(found: "list[tuple[DatasetSpec, tuple[Path, int] | None]]", d
         where = f"{place[0]}, {place[1] / 1e6:.0f} MB" if place else f"no, a download of {spec.megabytes} MB"
         table.add_row(spec.name, images, escape(where))
     table.add_row("folder:PATH", "yours", "class folders with images")
+    table.add_row("csv:FILE", "yours", "a table of labels")
     console.print(table, soft_wrap=False)
     console.print(f"Fetched datasets go to {escape(str(data_dir))}.")
