@@ -198,5 +198,6 @@ def get_dataset_spec(name: str) -> DatasetSpec:
         UsageError: There is none of that name; the message names the nearest.
     """
     if name not in DATASETS:
-        raise UsageError(f"{unknown('dataset', name, DATASETS)} Or folder:PATH for class folders, csv:FILE for a table of labels.")
+        error = unknown("dataset", name, DATASETS)
+        raise UsageError(f"{error} Or folder:PATH for class folders, csv:FILE for a table of labels.")
     return DATASETS[name]
