@@ -75,7 +75,7 @@ def reproduce(
 
     Raises:
         CnnzooError: The recipe cannot be read, or a run cannot be done.
-        InterruptedRunError: Ctrl-C or SIGTERM; the same call goes on.
+        InterruptedRunError: A signal of ``signals.STOPS``; the same call goes on.
     """
     reporter = reporter or Reporter()
     if seeds < 1:

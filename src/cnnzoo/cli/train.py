@@ -13,6 +13,7 @@ from cnnzoo.cli import FORMER_FLAGS, GroupedCommand, app
 from cnnzoo.cli.options import parse_options
 from cnnzoo.config import Count, Setting, TrainConfig, field_types, read_yaml
 from cnnzoo.errors import UsageError
+from cnnzoo.signals import warnings_ignored
 
 EXAMPLES = {
     "model_options": "-o dropout=0.3",
@@ -106,7 +107,8 @@ def _train(
             result = train(TrainConfig.from_dict(_settings(config, given), source=source), reporter=screen)
     except InterruptedRunError as interruption:
         if is_first:
-            draw_run(interruption.run)
+            with warnings_ignored():
+                draw_run(interruption.run)
         raise
     finally:
         screen.close()

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cnnzoo.data.images import decode_image, quiet
 from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.signals import STOPS
 
 
 class Source(Protocol):
@@ -119,5 +120,5 @@ class _Decoded(Dataset["Tensor | CnnzooError"]):
 
 def _ignore_signals(_: int) -> None:
     # Ctrl-C, and what torchrun or Slurm sends to all of a training's processes, are the main process's to answer.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)

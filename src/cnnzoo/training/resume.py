@@ -44,7 +44,7 @@ def resume(
     Raises:
         UsageError: A setting that cannot be right, or that would make the rest differ from the beginning.
         CnnzooError: Anything else that a person can mend; what was saved before stays whole.
-        InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
+        InterruptedRunError: A signal of ``signals.STOPS``; the run is saved and can be resumed.
     """
     with interrupts_remembered(), process_group() as group, threads_restored():
         report = reporter if reporter and group.is_first else Reporter()

@@ -43,7 +43,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
     Raises:
         UsageError: A setting that cannot be right.
         CnnzooError: Anything else that a person can mend.
-        InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
+        InterruptedRunError: A signal of ``signals.STOPS``; the run is saved and can be resumed.
     """
     with interrupts_remembered(), process_group() as group, threads_restored():
         report = reporter if reporter and group.is_first else Reporter()
@@ -68,7 +68,7 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
 
     Raises:
         CnnzooError: The loss is NaN or infinite, or a file cannot be written; what was saved stays whole.
-        InterruptedRunError: Ctrl-C or SIGTERM; the state after the last step is saved.
+        InterruptedRunError: A signal of ``signals.STOPS``; the state after the last step is saved.
     """
     config = state.config
     facts = _facts(state)
