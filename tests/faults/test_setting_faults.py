@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -408,7 +409,47 @@ def test_row_49_a_terminal_of_forty_columns_folds_an_error_between_words(
     assert " ".join(" ".join(lines).split()) == "Error: lr must be a number above 0, not '0'."
 
 
+# Some CI systems set COLUMNS to 0.
+NO_WIDTHS = ("0", "1", "19", "-5", "abc", "", "9" * 30)
+
+
+@pytest.mark.parametrize("columns", NO_WIDTHS)
+def test_row_49_a_width_that_is_none_is_as_if_it_were_not_set(
+    processes: Processes, done_run: Path, tmp_path: Path, columns: str
+) -> None:
+    shutil.copytree(done_run, tmp_path / "runs")
+    lines = [["models"], ["eval", "café 猫"], ["train", "--help"], ["train", "lenet", "--lr", "0"]]
+    for line in lines if columns == "0" else lines[-2:]:
+        as_usual = processes.run(*line, cwd=tmp_path)
+        done = processes.run(*line, cwd=tmp_path, env={"COLUMNS": columns, "LINES": columns})
+        assert done.out or done.err
+        assert (done.code, done.err) == (as_usual.code, as_usual.err)
+        speed = re.compile(r"[\d,.]+ images/s")
+        assert speed.sub("", done.out) == speed.sub("", as_usual.out)
+
+
+@pytest.mark.parametrize("columns", [0, 5])
+def test_row_49_a_terminal_without_a_width_is_written_to(
+    processes: Processes, tmp_path: Path, columns: int
+) -> None:
+    code, written = on_terminal(processes, ["train", "lenet", "--lr", "0"], tmp_path, columns)
+    assert (code, settled(written)[0]) == (2, "Error: lr must be a number above 0, not '0'.")
+
+
 # Readers that go away
+
+
+@pytest.mark.parametrize("where", ["2>&1 | true", "2>/dev/full", "2>&-"])
+def test_row_50_an_error_that_nobody_can_read_keeps_its_exit_code(tmp_path: Path, where: str) -> None:
+    if "full" in where and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    line = f"({sys.executable} -m cnnzoo train lenet --lr 0; echo $? >code) {where}"
+    subprocess.run(["sh", "-c", line], cwd=tmp_path, check=False)
+    until = time.monotonic() + 60
+    while not (tmp_path / "code").exists() or not (tmp_path / "code").read_text():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert (tmp_path / "code").read_text() == "2\n"
 
 
 def test_row_50_output_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
