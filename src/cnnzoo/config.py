@@ -292,6 +292,8 @@ class TrainConfig:
         values = current_names(values)
         if values.get("save_every") is False:  # what YAML makes of an off without quotes
             values["save_every"] = "off"
+        if type(values.get("device")) is int:  # what YAML makes of a 0
+            values["device"] = str(values["device"])
         for key in values:
             if key not in known:
                 name = key if isinstance(key, str) else shown(key)

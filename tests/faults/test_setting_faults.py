@@ -66,8 +66,8 @@ def test_row_43_numbers_that_yaml_takes_for_text_are_numbers(command: Command, t
         (["train", "--config", "bad.yaml"], "unknown setting 'epoch'. Did you mean 'epochs'?"),
         (["train", "lenet", "--epoch", "3"], "--epochs"),
         (
-            ["train", "lenet", "--device", "gpu"],
-            "unknown device 'gpu'. Give auto, cpu, cuda, cuda:1, mps or xpu.",
+            ["train", "lenet", "--device", "cuad"],
+            "unknown device 'cuad'. Did you mean 'cuda'? Give auto, cpu, gpu, cuda, cuda:1 or 1, mps or xpu.",
         ),
         (["trian", "lenet"], "trian"),
         (["train", "--resume", "lenet-l"], "unknown run 'lenet-l'. Did you mean 'lenet-1'?"),
