@@ -5,6 +5,7 @@ import hashlib
 import os
 import shlex
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,6 +60,28 @@ def file_sha256(path: Path) -> str:
     """Return a file's SHA-256 as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with the home folder in place of ``~``, where no shell has put it there.
+
+    Raises:
+        CnnzooError: Nobody knows that home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise CnnzooError(f"no home folder is known for {path}. Write the path out.") from error
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder as the platform has it; one among the temporary files where there is no home."""
+    from platformdirs import user_cache_path
+
+    with suppress(RuntimeError):  # neither $HOME nor an entry for this user, as in some containers
+        if (folder := user_cache_path("cnnzoo", appauthor=False)).is_absolute():
+            return folder
+    return Path(tempfile.gettempdir(), f"cnnzoo-{os.getuid()}")
 
 
 def as_typed(path: Path) -> str:

@@ -12,7 +12,9 @@ import sys
 import termios
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import yaml
@@ -279,6 +281,50 @@ def test_row_48_an_error_names_a_path_so_that_it_can_be_typed(command: Command, 
     assert command("train", "--resume", "./-my runs/-r").code == 0
     (tmp_path / "-my runs" / "-r" / "best.pt").unlink()
     assert_refused(command("eval", "./-my runs/-r"), "cnnzoo train --resume './-my runs/-r'")
+
+
+# No home
+
+
+def test_row_48_without_a_home_that_can_be_written_nothing_is_said_of_it(
+    cnnzoo: Callable[..., CompletedProcess[str]], done_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    home = {"HOME": f"{os.devnull}/home", "XDG_CACHE_HOME": None, "XDG_CONFIG_HOME": None}
+    done = cnnzoo(
+        *("plot", done_run / "café 猫", "-o", "a.png"),
+        env={**home, "MPLCONFIGDIR": None, "TMPDIR": str(tmp_path / "temporary")},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "a.png").is_file()
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.parametrize("line", [["data"], ["models"], ["train", "lenet", "--data-dir", "~/data"]])
+def test_row_48_a_user_without_a_home_is_no_bug(tmp_path: Path, line: list[str]) -> None:
+    nobody = [
+        "unshare",
+        "--user",
+        "--map-user=54321",
+        "--map-group=54321",
+    ]  # of whom the system knows nothing
+    if shutil.which("unshare") is None or subprocess.run([*nobody, "true"], check=False).returncode:
+        pytest.skip("no users may be made here")
+    env = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
+    command = [*nobody, sys.executable, "-m", "cnnzoo", *line]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**env, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if line[0] == "train":
+        says = "Error: no home folder is known for ~/data. Write the path out.\n"
+        assert (done.returncode, done.stderr) == (1, says)
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 # Terminals

@@ -21,7 +21,7 @@ from cnnzoo.analysis.study import (
 )
 from cnnzoo.config import RECORDED, TARGET, TrainConfig, read_yaml
 from cnnzoo.errors import UsageError
-from cnnzoo.files import as_typed, file_sha256, replacing
+from cnnzoo.files import as_typed, expanded, file_sha256, replacing
 from cnnzoo.models.registry import get_spec
 from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.runs.folder import released
@@ -82,7 +82,7 @@ def reproduce(
         raise UsageError("--seeds 0 leaves nothing to do. Give 1 or more.")
     values, targets = read_recipe(recipe)
     text = recipe.read_bytes()
-    folder = out.expanduser() / recipe.stem
+    folder = expanded(out) / recipe.stem
     config = TrainConfig.from_dict(
         {**values, **(changes or {}), "out": folder, "name": None}, source=f"the settings in {recipe}"
     )

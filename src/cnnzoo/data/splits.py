@@ -13,6 +13,7 @@ from cnnzoo.data.loader import generator
 from cnnzoo.data.locate import load_arrays
 from cnnzoo.data.sources import Resident, Source, Streamed
 from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.files import expanded
 
 FOLDER = "folder:"
 
@@ -88,7 +89,7 @@ def load_dataset(
     root = name.removeprefix(FOLDER)
     if not root:
         raise UsageError("folder: lacks its path. Write it as in --dataset folder:my_images.")
-    folder = open_folder(Path(root).expanduser(), split, skip_bad_images=skip_bad_images)
+    folder = open_folder(expanded(Path(root)), split, skip_bad_images=skip_bad_images)
     if folder is None:
         return None
     if len(folder.files) * folder.channels * image_size**2 <= MAX_RESIDENT_BYTES:
@@ -113,7 +114,7 @@ def describe_dataset(name: str) -> tuple[int, int]:
     if not name.startswith(FOLDER):
         spec = get_dataset_spec(name)
         return spec.channels, len(spec.classes)
-    folder = open_folder(Path(name.removeprefix(FOLDER)).expanduser(), "train")
+    folder = open_folder(expanded(Path(name.removeprefix(FOLDER))), "train")
     assert folder is not None  # only validation images may be missing
     return folder.channels, len(folder.classes)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
-from cnnzoo.files import as_typed
+from cnnzoo.files import as_typed, expanded
 
 
 def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
@@ -18,7 +18,7 @@ def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
     """
     if name is not None and not name.strip("./\\ "):
         raise UsageError(f"--name {name!r} names no folder of its own. Choose another.")
-    out = out.expanduser()
+    out = expanded(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         if name is not None:
