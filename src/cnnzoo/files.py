@@ -15,7 +15,9 @@ from cnnzoo.errors import CnnzooError, one_line
 
 
 @contextmanager
-def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
+def replacing(
+    path: Path, num_bytes: int = 0, *, otherwise: str = "choose another place"
+) -> Iterator[BinaryIO]:
     """Open a file that takes the place of ``path`` once the block has ended well, and not before.
 
     It is written beside ``path`` as ``.NAME.tmp``; what a crash leaves there, the next write replaces.
@@ -23,6 +25,7 @@ def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
     Args:
         path: The file.
         num_bytes: About how large it will be, for the error when there is no room.
+        otherwise: What a person can do where it cannot be written.
 
     Raises:
         CnnzooError: It cannot be written (no such folder, no right, no room); ``path`` is as it was.
@@ -42,15 +45,14 @@ def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
     except OSError as error:
         _forget(temporary)
         room = f"Make room for {num_bytes / 1e6:,.1f} MB" if num_bytes else "Make room"
-        hint = {
-            errno.ENOENT: "Make that folder first, or choose",
-            errno.ENOSPC: f"{room}, or choose",
-            errno.EFBIG: f"{room}, or choose",
-            errno.EDQUOT: f"{room}, or choose",
+        first = {
+            errno.ENOENT: "Make that folder first, or ",
+            errno.ENOSPC: f"{room}, or ",
+            errno.EFBIG: f"{room}, or ",
+            errno.EDQUOT: f"{room}, or ",
         }
-        raise CnnzooError(
-            f"cannot write {path}: {one_line(error)}. {hint.get(error.errno or 0, 'Choose')} another place."
-        ) from error
+        hint = first.get(error.errno or 0, "") + otherwise
+        raise CnnzooError(f"cannot write {path}: {one_line(error)}. {hint[0].upper()}{hint[1:]}.") from error
     except BaseException:
         _forget(temporary)
         raise

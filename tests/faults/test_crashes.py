@@ -316,13 +316,20 @@ def test_row_6_a_disk_that_is_read_only_is_refused_before_training(
         )
         assert refused.out == ""
     resumed = command("train", "--resume", folder / "r", "--epochs", "3")
-    assert_refused(resumed, f"cannot write into {folder / 'r'}: Read-only file system.")
+    assert_refused(
+        resumed,
+        f"cannot write into {folder / 'r'}: Read-only file system. Make it writable, or copy the run and resume",
+    )
+    drawn = command("plot", folder / "r")
+    assert_refused(drawn, "history.png: Read-only file system. Draw it elsewhere with `cnnzoo plot -o FILE`.")
+    assert command("plot", folder / "r", "-o", "elsewhere.png").code == 0
     assert "epoch" not in resumed.out
     evaluated = command("eval", folder / "r")
     assert evaluated.code == 0
     assert evaluated.err.startswith(
         f"Warning: cannot write {folder / 'r' / 'eval.json'}: Read-only file system."
     )
+    assert evaluated.err.endswith("Evaluate a copy of the run to keep the figures.\n")
     assert "95% interval" in evaluated.out
     assert contents(folder) == before
 
@@ -331,6 +338,17 @@ def test_row_6_a_disk_that_is_read_only_is_refused_before_training(
 def test_row_6_a_folder_of_somebody_else_is_refused_before_training(command: Command, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir(mode=0o555)
     assert_refused(command(*SMALL, "--epochs", "1"), "cannot write into runs: Permission denied.", "--out")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_row_6_a_run_of_somebody_else_with_a_lock_in_it_is_refused_before_training(
+    command: Command, runs: Mapping[int, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(runs[1], tmp_path / "r")
+    (tmp_path / "r" / ".lock").touch()
+    (tmp_path / "r").chmod(0o555)
+    refused = command("train", "--resume", "r", "--epochs", "3", "--out", tmp_path)
+    assert_refused(refused, "r: Permission denied. Make it writable, or copy the run and resume the copy.")
 
 
 # Signals

@@ -21,9 +21,9 @@ import yaml
 from PIL import Image
 from rich.cells import cell_len
 
-from cnnzoo.config import TrainConfig, read_yaml
+from cnnzoo.config import TrainConfig, field_types, read_yaml
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.errors import UsageError
+from cnnzoo.errors import OTHER_NAMES, UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, escape_codes
@@ -84,6 +84,60 @@ def test_row_44_what_is_unknown_is_wrong_usage_and_the_nearest_is_named(
     refused = command(*args)
     assert_refused(refused, says, code=2)
     assert not list((tmp_path / "runs" / "lenet-1").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "flag"),
+    [
+        *(
+            ("learning_rate", "lr", "--lr"),
+            ("lr_rate", "lr", "--lr"),
+            ("batchsize", "batch_size", "--batch-size"),
+        ),
+        *(
+            ("bs", "batch_size", "--batch-size"),
+            ("num_epochs", "epochs", "--epochs"),
+            ("l2", "weight_decay", ""),
+        ),
+        *(("wd", "weight_decay", "--weight-decay"), ("optim", "optimizer", "--optimizer")),
+        *(
+            ("val_size", "val_split", "--val-split"),
+            ("gpu", "device", "--device"),
+            ("Data", "dataset", "--dataset"),
+        ),
+        *(("augmentation", "augment", "--augment"), ("max_iter", "max_steps", "--max-steps")),
+        ("n_workers", "num_workers", "--workers"),
+    ],
+)
+def test_row_44_the_name_that_another_tool_has_for_a_setting_brings_ours(
+    command: Command, tmp_path: Path, name: str, setting: str, flag: str
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(f"model: lenet\n{name}: 1\n")
+    refused = command("train", "--config", "recipe.yaml")
+    assert_refused(refused, f"unknown setting {name!r}. Did you mean {setting!r}?", code=2)
+    typed = f"--{name.replace('_', '-')}"
+    says = f"No such option: {typed}. Did you mean {flag or '--weight-decay'}? See `cnnzoo train --help`."
+    assert_refused(command("train", "lenet", typed, "1"), says, code=2)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["eval", "--bs", "3"], "Did you mean --batch-size? See `cnnzoo eval --help`."),
+        (["train", "--arch", "lenet"], "Name the model without a flag, as in `cnnzoo train MODEL`."),
+        (["summary", "--model", "lenet"], "Name the model without a flag, as in `cnnzoo summary MODEL`."),
+        (["eval", "--momentum", "3"], "No such option: --momentum. See `cnnzoo eval --help`."),
+    ],
+)
+def test_row_44_a_command_names_what_it_has(command: Command, args: list[str], says: str) -> None:
+    assert_refused(command(*args), says, code=2)
+
+
+def test_row_44_other_names_are_of_settings_and_mean_one_each() -> None:
+    names = [name for others in OTHER_NAMES.values() for name in others.split()]
+    assert OTHER_NAMES.keys() <= field_types().keys()
+    assert len(names) == len(set(names))
+    assert not {name for name in names if name in field_types()}
 
 
 OUT_OF_RANGE = [
@@ -179,6 +233,17 @@ def test_row_46_a_value_that_could_not_even_be_printed_is_one_short_line(
     refused = command("train", "--config", "recipe.yaml")
     assert_refused(refused, says, code=2)
     assert len(refused.err) < 500
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "latin-1", "utf-16"])
+def test_row_46_yaml_in_another_encoding_is_to_be_saved_as_utf_8(
+    command: Command, tmp_path: Path, encoding: str
+) -> None:
+    text = "model: lenet\nname: £\n" if encoding == "latin-1" else "model: lenet\nname: 测试\n"
+    (tmp_path / "recipe.yaml").write_text(text, encoding=encoding)
+    line = "but UTF-16 (line 1)" if encoding == "utf-16" else "(line 2)"
+    refused = command("train", "--config", "recipe.yaml")
+    assert_refused(refused, f"recipe.yaml is not UTF-8 text {line}. Save it as UTF-8.")
 
 
 # Histories of others

@@ -234,7 +234,7 @@ def _load(
 def _write(result: EvaluationResult, path: Path, reporter: Reporter) -> None:
     text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
     try:
-        with replacing(path) as file:
+        with replacing(path, otherwise="evaluate a copy of the run to keep the figures") as file:
             file.write(text.encode(errors="backslashreplace"))
     except CnnzooError as error:  # the figures are worth more than the file
         reporter.warn(str(error))

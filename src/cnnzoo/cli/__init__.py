@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from cnnzoo.cli import streams
-from cnnzoo.errors import AlreadyToldError, CnnzooError, one_line
+from cnnzoo.errors import AlreadyToldError, CnnzooError, meant_setting, one_line
 from cnnzoo.signals import interrupts_remembered
 
 FORMER_FLAGS: set[str] = set()
@@ -165,7 +165,21 @@ def _usage_line(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "cnnzoo"
     message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
-    return f"{message}. See `{command} --help`."
+    flag = getattr(error, "option_name", None)
+    if context and flag and (meant := meant_setting(flag)):
+        instead = _instead(context, meant)
+        message = f"No such option: {flag}. {instead}" if instead else message
+    return f"{message}{'' if message.endswith('?') else '.'} See `{command} --help`."
+
+
+def _instead(context: typer.Context, meant: str) -> str:
+    """Return what a person is to type for the setting that was meant, if the command has it."""
+    for parameter in context.command.params:
+        if parameter.name == meant and parameter.param_type_name == "argument":
+            return f"Name the {meant} without a flag, as in `{context.command_path} {parameter.metavar}`"
+        if parameter.name == meant:
+            return f"Did you mean {next(flag for flag in parameter.opts if flag.startswith('--'))}?"
+    return ""
 
 
 def _fail(message: str, code: int) -> None:

@@ -27,13 +27,14 @@ class Run:
     writes: bool = True
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, *, is_new: bool = True) -> Iterator[None]:
         """Let these processes alone train there; the lock is that of the one that writes.
 
         Raises:
-            CnnzooError: Others do.
+            CnnzooError: Others do, or it cannot be written to.
         """
-        with locked(self.folder) if self.writes else nullcontext():
+        otherwise = () if is_new else ("Make it writable, or copy the run and resume the copy.",)
+        with locked(self.folder, *otherwise) if self.writes else nullcontext():
             yield
 
     def write_config(self, config: TrainConfig, recorded: Mapping[str, Any]) -> None:

@@ -114,7 +114,7 @@ def save_figure(figure: "Figure", path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in _METADATA:
         raise UsageError(f"cannot draw {path}. Name a file that ends in .png, .svg or .pdf.")
-    with replacing(path) as file, _style():
+    with replacing(path, otherwise="draw it elsewhere with `cnnzoo plot -o FILE`") as file, _style():
         figure.savefig(file, format=suffix[1:], dpi=150, metadata=_METADATA[suffix])
 
 
