@@ -83,7 +83,11 @@ class TrainConfig:
     ] = field(default_factory=dict)
     imports: Annotated[
         tuple[str, ...],
-        Setting("A Python module to import first: it registers models of your own.", "Model", ("--import",)),
+        Setting(
+            "A Python module, or the path of its file, to import first: it registers models of your own.",
+            "Model",
+            ("--import",),
+        ),
     ] = ()
 
     dataset: Annotated[

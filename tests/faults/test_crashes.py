@@ -539,7 +539,7 @@ def test_row_8_a_second_signal_stops_at_once(processes: Processes, tmp_path: Pat
         assert_refused(ended, "stopped.", code=130)
     else:
         assert (ended.code, ended.err) == (-signal.SIGTERM, "")
-    assert left(tmp_path / "runs" / "r") == {"config.yaml"}
+    assert left(tmp_path / "runs" / "r") == {"config.yaml", "imported"}
 
 
 # Rubbish

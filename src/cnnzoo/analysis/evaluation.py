@@ -28,6 +28,7 @@ from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import file_sha256, replacing
 from cnnzoo.models.registry import import_models
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
+from cnnzoo.runs.imported import changed_sources
 from cnnzoo.signals import StopSignal
 from cnnzoo.training.checks import dry_run
 from cnnzoo.training.loop import evaluate as run_evaluation
@@ -137,6 +138,8 @@ def evaluate(
     import_models(imports)
     saved = load_checkpoint(checkpoint)
     config = saved.settings(checkpoint)
+    if warning := changed_sources(checkpoint.parent, config.imports):
+        reporter.warn(warning)
     if config.data_dir and not config.data_dir.exists():  # the checkpoint has come from another machine
         config = config.replace(data_dir=None)
     config = config.replace(
@@ -147,7 +150,7 @@ def evaluate(
     place = pick_device(device)
     keep_freed_memory(place)
     with explain_oom(1):
-        model = to_device(saved.build_model(), place)
+        model = to_device(saved.build_model(checkpoint.parent), place)
         image = saved.in_channels, saved.image_size, saved.image_size
         work = dry_run(model, saved.num_classes, image, place)
         number_format = pick_precision(precision, place, work.mult_adds)

@@ -53,9 +53,14 @@ app = typer.Typer(
 ImportOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--import", metavar="MODULE", help="A Python module to import first: it registers models of your own."
+        "--import",
+        metavar="MODULE",
+        help="A Python module, or the path of its file, to import first: it registers models of your own.",
     ),
 ]
+
+EARLY_IMPORTS: list[str] = []
+"""Modules of an ``--import`` that stands before the command: a run notes them as if they stood behind it."""
 
 
 def import_option(modules: list[str] | None) -> None:
@@ -99,6 +104,7 @@ def _start(
             raise AlreadyToldError(2)
         ctx.fail(f"{ctx.invoked_subcommand} is not what torchrun is for: only train is. Leave torchrun out")
     import_option(import_)
+    EARLY_IMPORTS[:] = import_ or ()
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
 

@@ -145,7 +145,9 @@ def seeds_of(study: Path) -> list[Path]:
 
 def _is_leftover(path: Path) -> bool:
     """Whether a run that was killed before its first save leaves such a file behind."""
-    return path.name in (".lock", "config.yaml") or (path.name.startswith(".") and path.suffix == ".tmp")
+    return path.name in (".lock", "config.yaml", "imported") or (
+        path.name.startswith(".") and path.suffix == ".tmp"
+    )
 
 
 def _is_folder(path: Path) -> bool:

@@ -12,6 +12,7 @@ from cnnzoo.files import replacing
 from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, save_checkpoint
 from cnnzoo.runs.folder import locked
 from cnnzoo.runs.history import HistoryRow, write_history
+from cnnzoo.runs.imported import keep_sources
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Run:
         """Write the settings, with notes on what they run on."""
         if self.writes:
             write_yaml(self.folder / "config.yaml", config.replace(name=None), recorded)
+
+    def keep_sources(self, imports: Sequence[str]) -> None:
+        """Keep the source of the modules that a new run imports."""
+        if self.writes:
+            keep_sources(self.folder, imports)
 
     def save_last(self, checkpoint: Checkpoint) -> None:
         """Save all that training needs to go on: the transaction, from which the rest derives."""

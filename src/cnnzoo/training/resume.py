@@ -17,6 +17,7 @@ from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, load_checkpoint
 from cnnzoo.runs.history import best_row, write_history
+from cnnzoo.runs.imported import changed_sources, how_to_import
 from cnnzoo.runs.run import Run
 from cnnzoo.signals import interrupts_remembered
 from cnnzoo.training.reporter import Reporter
@@ -58,6 +59,8 @@ def resume(
         with folder.held(is_new=False):
             saved = group.broadcast(lambda: load_checkpoint(run / "last.pt"))
             config = _resumed_config(saved, changes or {}, run)
+            if group.is_first and (warning := changed_sources(run, config.imports)):
+                report.warn(warning)
             training = saved.training
             assert training is not None  # else _resumed_config has refused it
             if training.ending and config.max_steps != saved.config.get("max_steps"):
@@ -89,7 +92,7 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
         raise CnnzooError(f"{run / 'last.pt'} holds no optimizer state. Start a new run: cnnzoo train MODEL")
     before = saved.settings(run / "last.pt")
     import_models(tuple(changes.get("imports", ())))
-    saved.check_model_is_known()
+    saved.check_model_is_known(run)
     # The modules that registered the model are noted, not imported: what is in a file must not run by itself.
     after = TrainConfig.from_dict({**before.to_dict(), **current_names(changes), "imports": before.imports})
     try:
@@ -100,7 +103,9 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
         if not before.imports:
             raise
         flags = " ".join(f"--import={module}" for module in before.imports)
-        raise UsageError(f"{error} If it is one of your own, add {flags}.") from error
+        raise UsageError(
+            f"{error} If it is one of your own, add {flags}. {how_to_import(run, before.imports)}".rstrip()
+        ) from error
     after = after.replace(model_options=get_spec(before.model).check_options(after.model_options))
     now = after.to_dict()
     differ = {

@@ -18,6 +18,8 @@ from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.folder import create_run
+from cnnzoo.runs.imported import FOLDER as FOLDER_OF_SOURCES
+from cnnzoo.runs.imported import kept_sources
 from cnnzoo.runs.run import Run
 from cnnzoo.signals import interrupts_remembered, stop_signals
 from cnnzoo.training.loop import fit
@@ -60,6 +62,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
         folder = group.broadcast(lambda: create_run(config.out, _run_prefix(state.config), config.name))
         run = Run(folder, writes=group.is_first)
         with run.held():
+            run.keep_sources(config.imports)
             return run_loop(state, loaders, run, report)
 
 
@@ -72,6 +75,8 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
     """
     config = state.config
     facts = _facts(state)
+    if kept := kept_sources(run.folder):
+        facts[FOLDER_OF_SOURCES] = kept
     run.write_config(config, facts)
     try:
         with (
