@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 import cnnzoo
-from cnnzoo.device import deterministic, pick_precision
-from cnnzoo.errors import CnnzooError
+from cnnzoo.config import TrainConfig
+from cnnzoo.device import deterministic, pick_device, pick_precision
+from cnnzoo.errors import CnnzooError, UsageError
 from tests.helpers import CPU, Reporter, patch_internal, quick
 
 FAULTS = """
@@ -36,6 +37,49 @@ def test_memory_that_a_step_frees_is_there_for_the_next() -> None:
     without, kept = map(int, done.stdout.split())
     assert kept < 100
     assert without == 0 or without > 100 * max(kept, 1)  # pages may be huge ones
+
+
+@pytest.mark.parametrize("name", ["cpu", "CPU", " Cpu ", "cpu:0", "cpu0", "AUTO"])
+def test_a_device_is_named_in_any_case_and_with_or_without_a_colon(name: str) -> None:
+    assert pick_device(name) == (pick_device("auto") if name == "AUTO" else CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        *(("gpu", "cuda"), ("GPU", "cuda"), ("GPU:1", "cuda:1"), ("0", "cuda:0"), ("cuda0", "cuda:0")),
+        *(("cuda 2", "cuda:2"), ("CUDA", "cuda"), ("mps", "mps"), ("MPS:0", "mps:0"), ("xpu", "xpu")),
+    ],
+)
+def test_a_device_that_is_not_here_is_a_line_of_what_was_asked_and_what_there_is(
+    name: str, asked: str
+) -> None:
+    if torch.accelerator.is_available():
+        pytest.skip("this machine has one")
+    what = f"'{name}'" if name == asked else f"'{name}' ({asked})"
+    with pytest.raises(CnnzooError) as refusal:
+        pick_device(name)
+    assert str(refusal.value).startswith(f"no device {what} here: this machine has cpu")
+    assert str(refusal.value).endswith(". Use --device auto or --device cpu.")
+    assert len(str(refusal.value)) < 160
+    assert refusal.value.exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["", "cuda:", "cuda:-1", "auto:1", "gpus", "1234", "cpu:0:0", "meta"])
+def test_a_device_that_there_is_nowhere_is_wrong_usage(name: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"unknown device .* Give auto, cpu, gpu, cuda, cuda:1 or 1, mps or xpu"
+    ):
+        pick_device(name)
+
+
+def test_several_devices_are_for_several_processes() -> None:
+    with pytest.raises(UsageError, match=r"'0,1' names several devices.* --processes N"):
+        pick_device("0,1")
+
+
+def test_a_device_may_be_a_number_in_yaml() -> None:
+    assert TrainConfig.from_dict({"model": "lenet", "device": 0}).device == "0"
 
 
 @pytest.mark.parametrize(

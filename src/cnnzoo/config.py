@@ -81,7 +81,11 @@ class TrainConfig:
     ] = field(default_factory=dict)
     imports: Annotated[
         tuple[str, ...],
-        Setting("A Python module to import first: it registers models of your own.", "Model", ("--import",)),
+        Setting(
+            "A Python module, or the path of its file, to import first: it registers models of your own.",
+            "Model",
+            ("--import",),
+        ),
     ] = ()
 
     dataset: Annotated[
@@ -324,6 +328,8 @@ class TrainConfig:
         values = current_names(values)
         if values.get("save_every") is False:  # what YAML makes of an off without quotes
             values["save_every"] = "off"
+        if type(values.get("device")) is int:  # what YAML makes of a 0
+            values["device"] = str(values["device"])
         for key in values:
             if key not in known:
                 name = key if isinstance(key, str) else shown(key)

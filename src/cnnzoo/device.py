@@ -3,7 +3,9 @@
 import ctypes
 import os
 import platform
+import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,34 +14,76 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cnnzoo.errors import CnnzooError, UsageError, one_line
+from cnnzoo.errors import CnnzooError, UsageError, did_you_mean, one_line, shown
+
+DEVICES = ("auto", "cpu", "gpu", "cuda", "mps", "xpu")
+DEVICE_NAMES = "auto, cpu, gpu, cuda, cuda:1 or 1, mps or xpu"
+
+
+def device_name(name: str) -> str:
+    """Return a device by torch's name for it: ``GPU:1`` and ``cuda1`` are ``cuda:1`` where there is CUDA.
+
+    Args:
+        name: In either case; ``gpu`` is the accelerator of this machine, and a number alone is one of several.
+
+    Raises:
+        UsageError: It is no such name.
+    """
+    match = re.fullmatch(rf"({'|'.join(DEVICES)})?(?:[: ]?([0-9]{{1,3}}))?", name.strip().lower())
+    kind, number = match.groups() if match else (None, None)
+    if (kind or number) is None or (kind == "auto" and number):
+        if "," in name:
+            raise UsageError(
+                f"{shown(name)} names several devices, and a process takes one. Name one, or have a process for each: "
+                "cnnzoo train --processes N."
+            )
+        raise UsageError(
+            f"unknown device {shown(name)}. {did_you_mean(name.lower(), DEVICES)}Give {DEVICE_NAMES}."
+        )
+    if kind in (None, "gpu"):
+        accelerator = torch.accelerator.current_accelerator()
+        kind = accelerator.type if accelerator else "cuda"
+    alone = number is None or (kind == "cpu" and int(number) == 0)
+    return str(kind) if alone else f"{kind}:{int(str(number))}"
 
 
 def pick_device(name: str = "auto") -> torch.device:
     """Return the device of that name; ``auto`` takes CUDA, then MPS or XPU, then the CPU.
 
     Raises:
-        UsageError: The name is none that torch knows.
+        UsageError: It names none that there could be.
         CnnzooError: This machine does not have that device.
     """
-    if name == "auto":
+    asked = device_name(name)
+    if asked == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         return accelerator or torch.device("cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda", "mps", "xpu"):
-            raise RuntimeError
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}. Give auto, cpu, cuda, cuda:1, mps or xpu.") from error
+    here = _devices_here()
+    what = shown(name) if asked == name else f"{shown(name)} ({asked})"
+    if asked not in (*here, *(each.partition(":")[0] for each in here)):
+        unbuilt = asked.startswith("cuda") and not torch.backends.cuda.is_built()
+        why = ", and this PyTorch is built without CUDA" if unbuilt else ""
+        raise CnnzooError(
+            f"no device {what} here: this machine has {', '.join(here)}{why}. Use --device auto or --device cpu."
+        )
+    device = torch.device(asked)
     try:
         torch.empty(1, device=device)
-    except Exception as error:
+    except Exception as error:  # torch's own words go on for pages
+        why = one_line(error).partition(". ")[0][:100]
         raise CnnzooError(
-            f"no device {name!r} here ({one_line(error)}). Use --device auto or --device cpu."
+            f"the device {what} cannot be used ({why}). Use --device auto or --device cpu."
         ) from error
     return device
+
+
+def _devices_here() -> list[str]:
+    with warnings.catch_warnings(action="ignore"):  # of a driver that is too old; the error says enough
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        num = torch.accelerator.device_count() if accelerator else 0
+    return ["cpu", *(f"{accelerator.type}:{number}" for number in range(num) if accelerator)]
 
 
 def describe_device(device: torch.device) -> str:

@@ -46,8 +46,58 @@ def named(names: Sequence[str], most: int = 3) -> str:
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return a question that names the nearest of ``choices``, with a space behind it; nothing where none is near."""
-    near = get_close_matches(name[:60], choices, n=1, cutoff=0.5)
+    choices = list(choices)
+    meant = meant_setting(name)
+    near = [meant] if meant in choices else get_close_matches(name[:60], choices, n=1, cutoff=0.5)
     return f"Did you mean {near[0]!r}? " if near else ""
+
+
+OTHER_NAMES = {
+    "model": "arch architecture backbone model_name net network",
+    "image_size": "img_size imgsz image_dim input_size resolution size",
+    "weights": "checkpoint ckpt init_from pretrained pretrained_weights",
+    "dataset": "data dataset_name",
+    "data_dir": "data_folder data_path data_root dataset_dir root",
+    "val_split": "holdout val_frac val_fraction val_ratio val_size valid_size validation_size validation_split",
+    "normalize": "normalise normalization standardize",
+    "augment": "aug augmentation augmentations augs data_augmentation transform transforms",
+    "limit_train": "max_train num_train train_size train_subset",
+    "num_workers": "dataloader_workers n_workers workers",
+    "epochs": "epoch max_epochs n_epochs num_epochs nb_epochs num_train_epochs",
+    "max_steps": "iterations iters max_iter max_iters num_iterations num_steps total_steps train_steps",
+    "batch_size": "batch batchsize bs mini_batch minibatch_size per_device_train_batch_size train_batch_size",
+    "grad_accum_steps": "accum_steps accumulation_steps accumulate_grad_batches gradient_accumulation_steps",
+    "lr": "alpha base_lr eta init_lr initial_lr learn_rate learning_rate lr0 lr_rate",
+    "optimizer": "algorithm opt optim optimiser solver",
+    "weight_decay": "decay l2 l2_reg l2_regularization wd",
+    "scheduler": "lr_schedule lr_scheduler lr_scheduler_type sched schedule",
+    "lr_factor": "decay_rate gamma lr_decay lr_gamma",
+    "plateau_epochs": "lr_patience plateau_patience",
+    "warmup_epochs": "warm_up warmup",
+    "label_smoothing": "label_smooth smoothing",
+    "grad_clip": "clip clip_grad clip_grad_norm clip_norm clipnorm gradient_clip gradient_clip_val max_grad_norm",
+    "seed": "manual_seed random_seed random_state",
+    "patience": "early_stop early_stopping early_stopping_patience",
+    "monitor": "metric metric_for_best_model",
+    "device": "accelerator cuda devices gpu gpus",
+    "precision": "amp bf16 dtype fp16 half mixed_precision",
+    "save_every": "checkpoint_every save_freq save_interval save_period",
+    "out": "log_dir logdir out_dir outdir output output_dir project save_dir",
+    "name": "exp_name experiment experiment_name run_name",
+}
+"""What other tools call the settings, and people who come from them."""
+
+
+def meant_setting(name: str) -> str | None:
+    """Return the setting that other tools call so, in any way of writing it; None where there is none."""
+    written = _letters(name)
+    return next(
+        (s for s, others in OTHER_NAMES.items() if written in map(_letters, [s, *others.split()])), None
+    )
+
+
+def _letters(name: str) -> str:
+    return "".join(sign for sign in name[:60].lower() if sign.isalnum())
 
 
 def unknown(

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shlex
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,9 @@ from cnnzoo.errors import CnnzooError, one_line
 
 
 @contextmanager
-def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
+def replacing(
+    path: Path, num_bytes: int = 0, *, otherwise: str = "choose another place"
+) -> Iterator[BinaryIO]:
     """Open a file that takes the place of ``path`` once the block has ended well, and not before.
 
     It is written beside ``path`` as ``.NAME.tmp``; what a crash leaves there, the next write replaces.
@@ -22,6 +25,7 @@ def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
     Args:
         path: The file.
         num_bytes: About how large it will be, for the error when there is no room.
+        otherwise: What a person can do where it cannot be written.
 
     Raises:
         CnnzooError: It cannot be written (no such folder, no right, no room); ``path`` is as it was.
@@ -41,15 +45,14 @@ def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
     except OSError as error:
         _forget(temporary)
         room = f"Make room for {num_bytes / 1e6:,.1f} MB" if num_bytes else "Make room"
-        hint = {
-            errno.ENOENT: "Make that folder first, or choose",
-            errno.ENOSPC: f"{room}, or choose",
-            errno.EFBIG: f"{room}, or choose",
-            errno.EDQUOT: f"{room}, or choose",
+        first = {
+            errno.ENOENT: "Make that folder first, or ",
+            errno.ENOSPC: f"{room}, or ",
+            errno.EFBIG: f"{room}, or ",
+            errno.EDQUOT: f"{room}, or ",
         }
-        raise CnnzooError(
-            f"cannot write {path}: {one_line(error)}. {hint.get(error.errno or 0, 'Choose')} another place."
-        ) from error
+        hint = first.get(error.errno or 0, "") + otherwise
+        raise CnnzooError(f"cannot write {path}: {one_line(error)}. {hint[0].upper()}{hint[1:]}.") from error
     except BaseException:
         _forget(temporary)
         raise
@@ -59,6 +62,28 @@ def file_sha256(path: Path) -> str:
     """Return a file's SHA-256 as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def expanded(path: Path) -> Path:
+    """Return a path with the home folder in place of ``~``, where no shell has put it there.
+
+    Raises:
+        CnnzooError: Nobody knows that home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise CnnzooError(f"no home folder is known for {path}. Write the path out.") from error
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder as the platform has it; one among the temporary files where there is no home."""
+    from platformdirs import user_cache_path
+
+    with suppress(RuntimeError):  # neither $HOME nor an entry for this user, as in some containers
+        if (folder := user_cache_path("cnnzoo", appauthor=False)).is_absolute():
+            return folder
+    return Path(tempfile.gettempdir(), f"cnnzoo-{os.getuid()}")
 
 
 def as_typed(path: Path) -> str:

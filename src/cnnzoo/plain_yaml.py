@@ -33,8 +33,12 @@ def read_mapping(path: Path) -> dict[str, Any]:
         if len(content) > MAX_YAML:
             raise yaml.YAMLError(f"it has more than {MAX_YAML >> 10} KiB")
         values = yaml.load(content.decode(), PlainLoader)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        encoding = " but UTF-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else ""
+        raise CnnzooError(f"{path} is not UTF-8 text{encoding} (line {line}). Save it as UTF-8.") from error
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         why = f"line {mark.line + 1}: {getattr(error, 'problem', '')}" if mark else one_line(error)

@@ -4,10 +4,24 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+"""Those by which a person or the system ends a program; a second one of them ends it at once."""
+
+WARNINGS = tuple(
+    getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU") if hasattr(signal, name)
+)
+"""Those that say that the end is near: the terminal is gone, or a job's time is nearly over. Windows has none.
+
+They come more than once, a hangup from the terminal and again from the shell, so that a second one means no more.
+"""
+
+STOPS = (*ENDING, *WARNINGS)
+"""All that ask a run to stop."""
 
 
 class Interrupt:
@@ -107,30 +121,78 @@ class StopSignal:
         return self.reason is not None
 
 
+_heard: set[int] = set()
+
+
+def stop_was_heard() -> bool:
+    """Whether a signal has asked this process to stop while a run listened."""
+    return bool(_heard)
+
+
+@contextmanager
+def stops_answered_by(
+    answer: Callable[[int], None], numbers: Iterable[int] = STOPS
+) -> Iterator[Mapping[int, Any]]:
+    """Have ``answer`` told of each of these signals within the block; in other threads Python allows no such thing.
+
+    A warning that is ignored already, as a hangup is under ``nohup``, stays so, and one that has a handler keeps it.
+
+    Args:
+        answer: Called with the signal's number, between two operations of Python.
+        numbers: Of STOPS.
+
+    Yields:
+        What answered each before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield {}
+        return
+
+    def hear(number: int, _: object) -> None:
+        _heard.add(number)
+        answer(number)
+
+    before = {number: signal.getsignal(number) for number in numbers}
+    taken = [number for number in before if number in ENDING or before[number] is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, hear)
+    try:
+        yield before
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
+
+
+@contextmanager
+def warnings_ignored() -> Iterator[None]:
+    """Hear no warning within the block: this process has stopped already, and only tidies up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in WARNINGS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextmanager
 def stop_signals(group: Agreeing, save_seconds: float = math.inf) -> Iterator[StopSignal]:
-    """Let Ctrl-C and SIGTERM end the run at the next step; a second one ends it at once.
+    """Let each of STOPS end the run at the next step; a second Ctrl-C or SIGTERM ends it at once.
 
     Of several processes none does that by itself: what started them sends its signals more than once, and kills.
     """
     stop = StopSignal(group, save_seconds)
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def ask(number: int, _: object) -> None:
-        stop.number = number
-        if group.world_size == 1:
+    def ask(number: int) -> None:
+        if stop.number is None:
+            stop.number = number
+        if number in ENDING and group.world_size == 1:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        if isinstance(interrupt := before[signal.SIGINT], Interrupt) and interrupt.seen:
+    with stops_answered_by(ask) as before:
+        if isinstance(interrupt := before.get(signal.SIGINT), Interrupt) and interrupt.seen:
             raise KeyboardInterrupt
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

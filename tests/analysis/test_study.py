@@ -306,6 +306,26 @@ def test_row_53_ctrl_c_and_sigterm_stop_and_save_all(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_row_7_row_53_a_warning_to_the_whole_group_twice_stops_and_saves_all(
+    processes: Processes, tmp_path: Path, number: int
+) -> None:
+    study = tmp_path / "s"
+    started = begin(processes, tmp_path)
+    until(lambda: has_trained(study, "seed-0") and has_trained(study, "seed-1"))
+    for _ in range(2):
+        os.killpg(started.pid, number)  # what starts the lanes hears it, too
+        time.sleep(0.1)
+    ended = started.wait()
+    assert ended.code == 128 + number
+    assert ended.err == "Error: the runs in s are stopped, and saved. The same command goes on.\n"
+    until(lambda: lanes_of(study) == [])
+    assert processes.run(*LONG, "--seeds", "3", "--jobs", "2", "--name", "s", cwd=tmp_path).code == 0
+    for seed in range(2):
+        assert same_state(study / f"seed-{seed}", train(config_of(tmp_path, seed)).run)
+
+
+@pytest.mark.slow
 def test_row_53_no_orphan_trains_on_and_a_study_killed_again_and_again_ends_the_same(
     processes: Processes, tmp_path: Path
 ) -> None:

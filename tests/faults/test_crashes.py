@@ -1,7 +1,9 @@
 """Rows 1 to 9: what a crash, a full disk or a signal leaves behind, and that a run goes on from it."""
 
 import os
+import pty
 import resource
+import shlex
 import shutil
 import signal
 import stat
@@ -24,7 +26,7 @@ from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnnzoo.runs.history import HistoryRow, write_history
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, left, make_checkpoint
-from tests.helpers import contents, rows, same_state
+from tests.helpers import StopAfter, contents, quick, rows, same_state, train
 from tests.processes import Ended, Processes
 
 POINTS = ("opened", "written", "synced", "replaced")
@@ -315,13 +317,20 @@ def test_row_6_a_disk_that_is_read_only_is_refused_before_training(
         )
         assert refused.out == ""
     resumed = command("train", "--resume", folder / "r", "--epochs", "3")
-    assert_refused(resumed, f"cannot write into {folder / 'r'}: Read-only file system.")
+    assert_refused(
+        resumed,
+        f"cannot write into {folder / 'r'}: Read-only file system. Make it writable, or copy the run and resume",
+    )
+    drawn = command("plot", folder / "r")
+    assert_refused(drawn, "history.png: Read-only file system. Draw it elsewhere with `cnnzoo plot -o FILE`.")
+    assert command("plot", folder / "r", "-o", "elsewhere.png").code == 0
     assert "epoch" not in resumed.out
     evaluated = command("eval", folder / "r")
     assert evaluated.code == 0
     assert evaluated.err.startswith(
         f"Warning: cannot write {folder / 'r' / 'eval.json'}: Read-only file system."
     )
+    assert evaluated.err.endswith("Evaluate a copy of the run to keep the figures.\n")
     assert "95% interval" in evaluated.out
     assert contents(folder) == before
 
@@ -330,6 +339,17 @@ def test_row_6_a_disk_that_is_read_only_is_refused_before_training(
 def test_row_6_a_folder_of_somebody_else_is_refused_before_training(command: Command, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir(mode=0o555)
     assert_refused(command(*SMALL, "--epochs", "1"), "cannot write into runs: Permission denied.", "--out")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_row_6_a_run_of_somebody_else_with_a_lock_in_it_is_refused_before_training(
+    command: Command, runs: Mapping[int, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(runs[1], tmp_path / "r")
+    (tmp_path / "r" / ".lock").touch()
+    (tmp_path / "r").chmod(0o555)
+    refused = command("train", "--resume", "r", "--epochs", "3", "--out", tmp_path)
+    assert_refused(refused, "r: Permission denied. Make it writable, or copy the run and resume the copy.")
 
 
 # Signals
@@ -347,6 +367,7 @@ def wait_for(path: Path) -> None:
     [
         pytest.param(signal.SIGTERM, 143, id="row_7"),
         pytest.param(signal.SIGINT, 130, id="row_8"),
+        pytest.param(signal.SIGHUP, 129, id="row_7-SIGHUP"),
     ],
 )
 def test_row_7_row_8_a_signal_saves_says_how_to_resume_and_draws_the_curves(
@@ -415,6 +436,93 @@ def test_row_8_ctrl_c_in_a_destructor_before_the_first_step_is_not_lost(
     assert not list(tmp_path.rglob("history.csv"))
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU])
+def test_row_7_a_schedulers_warning_saves_and_says_how_to_resume(
+    processes: Processes, tmp_path: Path, number: int
+) -> None:
+    process = processes.start(*SMALL, "--epochs", "5000", cwd=tmp_path)
+    run = tmp_path / "runs" / "r"
+    wait_for(run / "history.csv")
+    os.kill(process.pid, number)
+    assert_refused(process.wait(), ", and saved.", "cnnzoo train --resume runs/r\n", code=128 + number)
+    assert load_checkpoint(run / "last.pt").epoch == len(rows(run)) >= 1
+
+
+def test_row_7_a_programs_own_handler_of_a_warning_is_its_own(tmp_path: Path) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+    try:
+        warned = StopAfter(2, number=signal.SIGUSR1)
+        result = train(quick(tmp_path, epochs=1, limit_train=96, limit_val=32), reporter=warned)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert (heard, len(result.history)) == ([signal.SIGUSR1], 1)
+
+
+LONG_STEP = (
+    *("train", "slow", "--import", "slow", "--dataset", SAMPLE),
+    *("--limit-train", "96", "--limit-val", "32", "--name", "r"),
+)
+"""A run of SLOW_MODEL."""
+
+
+def test_row_7_warnings_that_come_again_and_a_sigterm_after_them_leave_time_to_save(
+    processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW_MODEL)
+    process = processes.start(*LONG_STEP, cwd=tmp_path)
+    wait_for(tmp_path / "in a long step")
+    for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
+        os.kill(process.pid, number)
+        time.sleep(0.1)
+    (tmp_path / "enough").touch()
+    ended = process.wait()
+    assert_refused(ended, "stopped in epoch 1 after step 2 of 3, and saved.", code=129)
+    assert {"last.pt"} < left(tmp_path / "runs" / "r")
+
+
+def test_row_7_a_terminal_that_is_closed_saves_and_ends_by_hangup(
+    processes: Processes, tmp_path: Path
+) -> None:
+    terminal, ours = pty.openpty()
+    started = processes.start(*SMALL, "--epochs", "5000", cwd=tmp_path, tty=os.ttyname(ours))
+    os.close(ours)
+    wait_for(tmp_path / "runs" / "r" / "history.csv")
+    os.close(terminal)
+    assert started.wait().code == 129
+    run = tmp_path / "runs" / "r"
+    assert load_checkpoint(run / "last.pt").epoch == len(rows(run)) >= 1
+    assert (run / "history.png").exists()
+
+
+def test_row_7_under_nohup_a_run_outlives_its_terminal(tmp_path: Path) -> None:
+    terminal, ours = pty.openpty()
+    command = [sys.executable, "-m", "cnnzoo", *SMALL, "--epochs", "60"]
+    # Both outputs stay on the terminal, so that the run goes on without them, too.
+    line = ["sh", "-c", f"trap '' HUP; exec {shlex.join(command)}"]
+    with subprocess.Popen(
+        line, cwd=tmp_path, stdin=ours, stdout=ours, stderr=ours, start_new_session=True
+    ) as process:
+        os.close(ours)
+        wait_for(tmp_path / "runs" / "r" / "history.csv")
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(60) == 0
+    assert len(rows(tmp_path / "runs" / "r")) == 60
+
+
+def test_row_7_a_reader_that_a_hangup_has_ended_changes_nothing(processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW_MODEL)
+    os.mkfifo(tmp_path / "pipe")
+    process = processes.start(*LONG_STEP, cwd=tmp_path, stdout=tmp_path / "pipe")
+    with (tmp_path / "pipe").open():
+        wait_for(tmp_path / "in a long step")
+    os.kill(process.pid, signal.SIGHUP)
+    (tmp_path / "enough").touch()
+    assert_refused(process.wait(), "and saved.", code=129)
+    assert {"last.pt"} < left(tmp_path / "runs" / "r")
+
+
 @pytest.mark.parametrize("again", [signal.SIGINT, signal.SIGTERM])
 def test_row_8_a_second_signal_stops_at_once(processes: Processes, tmp_path: Path, again: int) -> None:
     (tmp_path / "slow.py").write_text(SLOW_MODEL)
@@ -432,7 +540,7 @@ def test_row_8_a_second_signal_stops_at_once(processes: Processes, tmp_path: Pat
         assert_refused(ended, "stopped.", code=130)
     else:
         assert (ended.code, ended.err) == (-signal.SIGTERM, "")
-    assert left(tmp_path / "runs" / "r") == {"config.yaml"}
+    assert left(tmp_path / "runs" / "r") == {"config.yaml", "imported"}
 
 
 # Rubbish

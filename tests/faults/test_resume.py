@@ -1,11 +1,13 @@
 """Rows 10 to 18: a run that goes on ends as if nothing had stopped it, and nothing else writes into its folder."""
 
 import os
+import shlex
 import signal
 from pathlib import Path
 
 import pytest
 
+from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
@@ -123,6 +125,23 @@ def test_row_15_a_resume_with_another_setting_names_it(
     refused = command("train", *flags, "--resume", "r")
     assert_refused(refused, "a resumed run keeps its settings", difference, "Leave them out.", code=2)
     assert contents(tmp_path) == before
+
+
+def test_row_15_what_a_resume_may_not_change_a_new_run_with_its_weights_may(
+    command: Command, tmp_path: Path
+) -> None:
+    train(quick(tmp_path, epochs=1, limit_train=32, limit_val=10, name="r"))
+    refused = command("train", "--resume", "r", "--lr", "0.01", "--no-normalize", "--augment", "flip,crop")
+    line = refused.err.rpartition("start a new run: ")[2]
+    assert line == (
+        "cnnzoo train --config runs/r/config.yaml --weights runs/r/best.pt --no-normalize "
+        "--augment flip,crop --lr 0.01\n"
+    )
+    done = command(*shlex.split(line)[1:], "--name", "new")
+    assert (done.code, done.err) == (0, "")
+    new = TrainConfig.from_dict(read_yaml(tmp_path / "runs/new/config.yaml"))
+    assert (new.lr, new.normalize, new.augment, new.limit_train) == (0.01, False, ("flip", "crop"), 32)
+    assert "start a new run" not in command("train", "--resume", "r", "--image-size", "56").err
 
 
 def test_row_15_a_resume_takes_no_config_file(command: Command, tmp_path: Path) -> None:

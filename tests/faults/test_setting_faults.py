@@ -11,17 +11,20 @@ import subprocess
 import sys
 import termios
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import yaml
 from PIL import Image
 from rich.cells import cell_len
 
-from cnnzoo.config import TrainConfig
+from cnnzoo.config import TrainConfig, field_types
 from cnnzoo.config_file import read_yaml
 from cnnzoo.data.catalog import SAMPLE
-from cnnzoo.errors import UsageError
+from cnnzoo.errors import OTHER_NAMES, UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, escape_codes
@@ -66,8 +69,8 @@ def test_row_43_numbers_that_yaml_takes_for_text_are_numbers(command: Command, t
         (["train", "--config", "bad.yaml"], "unknown setting 'epoch'. Did you mean 'epochs'?"),
         (["train", "lenet", "--epoch", "3"], "--epochs"),
         (
-            ["train", "lenet", "--device", "gpu"],
-            "unknown device 'gpu'. Give auto, cpu, cuda, cuda:1, mps or xpu.",
+            ["train", "lenet", "--device", "cuad"],
+            "unknown device 'cuad'. Did you mean 'cuda'? Give auto, cpu, gpu, cuda, cuda:1 or 1, mps or xpu.",
         ),
         (["trian", "lenet"], "trian"),
         (["train", "--resume", "lenet-l"], "unknown run 'lenet-l'. Did you mean 'lenet-1'?"),
@@ -82,6 +85,60 @@ def test_row_44_what_is_unknown_is_wrong_usage_and_the_nearest_is_named(
     refused = command(*args)
     assert_refused(refused, says, code=2)
     assert not list((tmp_path / "runs" / "lenet-1").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "flag"),
+    [
+        *(
+            ("learning_rate", "lr", "--lr"),
+            ("lr_rate", "lr", "--lr"),
+            ("batchsize", "batch_size", "--batch-size"),
+        ),
+        *(
+            ("bs", "batch_size", "--batch-size"),
+            ("num_epochs", "epochs", "--epochs"),
+            ("l2", "weight_decay", ""),
+        ),
+        *(("wd", "weight_decay", "--weight-decay"), ("optim", "optimizer", "--optimizer")),
+        *(
+            ("val_size", "val_split", "--val-split"),
+            ("gpu", "device", "--device"),
+            ("Data", "dataset", "--dataset"),
+        ),
+        *(("augmentation", "augment", "--augment"), ("max_iter", "max_steps", "--max-steps")),
+        ("n_workers", "num_workers", "--workers"),
+    ],
+)
+def test_row_44_the_name_that_another_tool_has_for_a_setting_brings_ours(
+    command: Command, tmp_path: Path, name: str, setting: str, flag: str
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(f"model: lenet\n{name}: 1\n")
+    refused = command("train", "--config", "recipe.yaml")
+    assert_refused(refused, f"unknown setting {name!r}. Did you mean {setting!r}?", code=2)
+    typed = f"--{name.replace('_', '-')}"
+    says = f"No such option: {typed}. Did you mean {flag or '--weight-decay'}? See `cnnzoo train --help`."
+    assert_refused(command("train", "lenet", typed, "1"), says, code=2)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["eval", "--bs", "3"], "Did you mean --batch-size? See `cnnzoo eval --help`."),
+        (["train", "--arch", "lenet"], "Name the model without a flag, as in `cnnzoo train MODEL`."),
+        (["summary", "--model", "lenet"], "Name the model without a flag, as in `cnnzoo summary MODEL`."),
+        (["eval", "--momentum", "3"], "No such option: --momentum. See `cnnzoo eval --help`."),
+    ],
+)
+def test_row_44_a_command_names_what_it_has(command: Command, args: list[str], says: str) -> None:
+    assert_refused(command(*args), says, code=2)
+
+
+def test_row_44_other_names_are_of_settings_and_mean_one_each() -> None:
+    names = [name for others in OTHER_NAMES.values() for name in others.split()]
+    assert OTHER_NAMES.keys() <= field_types().keys()
+    assert len(names) == len(set(names))
+    assert not {name for name in names if name in field_types()}
 
 
 OUT_OF_RANGE = [
@@ -177,6 +234,17 @@ def test_row_46_a_value_that_could_not_even_be_printed_is_one_short_line(
     refused = command("train", "--config", "recipe.yaml")
     assert_refused(refused, says, code=2)
     assert len(refused.err) < 500
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "latin-1", "utf-16"])
+def test_row_46_yaml_in_another_encoding_is_to_be_saved_as_utf_8(
+    command: Command, tmp_path: Path, encoding: str
+) -> None:
+    text = "model: lenet\nname: £\n" if encoding == "latin-1" else "model: lenet\nname: 测试\n"
+    (tmp_path / "recipe.yaml").write_text(text, encoding=encoding)
+    line = "but UTF-16 (line 1)" if encoding == "utf-16" else "(line 2)"
+    refused = command("train", "--config", "recipe.yaml")
+    assert_refused(refused, f"recipe.yaml is not UTF-8 text {line}. Save it as UTF-8.")
 
 
 # Histories of others
@@ -279,6 +347,50 @@ def test_row_48_an_error_names_a_path_so_that_it_can_be_typed(command: Command, 
     assert command("train", "--resume", "./-my runs/-r").code == 0
     (tmp_path / "-my runs" / "-r" / "best.pt").unlink()
     assert_refused(command("eval", "./-my runs/-r"), "cnnzoo train --resume './-my runs/-r'")
+
+
+# No home
+
+
+def test_row_48_without_a_home_that_can_be_written_nothing_is_said_of_it(
+    cnnzoo: Callable[..., CompletedProcess[str]], done_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    home = {"HOME": f"{os.devnull}/home", "XDG_CACHE_HOME": None, "XDG_CONFIG_HOME": None}
+    done = cnnzoo(
+        *("plot", done_run / "café 猫", "-o", "a.png"),
+        env={**home, "MPLCONFIGDIR": None, "TMPDIR": str(tmp_path / "temporary")},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "a.png").is_file()
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.parametrize("line", [["data"], ["models"], ["train", "lenet", "--data-dir", "~/data"]])
+def test_row_48_a_user_without_a_home_is_no_bug(tmp_path: Path, line: list[str]) -> None:
+    nobody = [
+        "unshare",
+        "--user",
+        "--map-user=54321",
+        "--map-group=54321",
+    ]  # of whom the system knows nothing
+    if shutil.which("unshare") is None or subprocess.run([*nobody, "true"], check=False).returncode:
+        pytest.skip("no users may be made here")
+    env = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
+    command = [*nobody, sys.executable, "-m", "cnnzoo", *line]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**env, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if line[0] == "train":
+        says = "Error: no home folder is known for ~/data. Write the path out.\n"
+        assert (done.returncode, done.stderr) == (1, says)
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 # Terminals
@@ -409,7 +521,47 @@ def test_row_49_a_terminal_of_forty_columns_folds_an_error_between_words(
     assert " ".join(" ".join(lines).split()) == "Error: lr must be a number above 0, not '0'."
 
 
+# Some CI systems set COLUMNS to 0.
+NO_WIDTHS = ("0", "1", "19", "-5", "abc", "", "9" * 30)
+
+
+@pytest.mark.parametrize("columns", NO_WIDTHS)
+def test_row_49_a_width_that_is_none_is_as_if_it_were_not_set(
+    processes: Processes, done_run: Path, tmp_path: Path, columns: str
+) -> None:
+    shutil.copytree(done_run, tmp_path / "runs")
+    lines = [["models"], ["eval", "café 猫"], ["train", "--help"], ["train", "lenet", "--lr", "0"]]
+    for line in lines if columns == "0" else lines[-2:]:
+        as_usual = processes.run(*line, cwd=tmp_path)
+        done = processes.run(*line, cwd=tmp_path, env={"COLUMNS": columns, "LINES": columns})
+        assert done.out or done.err
+        assert (done.code, done.err) == (as_usual.code, as_usual.err)
+        speed = re.compile(r"[\d,.]+ images/s")
+        assert speed.sub("", done.out) == speed.sub("", as_usual.out)
+
+
+@pytest.mark.parametrize("columns", [0, 5])
+def test_row_49_a_terminal_without_a_width_is_written_to(
+    processes: Processes, tmp_path: Path, columns: int
+) -> None:
+    code, written = on_terminal(processes, ["train", "lenet", "--lr", "0"], tmp_path, columns)
+    assert (code, settled(written)[0]) == (2, "Error: lr must be a number above 0, not '0'.")
+
+
 # Readers that go away
+
+
+@pytest.mark.parametrize("where", ["2>&1 | true", "2>/dev/full", "2>&-"])
+def test_row_50_an_error_that_nobody_can_read_keeps_its_exit_code(tmp_path: Path, where: str) -> None:
+    if "full" in where and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    line = f"({sys.executable} -m cnnzoo train lenet --lr 0; echo $? >code) {where}"
+    subprocess.run(["sh", "-c", line], cwd=tmp_path, check=False)
+    until = time.monotonic() + 60
+    while not (tmp_path / "code").exists() or not (tmp_path / "code").read_text():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert (tmp_path / "code").read_text() == "2\n"
 
 
 def test_row_50_output_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:

@@ -118,7 +118,12 @@ def test_a_loss_of_nan_in_one_share_ends_all(processes: Processes, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("rank", "number"), [(0, signal.SIGTERM), (1, signal.SIGTERM), (1, signal.SIGINT)], ids=str
+    ("rank", "number"),
+    [
+        *((0, signal.SIGTERM), (1, signal.SIGTERM), (1, signal.SIGINT)),
+        *((0, signal.SIGHUP), (1, signal.SIGUSR1)),
+    ],
+    ids=str,
 )
 def test_a_signal_to_one_stops_all_at_the_same_step_and_saves(
     processes: Processes, tmp_path: Path, rank: int, number: signal.Signals
@@ -192,6 +197,20 @@ def test_sigterm_to_the_command_that_started_them_saves(processes: Processes, tm
     os.kill(started.pid, signal.SIGTERM)
     ended = started.wait()
     assert_refused(ended, "stopped in epoch", "--resume runs/r", code=128 + signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+def test_row_7_a_warning_to_the_command_that_started_them_saves_and_a_second_one_is_no_more(
+    processes: Processes, tmp_path: Path, number: int
+) -> None:
+    started = processes.start(*LONG, "--processes", "2", cwd=tmp_path)
+    wait_for(tmp_path / "runs/r/history.csv")
+    for _ in range(2):
+        os.kill(started.pid, number)
+        time.sleep(0.1)
+    assert_refused(started.wait(), "stopped in epoch", "--resume runs/r", code=128 + number)
+    done = load_checkpoint(tmp_path / "runs/r/last.pt").epoch
+    assert processes.run("train", "--resume", "r", "--epochs", str(done + 1), cwd=tmp_path).code == 0
 
 
 # Elastic

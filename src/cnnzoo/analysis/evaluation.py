@@ -27,6 +27,7 @@ from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import file_sha256, replacing
 from cnnzoo.models.registry import import_models
 from cnnzoo.runs.checkpoint import load_checkpoint
+from cnnzoo.runs.imported import changed_sources
 from cnnzoo.signals import StopSignal
 from cnnzoo.training.checks import dry_run
 from cnnzoo.training.images import evaluation_batch_size
@@ -148,6 +149,8 @@ def evaluate(
     import_models(imports)
     saved = load_checkpoint(checkpoint)
     config = saved.settings(checkpoint)
+    if warning := changed_sources(checkpoint.parent, config.imports):
+        reporter.warn(warning)
     if config.data_dir and not config.data_dir.exists():  # the checkpoint has come from another machine
         config = config.replace(data_dir=None)
     config = config.replace(
@@ -160,7 +163,7 @@ def evaluate(
     place = pick_device(device)
     keep_freed_memory(place)
     with explain_oom(1):
-        model = to_device(saved.build_model(), place)
+        model = to_device(saved.build_model(checkpoint.parent), place)
         image = saved.in_channels, saved.image_size, saved.image_size
         work = dry_run(model, saved.num_classes, image, place)
         number_format = pick_precision(precision, place, work.mult_adds)
@@ -232,7 +235,7 @@ def evaluate(
 def _write(result: EvaluationResult, path: Path, reporter: Reporter) -> None:
     text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
     try:
-        with replacing(path) as file:
+        with replacing(path, otherwise="evaluate a copy of the run to keep the figures") as file:
             file.write(text.encode(errors="backslashreplace"))
     except CnnzooError as error:  # the figures are worth more than the file
         reporter.warn(str(error))

@@ -22,7 +22,7 @@ from cnnzoo.analysis.study import (
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import RECORDED, TARGET, read_yaml
 from cnnzoo.errors import UsageError
-from cnnzoo.files import as_typed, file_sha256, replacing
+from cnnzoo.files import as_typed, expanded, file_sha256, replacing
 from cnnzoo.models.registry import get_spec
 from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.runs.folder import released
@@ -76,14 +76,14 @@ def reproduce(
 
     Raises:
         CnnzooError: The recipe cannot be read, or a run cannot be done.
-        InterruptedRunError: Ctrl-C or SIGTERM; the same call goes on.
+        InterruptedRunError: A signal of ``signals.STOPS``; the same call goes on.
     """
     reporter = reporter or Reporter()
     if seeds < 1:
         raise UsageError("--seeds 0 leaves nothing to do. Give 1 or more.")
     values, targets = read_recipe(recipe)
     text = recipe.read_bytes()
-    folder = out.expanduser() / recipe.stem
+    folder = expanded(out) / recipe.stem
     config = TrainConfig.from_dict(
         {**values, **(changes or {}), "out": folder, "name": None}, source=f"the settings in {recipe}"
     )

@@ -4,18 +4,17 @@ Nothing here imports torch, pandas or matplotlib at its top, so that ``cnnzoo --
 """
 
 import copy
-import io
 import os
 import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from cnnzoo.errors import AlreadyToldError, CnnzooError, one_line
+from cnnzoo.cli import streams
+from cnnzoo.errors import AlreadyToldError, CnnzooError, meant_setting, one_line
 from cnnzoo.signals import interrupts_remembered
 
 FORMER_FLAGS: set[str] = set()
@@ -54,9 +53,14 @@ app = typer.Typer(
 ImportOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--import", metavar="MODULE", help="A Python module to import first: it registers models of your own."
+        "--import",
+        metavar="MODULE",
+        help="A Python module, or the path of its file, to import first: it registers models of your own.",
     ),
 ]
+
+EARLY_IMPORTS: list[str] = []
+"""Modules of an ``--import`` that stands before the command: a run notes them as if they stood behind it."""
 
 
 def import_option(modules: list[str] | None) -> None:
@@ -100,6 +104,7 @@ def _start(
             raise AlreadyToldError(2)
         ctx.fail(f"{ctx.invoked_subcommand} is not what torchrun is for: only train is. Leave torchrun out")
     import_option(import_)
+    EARLY_IMPORTS[:] = import_ or ()
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
 
@@ -111,7 +116,7 @@ def _register_commands() -> None:
 
 def main() -> None:
     """Run the command line: faults of the user's side become one line on stderr and an exit code."""
-    _make_streams_safe()
+    streams.make_safe()
     try:
         with interrupts_remembered():
             _register_commands()
@@ -135,12 +140,14 @@ def main() -> None:
     except SystemExit as end:
         if not isinstance(end.__context__, BrokenPipeError):
             raise
-        _discard_output()  # typer and rich end with 1 where the reader (`| head`) has seen enough
+        streams.discard(sys.stdout)  # typer and rich end with 1 where the reader (`| head`) has seen enough
         sys.exit(0)
     except OSError as error:
-        if error.filename is not None or not _output_is_broken():  # cnnzoo should have answered it itself
+        if (
+            error.filename is not None or not streams.output_is_broken()
+        ):  # cnnzoo should have answered it itself
             raise
-        _discard_output()
+        streams.discard(sys.stdout)
         if isinstance(error, BrokenPipeError):
             sys.exit(0)
         _fail(f"cannot write to standard output: {one_line(error)}. Send it elsewhere.", 1)
@@ -160,39 +167,32 @@ def _is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _output_is_broken() -> bool:
-    try:
-        sys.stdout.write("")
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
-
-
-def _discard_output() -> None:
-    # Pointed elsewhere, so that Python's own last flush stays quiet.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _make_streams_safe() -> None:
-    """See to it that printing never fails for want of a stream or of a letter in its encoding."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # closed by who started this process
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def _usage_line(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "cnnzoo"
     message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
-    return f"{message}. See `{command} --help`."
+    flag = getattr(error, "option_name", None)
+    if context and flag and (meant := meant_setting(flag)):
+        instead = _instead(context, meant)
+        message = f"No such option: {flag}. {instead}" if instead else message
+    return f"{message}{'' if message.endswith('?') else '.'} See `{command} --help`."
+
+
+def _instead(context: typer.Context, meant: str) -> str:
+    """Return what a person is to type for the setting that was meant, if the command has it."""
+    for parameter in context.command.params:
+        if parameter.name == meant and parameter.param_type_name == "argument":
+            return f"Name the {meant} without a flag, as in `{context.command_path} {parameter.metavar}`"
+        if parameter.name == meant:
+            return f"Did you mean {next(flag for flag in parameter.opts if flag.startswith('--'))}?"
+    return ""
 
 
 def _fail(message: str, code: int) -> None:
     from cnnzoo.ui.screen import print_error
 
-    print_error(message)
+    try:
+        print_error(message)
+    except (OSError, SystemExit):  # the latter is rich's answer to a reader that is gone
+        streams.discard(sys.stderr)
     sys.exit(code)

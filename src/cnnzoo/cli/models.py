@@ -24,13 +24,12 @@ def models_command(
     import json
     import sys
 
-    from platformdirs import user_cache_path
-
     from cnnzoo.analysis.model_list import list_entries
+    from cnnzoo.files import cache_folder
     from cnnzoo.ui.screen import print_warning
     from cnnzoo.ui.tables import print_models
 
-    entries = list_entries(user_cache_path("cnnzoo", appauthor=False))
+    entries = list_entries(cache_folder())
     if format_ == "json":
         typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=2, default=str))
     else:

@@ -6,6 +6,7 @@ import typer
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import UsageError
+from cnnzoo.signals import warnings_ignored
 
 
 def parse_jobs(text: str | None) -> int | str | None:
@@ -38,9 +39,10 @@ def train_study(
     finally:
         if screen:
             screen.close()
-    for run in result.runs:
-        if run.epochs_trained or not (run.run / "history.png").exists():
-            draw_run(run.run)
+    with warnings_ignored():
+        for run in result.runs:
+            if run.epochs_trained or not (run.run / "history.png").exists():
+                draw_run(run.run)
     if quiet:
         typer.echo(result.folder)
     else:

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
-from cnnzoo.cli import FORMER_FLAGS, GroupedCommand, app
+from cnnzoo.cli import EARLY_IMPORTS, FORMER_FLAGS, GroupedCommand, app
 from cnnzoo.cli.options import parse_options
 from cnnzoo.config import Count, Setting, TrainConfig, field_types
 from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import UsageError
+from cnnzoo.signals import warnings_ignored
 
 EXAMPLES = {
     "model_options": "-o dropout=0.3",
@@ -78,7 +79,9 @@ def _train(
     _check_seeds(seeds, is_study=jobs is not None or new, is_run=resume is not None or processes is not None)
     _in_processes(processes or 1)
 
-    given = {name: value for name, value in {"model": model, **flags}.items() if value is not None}
+    imports = [*EARLY_IMPORTS, *(flags["imports"] or ())] or None
+    asked = {"model": model, **flags, "imports": imports}
+    given = {name: value for name, value in asked.items() if value is not None}
     for name in given.keys() & EXAMPLES.keys():
         given[name] = parse_options(given[name], EXAMPLES[name])
     source = f"the settings in {config}" if config else "the settings"
@@ -107,7 +110,8 @@ def _train(
             result = train(TrainConfig.from_dict(_settings(config, given), source=source), reporter=screen)
     except InterruptedRunError as interruption:
         if is_first:
-            draw_run(interruption.run)
+            with warnings_ignored():
+                draw_run(interruption.run)
         raise
     finally:
         screen.close()

@@ -28,6 +28,7 @@ from cnnzoo.data.listing import RULES, Listing, Part, relative_name
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
 from cnnzoo.data.tables import list_table
 from cnnzoo.errors import CnnzooError, UsageError, named, one_line
+from cnnzoo.files import expanded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -278,7 +279,7 @@ def list_files(name: str, reading: Reading, *, all_for_test: bool = False) -> Im
     if not text:
         example = "folder:my_images" if kind == "folder" else "csv:labels.csv"
         raise UsageError(f"{kind}: lacks its path. Write it as in --dataset {example}.")
-    path = Path(text).expanduser()
+    path = expanded(Path(text))
     try:
         if kind == "csv":
             listing = list_table(path, reading.columns, reading.image_root, all_for_test=all_for_test)

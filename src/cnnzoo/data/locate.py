@@ -9,6 +9,7 @@ from cnnzoo.data.catalog import DatasetSpec
 from cnnzoo.data.download import fetch
 from cnnzoo.data.formats import FORMATS, Arrays, DamagedError, read_own
 from cnnzoo.errors import CnnzooError
+from cnnzoo.files import cache_folder, expanded
 
 
 class DatasetUnavailableError(CnnzooError):
@@ -17,9 +18,7 @@ class DatasetUnavailableError(CnnzooError):
 
 def default_data_dir() -> Path:
     """Return ``$CNNZOO_DATA``, else the user's cache folder as the platform has it."""
-    from platformdirs import user_cache_path
-
-    return Path(os.environ.get("CNNZOO_DATA") or user_cache_path("cnnzoo", appauthor=False))
+    return Path(os.environ.get("CNNZOO_DATA") or cache_folder())
 
 
 def load_arrays(spec: DatasetSpec, split: str, data_dir: Path | None, progress: Progress) -> Arrays:
@@ -80,7 +79,7 @@ def locate(spec: DatasetSpec, data_dir: Path | None) -> tuple[Path, int] | None:
 
 
 def _data_dir(data_dir: Path | None) -> Path:
-    return (data_dir or default_data_dir()).expanduser()  # no shell expands --data-dir=~/data
+    return expanded(data_dir or default_data_dir())  # no shell expands --data-dir=~/data
 
 
 def _folders(spec: DatasetSpec, data_dir: Path) -> Iterator[Path]:

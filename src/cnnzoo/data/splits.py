@@ -15,6 +15,7 @@ from cnnzoo.data.locate import load_arrays
 from cnnzoo.data.preprocess import in_channels
 from cnnzoo.data.sources import Dataset, Resident, Source
 from cnnzoo.errors import CnnzooError
+from cnnzoo.files import expanded
 
 
 def full_name(name: str) -> str:
@@ -24,7 +25,7 @@ def full_name(name: str) -> str:
     """
     if name in DATASETS or is_files(name):
         return name
-    path = Path(name).expanduser()
+    path = expanded(Path(name))
     if path.is_dir():
         return f"{FOLDER}{name}"
     return f"{CSV}{name}" if path.is_file() else name

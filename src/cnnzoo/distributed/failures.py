@@ -9,6 +9,7 @@ from torch import distributed as dist
 from torch._C._distributed_c10d import Store
 
 from cnnzoo.errors import AlreadyToldError, CnnzooError
+from cnnzoo.signals import WARNINGS
 
 NOTICE_SECONDS = 5
 """How long a fault waits for the first process to tell of it, before another one does."""
@@ -49,7 +50,8 @@ def with_one_voice(
         else error
     )
     with suppress(ValueError):  # not in the main thread
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, as soon as one of them has ended
+        for number in (signal.SIGTERM, *WARNINGS):  # torchrun's, as soon as one of them has ended
+            signal.signal(number, signal.SIG_IGN)
     try:
         if is_bug and store.add("tellers", 1) == 1:  # with its traceback, which is here
             store.set("told", "")

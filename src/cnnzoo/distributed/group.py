@@ -19,6 +19,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from cnnzoo.device import device_name
 from cnnzoo.distributed.failures import END_SECONDS, comes_true, with_one_voice
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.signals import answered_by
@@ -210,7 +211,9 @@ class _TorchGroup(Group):
         return max((given for given, _ in talks if given is not None), default=None)
 
     def device_name(self, name: str) -> str:
-        kind = (self.accelerator or "cpu") if name == "auto" else name
+        kind = device_name(name)
+        if kind == "auto":
+            kind = self.accelerator or "cpu"
         if kind == "mps" or ":" in kind:
             raise UsageError(
                 f"{self.world_size} processes cannot share the device {name!r}: each takes its own. "

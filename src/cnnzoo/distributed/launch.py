@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from cnnzoo.errors import CnnzooError
 from cnnzoo.machine import cpu_count
+from cnnzoo.signals import WARNINGS, stops_answered_by
 
 
 def launch(num_processes: int, arguments: Sequence[str]) -> int:
@@ -32,10 +33,20 @@ def launch(num_processes: int, arguments: Sequence[str]) -> int:
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
         max_restarts=0,
+        signals_to_handle="SIGTERM,SIGINT,SIGQUIT",
     )
+
+    def forward(number: int) -> None:
+        # As torch answers its own, but once: a second one would leave the processes alone while they save.
+        if not forwarded:
+            forwarded.append(number)
+            raise SignalException(f"signal {number}", signal.Signals(number))
+
+    forwarded: list[int] = []
     try:
-        # -P: a file in this folder must not pass for a module.
-        elastic_launch(config, sys.executable)("-P", "-m", "cnnzoo", *arguments)
+        with stops_answered_by(forward, WARNINGS):
+            # -P: a file in this folder must not pass for a module.
+            elastic_launch(config, sys.executable)("-P", "-m", "cnnzoo", *arguments)
     except SignalException as stopped:
         return 128 + stopped.sigval
     except ChildFailedError as failed:

@@ -1,11 +1,13 @@
 """The registry of models: what a name builds, and what the model says of itself."""
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
+from importlib import import_module, invalidate_caches
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from cnnzoo.config import Count
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
+from cnnzoo.files import expanded
 from cnnzoo.registries import MODEL_ENTRY_POINTS, TORCHVISION
 from cnnzoo.validation import check
 
@@ -179,28 +182,58 @@ def _load_entry_points() -> None:
 
 
 def import_models(modules: tuple[str, ...]) -> None:
-    """Import modules that register models, found as Python finds them or in the current folder.
+    """Import modules that register models, found as Python finds them or in the current folder, or by their path.
 
     Raises:
-        CnnzooError: A module does not exist or fails on import.
+        CnnzooError: A module does not exist or fails on import, or another one has its name.
     """
-    import sys
-    from pathlib import Path
-
     _load_entry_points()
+    invalidate_caches()
     here = str(Path.cwd())
     if modules and here not in sys.path:
         sys.path.insert(0, here)  # a console script does not look in the current folder by itself
     for module in modules:
         try:
-            import_module(module)
+            name, file = module_of(module)
+            if file:
+                above = str(file.parents[name.count(".") + (file.stem == "__init__")])
+                sys.path.insert(0, above)  # before all others, for what it imports from beside it
+            found = import_module(name).__file__
         except CnnzooError:
             raise
         except Exception as error:
             raise CnnzooError(
                 f"cannot import {module!r}: {one_line(error)}. "
-                "Give a module's name as Python has it, such as my_package.my_models."
+                "Give a module's name as Python has it, such as my_package.my_models, or the path of its file."
             ) from error
+        if file and not (found and file.samefile(found)):
+            raise CnnzooError(
+                f"cannot import {module!r}: another module has the name {name!r} already, "
+                f"{found or 'built into Python'}. Import one of the two, or rename the file."
+            )
+
+
+def module_of(module: str) -> tuple[str, Path | None]:
+    """Return a module's name, and its file where it is given by that: ``nets/mine.py`` is ``mine``, of that file.
+
+    Of a file in a package the name begins with the package's, so that its relative imports find what is beside it.
+
+    Raises:
+        CnnzooError: There is no such file.
+    """
+    path = Path(module)
+    if path.suffix != ".py" and len(path.parts) < 2:
+        return module, None
+    path = expanded(path).absolute()
+    file = path / "__init__.py" if path.is_dir() else path
+    if not file.is_file():
+        raise CnnzooError(f"cannot import {module!r}: there is no such file. Check the path.")
+    names = [] if file.stem == "__init__" else [file.stem]
+    folder = file.parent
+    while (folder / "__init__.py").is_file():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(names), file
 
 
 def list_models() -> list[str]:

@@ -15,6 +15,7 @@ from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, is_registered
 from cnnzoo.runs.history import HistoryRow
+from cnnzoo.runs.imported import how_to_import
 from cnnzoo.runs.serialization import USE_OURS, read_values, refuse_bombs, write_values
 from cnnzoo.validation import check
 
@@ -159,8 +160,11 @@ class Checkpoint:
         """What makes images what this model was trained on."""
         return Preprocessing(self.image_size, self.mean, self.std, self.resize, self.pad)
 
-    def check_model_is_known(self) -> None:
+    def check_model_is_known(self, run: Path | None = None) -> None:
         """Refuse a model that nothing has registered.
+
+        Args:
+            run: The folder that it is in, which may have kept the modules' source.
 
         Raises:
             UsageError: The message names the modules that had registered it when the checkpoint was saved.
@@ -168,17 +172,21 @@ class Checkpoint:
         modules = self.config.get("imports")
         if not is_registered(self.model) and isinstance(modules, list) and modules:
             flags = " ".join(f"--import={module}" for module in modules)
-            raise UsageError(f"the model {self.model!r} is one of your own. Add {flags}.")
+            kept = how_to_import(run, modules) if run else ""
+            raise UsageError(f"the model {self.model!r} is one of your own. Add {flags}. {kept}".rstrip())
         get_spec(self.model)
 
-    def build_model(self) -> nn.Module:
+    def build_model(self, run: Path | None = None) -> nn.Module:
         """Return the model with its weights, on the CPU.
+
+        Args:
+            run: The folder that the checkpoint is in; likewise.
 
         Raises:
             UsageError: No such model is registered.
             CnnzooError: The weights do not fit the model as cnnzoo builds it.
         """
-        self.check_model_is_known()
+        self.check_model_is_known(run)
         try:
             return self._build()
         except UsageError as error:

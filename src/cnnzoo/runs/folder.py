@@ -1,12 +1,14 @@
 """Run folders: make one, find the one that is meant."""
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
-from cnnzoo.files import as_typed
+from cnnzoo.files import as_typed, expanded
 
 
 def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
@@ -18,7 +20,7 @@ def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
     """
     if name is not None and not name.strip("./\\ "):
         raise UsageError(f"--name {name!r} names no folder of its own. Choose another.")
-    out = out.expanduser()
+    out = expanded(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         if name is not None:
@@ -47,8 +49,12 @@ def _make_next(out: Path, prefix: str, number: int) -> Path:
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
+def locked(run: Path, otherwise: str = "Choose another folder with --out.") -> Iterator[None]:
     """Keep every other process from training in ``run``; the lock ends with this process, however it ends.
+
+    Args:
+        run: The folder.
+        otherwise: What a person can do where it cannot be written to.
 
     Raises:
         CnnzooError: Another process trains there, or the folder cannot be written to.
@@ -58,14 +64,15 @@ def locked(run: Path) -> Iterator[None]:
     lock = FileLock(run / ".lock", timeout=0)
     try:
         lock.acquire()
+        if not os.access(run, os.W_OK):  # a lock that was there already can be had all the same
+            lock.release()
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except Timeout as error:
         raise CnnzooError(
             f"another process is training in {run}. Wait for it, or train into another folder."
         ) from error
     except OSError as error:
-        raise CnnzooError(
-            f"cannot write into {run}: {one_line(error)}. Choose another folder with --out."
-        ) from error
+        raise CnnzooError(f"cannot write into {run}: {one_line(error)}. {otherwise}") from error
     try:
         yield
     finally:
@@ -138,7 +145,9 @@ def seeds_of(study: Path) -> list[Path]:
 
 def _is_leftover(path: Path) -> bool:
     """Whether a run that was killed before its first save leaves such a file behind."""
-    return path.name in (".lock", "config.yaml") or (path.name.startswith(".") and path.suffix == ".tmp")
+    return path.name in (".lock", "config.yaml", "imported") or (
+        path.name.startswith(".") and path.suffix == ".tmp"
+    )
 
 
 def _is_folder(path: Path) -> bool:

@@ -15,6 +15,7 @@ from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, save_checkpoint
 from cnnzoo.runs.folder import locked
 from cnnzoo.runs.history import HistoryRow, write_history
+from cnnzoo.runs.imported import keep_sources
 from cnnzoo.runs.trained import TRAINED_SHA256, read_trained, write_trained
 
 if TYPE_CHECKING:
@@ -35,13 +36,14 @@ class Run:
     writes: bool = True
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, *, is_new: bool = True) -> Iterator[None]:
         """Let these processes alone train there; the lock is that of the one that writes.
 
         Raises:
-            CnnzooError: Others do.
+            CnnzooError: Others do, or it cannot be written to.
         """
-        with locked(self.folder) if self.writes else nullcontext():
+        otherwise = () if is_new else ("Make it writable, or copy the run and resume the copy.",)
+        with locked(self.folder, *otherwise) if self.writes else nullcontext():
             yield
 
     @property
@@ -68,6 +70,11 @@ class Run:
         """Note which images the run is trained on: the checksums of their files, uint8 ``(N, 32)``."""
         if self.writes:
             self.write_config(config, {**self.notes, TRAINED_SHA256: write_trained(self.folder, digests)})
+
+    def keep_sources(self, imports: Sequence[str]) -> None:
+        """Keep the source of the modules that a new run imports."""
+        if self.writes:
+            keep_sources(self.folder, imports)
 
     def save_last(self, checkpoint: Checkpoint) -> None:
         """Save all that training needs to go on: the transaction, from which the rest derives."""

@@ -7,12 +7,11 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -23,6 +22,7 @@ from typing import Any, Generic, Literal, TypeVar
 from cnnzoo.errors import CnnzooError
 from cnnzoo.machine import available_memory
 from cnnzoo.runs.history import HistoryRow
+from cnnzoo.signals import ENDING, stops_answered_by
 from cnnzoo.training.reporter import Reporter, RunDescription
 
 T = TypeVar("T")
@@ -94,8 +94,8 @@ def run_lanes(
 ) -> tuple[dict[str, T | Fault], int | None]:
     """Do tasks side by side, each in a process of its own.
 
-    A task that fails leaves the others going, but for a setting that cannot be right, which ends all. Ctrl-C or SIGTERM
-    has all of them stop and save; none is begun any more.
+    A task that fails leaves the others going, but for a setting that cannot be right, which ends all. A signal of
+    ``signals.STOPS`` has all of them stop and save; none is begun any more.
 
     Args:
         tasks: In the order in which they begin.
@@ -109,7 +109,7 @@ def run_lanes(
         all, if one did.
     """
     lanes = _Lanes(jobs, listener, keep, measured=measured)
-    with _stops_forwarded(lanes):
+    with stops_answered_by(lanes.stop):  # the lanes do not hear what a terminal sends
         waiting = deque(tasks)
         try:
             while lanes.running or (waiting and lanes.goes_on):
@@ -163,12 +163,18 @@ class _Lanes:
         self.running[task.name] = process, ours
 
     def stop(self, number: int) -> None:
-        """Have all of them stop and save; asked a second time, at once."""
-        self.stopped = number
+        """Have all of them stop and save; asked a second time to end, at once."""
+        if number in ENDING:
+            sent = signal.SIGTERM
+        elif self.stopped is None:
+            sent = signal.Signals(number)
+        else:
+            return
+        self.stopped = self.stopped or number
         for process, _ in self.running.values():
             if process.pid is not None:
                 with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGTERM)
+                    os.kill(process.pid, sent)
 
     def listen(self) -> None:
         """Hear what the lanes have to tell, for a moment."""
@@ -212,24 +218,6 @@ def _warm_context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cnnzoo.training.resume", "cnnzoo.analysis.evaluation"])
     return context
-
-
-@contextmanager
-def _stops_forwarded(lanes: _Lanes) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop the lanes, which do not hear them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def forward(number: int, _: object) -> None:
-        lanes.stop(number)
-
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # In a lane

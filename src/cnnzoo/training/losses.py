@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import UsageError, did_you_mean, named, shown
+from cnnzoo.files import expanded
 from cnnzoo.plain_csv import read_table
 from cnnzoo.plain_yaml import read_mapping
 
@@ -89,7 +90,7 @@ def class_weights_of(setting: str, labels: Tensor, classes: Sequence[str]) -> Te
     if setting == BALANCED:
         weights = torch.where(counts > 0, 1 / counts.clamp_min(1), 0)
     else:
-        by_name = _weights_in(Path(setting).expanduser())
+        by_name = _weights_in(expanded(Path(setting)))
         for name in by_name:
             if name not in classes:
                 hint = did_you_mean(name, classes)

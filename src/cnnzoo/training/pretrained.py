@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.files import expanded
 from cnnzoo.models.registry import ModelSpec, create_model
 from cnnzoo.runs.checkpoint import load_state_dict
 from cnnzoo.training.transfer import last_layer
@@ -32,7 +33,7 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> bool:
     Raises:
         CnnzooError: There are none, or they are of another network.
     """
-    state = dict(_fetch(spec) if source == DEFAULT else load_state_dict(Path(source).expanduser()))
+    state = dict(_fetch(spec) if source == DEFAULT else load_state_dict(expanded(Path(source))))
     expected = model.state_dict()
     for name in [name for name in state if name.lower().startswith("aux") and name not in expected]:
         del state[name]  # of classifiers that only help in training
@@ -74,9 +75,12 @@ def _fetch(spec: ModelSpec) -> Mapping[str, Tensor]:
     try:
         return spec.pretrained()
     except Exception as error:  # of the network, the disk, or the checksum
+        folder = error.filename if isinstance(error, OSError) else None
+        why = f"{one_line(error)}: {folder}" if folder else one_line(error)
+        place = "Set TORCH_HOME to a folder that can be written, or get" if folder else "Get"
         raise CnnzooError(
-            f"cannot download the weights of {spec.name} ({one_line(error)}). "
-            "Get the file another way, and name it: --weights FILE"
+            f"cannot download the weights of {spec.name} ({why}). {place} the file another way, and name it: "
+            "--weights FILE"
         ) from error
 
 

@@ -1,10 +1,11 @@
 """What a run gives, or how it ended before its end."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnzoo.config import TrainConfig
+from cnnzoo.config import Setting, TrainConfig, field_types
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.history import HistoryRow
 from cnnzoo.training.schedule import Limit
@@ -46,6 +47,21 @@ class InterruptedRunError(CnnzooError):
         """Build the error that says where a run was stopped by a signal, and how to go on with it."""
         command = resume_command(run, config)
         return cls(f"stopped in {place}, and saved. Go on with: {command}", run, 128 + (signal or 0))
+
+
+def as_typed_setting(name: str, value: object) -> list[str]:
+    """Return a setting as the words by which a person types it on the command line."""
+    if name == "model":
+        return [str(value)]
+    setting = next(extra for extra in field_types()[name].__metadata__ if isinstance(extra, Setting))
+    flag = setting.flags[-1] if setting.flags else f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    if isinstance(value, Mapping):
+        return [word for key, each in value.items() for word in (flag, f"{key}={each}")]
+    if isinstance(value, list | tuple):
+        return [word for each in value for word in (flag, str(each))]
+    return [flag, str(value)]
 
 
 def resume_command(run: Path, config: TrainConfig) -> str:

@@ -1,5 +1,6 @@
 """Go on with a run: its settings checked, what a crash left undone mended, its state restored."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,11 @@ from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, load_checkpoint
 from cnnzoo.runs.history import best_row, write_history
+from cnnzoo.runs.imported import changed_sources, how_to_import
 from cnnzoo.runs.run import Run
 from cnnzoo.signals import interrupts_remembered
 from cnnzoo.training.reporter import Reporter
-from cnnzoo.training.result import RunResult
+from cnnzoo.training.result import RunResult, as_typed_setting
 from cnnzoo.training.schedule import Limit, limit_reached
 from cnnzoo.training.setup import set_up
 from cnnzoo.training.threads import threads_restored
@@ -28,6 +30,9 @@ from cnnzoo.training.train import run_loop
 
 CHANGEABLE = {"epochs", "max_steps", "save_every", "device", "num_workers", "data_dir", "out", "patience"}
 """Settings that a resume may change: none has a part in what an epoch computes."""
+
+OF_THE_NET = {"model", "model_options", "image_size"}
+"""Settings with others of which a run's weights do not fit."""
 
 
 def resume(
@@ -45,16 +50,18 @@ def resume(
     Raises:
         UsageError: A setting that cannot be right, or that would make the rest differ from the beginning.
         CnnzooError: Anything else that a person can mend; what was saved before stays whole.
-        InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
+        InterruptedRunError: A signal of ``signals.STOPS``; the run is saved and can be resumed.
     """
     with interrupts_remembered(), process_group() as group, threads_restored():
         report = reporter if reporter and group.is_first else Reporter()
         if group.is_first and not (run / "last.pt").is_file():
             raise CnnzooError(f"{run} has no last.pt to go on from. Start a new run: cnnzoo train MODEL")
         folder = Run(run, writes=group.is_first)
-        with folder.held():
+        with folder.held(is_new=False):
             saved = group.broadcast(lambda: load_checkpoint(run / "last.pt"))
             config = _resumed_config(saved, changes or {}, run)
+            if group.is_first and (warning := changed_sources(run, config.imports)):
+                report.warn(warning)
             training = saved.training
             assert training is not None  # else _resumed_config has refused it
             if training.ending and config.max_steps != saved.config.get("max_steps"):
@@ -86,7 +93,7 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
         raise CnnzooError(f"{run / 'last.pt'} holds no optimizer state. Start a new run: cnnzoo train MODEL")
     before = saved.settings(run / "last.pt")
     import_models(tuple(changes.get("imports", ())))
-    saved.check_model_is_known()
+    saved.check_model_is_known(run)
     # The modules that registered the model are noted, not imported: what is in a file must not run by itself.
     after = TrainConfig.from_dict({**before.to_dict(), **current_names(changes), "imports": before.imports})
     try:
@@ -98,19 +105,33 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
         if not before.imports:
             raise
         flags = " ".join(f"--import={module}" for module in before.imports)
-        raise UsageError(f"{error} If it is one of your own, add {flags}.") from error
+        raise UsageError(
+            f"{error} If it is one of your own, add {flags}. {how_to_import(run, before.imports)}".rstrip()
+        ) from error
     after = after.replace(model_options=get_spec(before.model).check_options(after.model_options))
     now = after.to_dict()
-    differ = [
-        f"{name} (was {was!r}, now {now[name]!r})"
+    differ = {
+        name: f"{name} (was {was!r}, now {now[name]!r})"
         for name, was in before.to_dict().items()
         if name not in CHANGEABLE and now[name] != was and not _is_moved_folder(name, was, now[name])
-    ]
+    }
     if differ:
-        raise UsageError(
-            f"a resumed run keeps its settings; these differ: {', '.join(differ)}. Leave them out."
+        told = (
+            f"a resumed run keeps its settings; these differ: {', '.join(differ.values())}. Leave them out."
         )
+        if not OF_THE_NET & differ.keys():
+            told += f" To go on from its weights, start a new run: {_anew(run, changes)}"
+        raise UsageError(told)
     return after
+
+
+def _anew(run: Path, changes: Mapping[str, Any]) -> str:
+    """Return what a person types for a new run of these settings, changed, that begins with this one's weights."""
+    weights = next(run / name for name in ("best.pt", "last.pt") if (run / name).is_file())
+    command = ["cnnzoo", "train", "--config", str(run / "config.yaml"), "--weights", str(weights)]
+    for name, value in current_names(changes).items():
+        command += as_typed_setting(name, value)
+    return shlex.join(command)
 
 
 def _is_moved_folder(name: str, was: object, now: object) -> bool:

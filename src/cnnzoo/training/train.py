@@ -18,6 +18,8 @@ from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.folder import create_run
+from cnnzoo.runs.imported import FOLDER as FOLDER_OF_SOURCES
+from cnnzoo.runs.imported import kept_sources
 from cnnzoo.runs.run import Run
 from cnnzoo.signals import interrupts_remembered, stop_signals
 from cnnzoo.training.loop import fit
@@ -43,7 +45,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
     Raises:
         UsageError: A setting that cannot be right.
         CnnzooError: Anything else that a person can mend.
-        InterruptedRunError: Ctrl-C or SIGTERM; the run is saved and can be resumed.
+        InterruptedRunError: A signal of ``signals.STOPS``; the run is saved and can be resumed.
     """
     with interrupts_remembered(), process_group() as group, threads_restored():
         report = reporter if reporter and group.is_first else Reporter()
@@ -60,6 +62,7 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
         folder = group.broadcast(lambda: create_run(config.out, _run_prefix(state.config), config.name))
         run = Run(folder, writes=group.is_first)
         with run.held():
+            run.keep_sources(config.imports)
             return run_loop(state, loaders, run, report)
 
 
@@ -68,12 +71,14 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
 
     Raises:
         CnnzooError: The loss is NaN or infinite, or a file cannot be written; what was saved stays whole.
-        InterruptedRunError: Ctrl-C or SIGTERM; the state after the last step is saved.
+        InterruptedRunError: A signal of ``signals.STOPS``; the state after the last step is saved.
     """
     config = state.config
     if state.dataset.notes:  # once all is checked: an error is alone on the screen
         report.warn(" ".join(state.dataset.notes))
     facts = _facts(state)
+    if kept := kept_sources(run.folder):
+        facts[FOLDER_OF_SOURCES] = kept
     run.write_config(config, facts)
     state.notes_images = state.group.broadcast(lambda: not run.knows_trained)
     try:

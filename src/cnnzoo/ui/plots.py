@@ -1,10 +1,16 @@
 """Pictures of histories: loss and accuracy against epoch."""
 
+import atexit
+import logging
 import math
 import os
+import shutil
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +114,7 @@ def save_figure(figure: "Figure", path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in _METADATA:
         raise UsageError(f"cannot draw {path}. Name a file that ends in .png, .svg or .pdf.")
-    with replacing(path) as file, _style():
+    with replacing(path, otherwise="draw it elsewhere with `cnnzoo plot -o FILE`") as file, _style():
         figure.savefig(file, format=suffix[1:], dpi=150, metadata=_METADATA[suffix])
 
 
@@ -135,6 +141,7 @@ def show_histories(histories: Sequence[History]) -> None:
 
 
 def _import_matplotlib() -> None:
+    _give_matplotlib_a_folder()
     # A notebook sets MPLBACKEND for all that it starts, and matplotlib cannot be imported where that
     # backend is not installed. A picture in a file needs none.
     backend = os.environ.pop("MPLBACKEND", None)
@@ -143,6 +150,41 @@ def _import_matplotlib() -> None:
     finally:
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
+
+
+@cache
+def _give_matplotlib_a_folder() -> None:
+    """Have matplotlib keep its list of fonts in a folder that goes with this process, where its own cannot be written.
+
+    It would do the same, after two warnings that a person can do nothing about.
+
+    Raises:
+        CnnzooError: There is no place for temporary files either.
+    """
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # "this may take a moment"
+    if "MPLCONFIGDIR" in os.environ or "matplotlib" in sys.modules:
+        return
+    from platformdirs import user_cache_path, user_config_path
+
+    try:
+        if sys.platform.startswith(("linux", "freebsd")):
+            folders = [user_config_path("matplotlib"), user_cache_path("matplotlib")]
+        else:
+            folders = [Path.home() / ".matplotlib"]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        if all(os.access(folder, os.W_OK) for folder in folders):
+            return
+    except (OSError, RuntimeError):  # the latter where nobody knows a home folder
+        pass
+    try:
+        temporary = tempfile.mkdtemp(prefix="matplotlib-")
+    except OSError as error:
+        raise CnnzooError(
+            f"matplotlib has no folder to write to: {one_line(error)}. Name one: MPLCONFIGDIR=FOLDER"
+        ) from error
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    os.environ["MPLCONFIGDIR"] = temporary
 
 
 @contextmanager
