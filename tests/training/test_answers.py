@@ -302,6 +302,27 @@ def test_row_60_a_lazy_layer_that_no_image_reaches_is_one_line(
     assert_refused(command(*OWN), says, code=2)
 
 
+def test_row_60_a_layer_that_is_made_in_the_forward_pass_is_one_line(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_models(monkeypatch)
+
+    @cnnzoo.register_model("own", image_size=28, in_channels=1)
+    class Late(nn.Module):
+        def __init__(self, num_classes: int, in_channels: int) -> None:
+            super().__init__()
+            self.num_classes = num_classes
+
+        def forward(self, images: Tensor) -> Any:
+            if not hasattr(self, "head"):
+                self.head = nn.Linear(784, self.num_classes)
+            return self.head(images.flatten(1))
+
+    assert_refused(
+        command(*OWN), "the net makes head.bias while it runs, too late to be trained", "nn.LazyLinear"
+    )
+
+
 # A last batch of one
 
 NORMALISING = (

@@ -12,7 +12,7 @@ from typing import IO, Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
-from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.errors import CnnzooError, one_line, shown
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.serialization import NEEDED, NOT_RUN, names_asked, names_in_zip, refuse_claims
 
@@ -182,10 +182,10 @@ def _read_pickle(path: Path, file: BinaryIO, names: list[str]) -> object:
     """
     foreign = [name for name in names if not _VALUES.fullmatch(name) and not _PLAIN.fullmatch(name)]
     for name in filter(_RUNS.fullmatch, foreign):
-        raise CnnzooError(f"{path} asks for {name}, as no weights do. {NOT_RUN}")
+        raise CnnzooError(f"{path} asks for {shown(name)[1:-1]}, as no weights do. {NOT_RUN}")
     if foreign:
         is_model = any(name.startswith("torch.nn.modules.") for name in foreign)
-        what = f"{'a whole pickled model' if is_model else 'more than weights'} ({foreign[0]})"
+        what = f"{'a whole pickled model' if is_model else 'more than weights'} ({shown(foreign[0])[1:-1]})"
         raise CnnzooError(f"{path} holds {what}, which only its own code can read. {_SAVE}")
     stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
         (_InertMapping if re.search("[Dd]ict$|CfgNode$", name) else _Inert, name)

@@ -17,7 +17,7 @@ from typing import IO, Any, BinaryIO, cast
 import torch
 from torch import Tensor
 
-from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.errors import CnnzooError, one_line, shown
 from cnnzoo.files import replacing
 
 _MAGIC = b"cnnzoo sha256 "
@@ -127,7 +127,9 @@ def refuse_bombs(path: Path) -> None:
     """
     for name in names_in_zip(path):
         if not NEEDED.fullmatch(name):
-            raise CnnzooError(f"{path} asks for {name}, as no checkpoint of cnnzoo does. {NOT_RUN}")
+            raise CnnzooError(
+                f"{path} asks for {shown(name)[1:-1]}, as no checkpoint of cnnzoo does. {NOT_RUN}"
+            )
 
 
 def names_in_zip(path: Path) -> list[str]:
@@ -146,7 +148,7 @@ def names_in_zip(path: Path) -> list[str]:
         packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
         if packed or sum(member.file_size for member in members) > path.stat().st_size:
             raise CnnzooError(
-                f"{path} would unpack to more than its size, as no file of torch does. {USE_OURS}"
+                f"{path} would unpack to more than its size, as no file of torch does. Use another."
             )
         pickles = [archive.read(m) for m in members if m.filename.lower().endswith(".pkl")]
     return [name for pickled in pickles for name in names_asked(io.BytesIO(pickled))]

@@ -128,8 +128,9 @@ def dry_run(
 
 
 def _tried(model: nn.Module, images: Tensor) -> Any:  # noqa: ANN401
+    names = model.state_dict().keys()
     try:
-        return model(images)
+        answer = model(images)
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         if "memory" in str(error).lower():
             raise  # explain_oom's to answer
@@ -137,3 +138,9 @@ def _tried(model: nn.Module, images: Tensor) -> Any:  # noqa: ANN401
             f"the net cannot take images of {'x'.join(map(str, images.shape[1:]))}: {one_line(error)}. "
             "Change --image-size."
         ) from error
+    if late := model.state_dict().keys() - names:
+        raise CnnzooError(
+            f"the net makes {min(late)} while it runs, too late to be trained and read from a checkpoint. Make it "
+            "where the net is built; where its size is not known there, of a lazy layer such as nn.LazyLinear."
+        )
+    return answer
