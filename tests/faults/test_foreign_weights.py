@@ -1,5 +1,6 @@
 """Row 59: weights that others have saved are taken, without running anything in their files, or refused in one line."""
 
+import _codecs
 import argparse
 import collections
 import datetime
@@ -291,6 +292,18 @@ def test_row_59_a_file_that_claims_more_than_it_holds_is_refused_before_memory_i
         read_weights(tmp_path / "w.pt")
     kilobytes = 1 if sys.platform != "darwin" else 1024
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000 * kilobytes
+
+
+@pytest.mark.parametrize("codec", ["hex", "HEX_codec", "base-64", "uu"])
+def test_row_59_a_codec_that_doubles_bytes_again_and_again_is_refused(tmp_path: Path, codec: str) -> None:
+    bomb: object = b"a"
+    for _ in range(50):
+        bomb = Calls(_codecs.encode, (bomb, codec))
+    torch.save({"weight": torch.ones(1), "bomb": bomb}, tmp_path / "w.pt")
+    with pytest.raises(cnnzoo.CnnzooError, match=f"holds more than weights .codecs.{codec}"):
+        read_weights(tmp_path / "w.pt")
+    torch.save({"weight": torch.ones(1), "setting": codec}, tmp_path / "w.pt")
+    assert read_weights(tmp_path / "w.pt")
 
 
 def test_row_59_a_packed_file_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:

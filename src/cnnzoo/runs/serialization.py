@@ -29,6 +29,13 @@ NEEDED = re.compile(r"torch\.\w+Storage|torch\._utils\._rebuild_tensor_v2|collec
 _SMALL = 1 << 26
 """Bytes that a tensor may take though the file has fewer: one number may stand for a whole tensor."""
 
+_GROWING = {
+    codec + ending
+    for codec in ("hex", "base64", "uu", "quopri", "quotedprintable")
+    for ending in ("", "codec")
+}
+"""Codecs from bytes to more bytes, without what separates the words of their names."""
+
 USE_OURS = "Use one that cnnzoo wrote."
 
 NOT_RUN = "Nothing in it was run; do not trust where it came from."
@@ -155,13 +162,19 @@ def names_in_zip(path: Path) -> list[str]:
 
 
 def names_asked(file: IO[bytes]) -> list[str]:
-    """Return the names that the pickle at a file's position asks for, and leave the file behind it."""
-    return [
-        # The newer way to ask takes the name from among the values; the older one has a former name of builtins.
-        ".".join(str(name).split()).replace("__builtin__.", "builtins.") if name else "a function"
-        for opcode, name, _ in pickletools.genops(file)
-        if "GLOBAL" in opcode.name or opcode.name == "INST"
-    ]
+    """Return the names that the pickle at a file's position asks for, and leave the file behind it.
+
+    A codec that would double bytes as often as it is called is among them, where there is something to call it.
+    """
+    names, codecs = [], []
+    for opcode, value, _ in pickletools.genops(file):
+        if "GLOBAL" in opcode.name or opcode.name == "INST":
+            # The newer way to ask takes the name from among the values; the older one has a former name of builtins.
+            name = ".".join(str(value).split()) if value else "a function"
+            names.append(name.replace("__builtin__.", "builtins."))
+        elif isinstance(value, str) and re.sub("[^a-z0-9]", "", value.lower()) in _GROWING:
+            codecs.append(f"codecs.{value}")
+    return names + codecs if "_codecs.encode" in names else names
 
 
 def _verify(path: Path) -> None:
