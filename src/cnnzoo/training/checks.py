@@ -116,28 +116,26 @@ def dry_run(
     images = torch.zeros(2, *image, device=device)
     try:
         with torch.inference_mode(), _random_numbers_kept(device), Arithmetic(model) as arithmetic:
-            answer = _tried(model.eval(), images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    settle_answer(model, answer, num_classes, "")
-    if trains:
-        with _random_numbers_kept(device):
-            settle_answer(model, _tried(_twin(model).train(), images), num_classes, " in training")
-    return Work(arithmetic.mult_adds // 2, outputs // 2)
-
-
-def _tried(model: nn.Module, images: Tensor) -> Any:  # noqa: ANN401
-    names = model.state_dict().keys()
-    try:
-        answer = model(images)
+            answer = _answer(model.eval(), images)
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         if "memory" in str(error).lower():
             raise  # explain_oom's to answer
         raise CnnzooError(
-            f"the net cannot take images of {'x'.join(map(str, images.shape[1:]))}: {one_line(error)}. "
-            "Change --image-size."
+            f"the net cannot take images of {'x'.join(map(str, image))}: {one_line(error)}. Change --image-size."
         ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    settle_answer(model, answer, num_classes, "")
+    if trains:  # what fails now is no matter of the images any more
+        with _random_numbers_kept(device):
+            settle_answer(model, _answer(_twin(model).train(), images), num_classes, " in training")
+    return Work(arithmetic.mult_adds // 2, outputs // 2)
+
+
+def _answer(model: nn.Module, images: Tensor) -> Any:  # noqa: ANN401
+    names = model.state_dict().keys()
+    answer = model(images)
     if late := model.state_dict().keys() - names:
         raise CnnzooError(
             f"the net makes {min(late)} while it runs, too late to be trained and read from a checkpoint. Make it "
