@@ -64,7 +64,7 @@ class TrainConfig:
     ] = None
     weights: Annotated[
         str | None,
-        Setting("Begin with those of a file, or `default`: torchvision's download [random].", "Model"),
+        Setting("Begin with those of a file, a run, or `default`: torchvision's download [random].", "Model"),
     ] = None
     init: Annotated[
         str, Setting("First weights: default (the net's own), xavier, he, normal:STD or zero.", "Model")

@@ -139,7 +139,7 @@ def bench(
         name, num_classes=classes, in_channels=channels, image_size=side, **config.model_options
     )
     model = to_device(model, place)
-    work = dry_run(model, classes, (channels, side, side), place)
+    work = dry_run(model, classes, (channels, side, side), place, trains=True)
     num_parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     for precision in (pick_precision(asked, place, work.mult_adds) for asked in precisions):
         peak = measure_peak(place, precision)

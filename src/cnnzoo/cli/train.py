@@ -3,6 +3,7 @@
 import inspect
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -13,7 +14,7 @@ from cnnzoo.cli import EARLY_IMPORTS, FORMER_FLAGS, GroupedCommand, app
 from cnnzoo.cli.options import parse_options
 from cnnzoo.config import Count, Setting, TrainConfig, field_types
 from cnnzoo.config_file import read_yaml
-from cnnzoo.errors import UsageError
+from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.signals import warnings_ignored
 
 EXAMPLES = {
@@ -170,12 +171,24 @@ def _run_to_resume(
 
 def _settings(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
     """Return the settings in ``file``, if one was named, with those from the command line over them."""
-    if file is None:
-        return given
-    base = read_yaml(file)
-    if "model_options" in given and isinstance(base.get("model_options"), dict):
-        given = {**given, "model_options": {**base["model_options"], **given["model_options"]}}
-    return {**base, **given}
+    if file is not None:
+        base = read_yaml(file)
+        if "model_options" in given and isinstance(base.get("model_options"), dict):
+            given = {**given, "model_options": {**base["model_options"], **given["model_options"]}}
+        given = {**base, **given}
+    if isinstance(weights := given.get("weights"), str):
+        given = {**given, "weights": _run_or_file(weights, Path(str(given.get("out", "runs"))))}
+    return given
+
+
+def _run_or_file(weights: str, out: Path) -> str:
+    """Return the folder of the run that ``weights`` names, where it names one and is no path; else ``weights``."""
+    from cnnzoo.runs.folder import resolve_run
+
+    with suppress(CnnzooError, OSError):  # whoever reads the file tells what is wrong with it
+        if weights != "default" and not Path(weights).exists():
+            return str(resolve_run(weights, out))
+    return weights
 
 
 def _option(name: str, annotation: Any) -> inspect.Parameter:  # noqa: ANN401

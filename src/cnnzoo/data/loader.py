@@ -125,8 +125,7 @@ class Loader:
     @property
     def fewest_images(self) -> int:
         """Images that the smallest share of a batch has."""
-        rest = self.num_images % self.batch_size or self.batch_size
-        return max(1, rest // self.world_size)
+        return smallest_share(self.num_images, self.batch_size, self.world_size)
 
     def _micro_batch(self, index: int, images: Tensor, targets: Tensor) -> MicroBatch:
         """Return batch ``index`` of an epoch, from 0, with what it is in its step.
@@ -207,6 +206,12 @@ class Loader:
         margin = self.preprocessing.full_size - size
         drawn_for = Epoch(self.num_images, size, margin, partial(generator, seed=self.seed or 0, epoch=epoch))
         return Changes(self.augmentations, drawn_for, self.num_classes, self.device)
+
+
+def smallest_share(num_images: int, batch_size: int, world_size: int) -> int:
+    """Return how many images of an epoch's last batch the process with the fewest of them has, 1 at least."""
+    rest = num_images % batch_size or batch_size
+    return max(1, rest // world_size)
 
 
 @cache

@@ -235,6 +235,8 @@ class _TorchGroup(Group):
             network,
             device_ids=None if device.type == "cpu" else [device],
             gradient_as_bucket_view=True,  # no copy of them
+            # A hook may leave out what some parameters have made, as that does which takes a net's logits.
+            find_unused_parameters=any(module._forward_hooks for module in network.modules()),
         )
 
     def broadcast_buffers(self, network: nn.Module) -> None:

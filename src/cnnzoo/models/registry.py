@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from cnnzoo.config import Count
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
 from cnnzoo.files import expanded
+from cnnzoo.models.lazy import give_sizes
 from cnnzoo.registries import MODEL_ENTRY_POINTS, TORCHVISION
 from cnnzoo.validation import check
 
@@ -296,7 +298,7 @@ def create_model(
     image_size: int | None = None,
     **options: Any,  # noqa: ANN401
 ) -> nn.Module:
-    """Build a model with fresh weights.
+    """Build a model with fresh weights, in its lazy layers too.
 
     Args:
         name: A registered model.
@@ -306,7 +308,7 @@ def create_model(
         **options: The model's own, as values or as text (``dropout="0.3"``).
 
     Raises:
-        UsageError: No such model or option, or a value that does not fit.
+        UsageError: No such model or option, or a value that does not fit; or a lazy layer that gets no size.
     """
     spec = get_spec(name)
     arguments = spec.check_options(options)
@@ -325,8 +327,12 @@ def create_model(
         inspect.signature(spec.build).bind(**arguments)
     except TypeError as error:  # an option that has no default is not given, say
         raise UsageError(f"cannot build {name}: {one_line(error)}.") from error
+    size = structure["image_size"] or spec.image_size
     try:
-        return spec.build(**arguments)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Lazy modules", UserWarning)  # that torch may change them yet
+            model = spec.build(**arguments)
+        give_sizes(model, (2, arguments["in_channels"], size, size))
     except (
         ValueError,
         RuntimeError,
@@ -339,3 +345,4 @@ def create_model(
         ):  # which torch says of a number beyond its own; else it is somebody's bug
             raise
         raise UsageError(f"cannot build {name}: {one_line(error)}.") from error
+    return model

@@ -1,13 +1,11 @@
 """What is in a checkpoint: a model with all that evaluation needs, and all that training needs to go on."""
 
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-import torch
 from torch import Tensor, nn
 
 from cnnzoo.config import TrainConfig
@@ -16,7 +14,7 @@ from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, is_registered
 from cnnzoo.runs.history import HistoryRow
 from cnnzoo.runs.imported import how_to_import
-from cnnzoo.runs.serialization import USE_OURS, read_values, refuse_bombs, write_values
+from cnnzoo.runs.serialization import USE_OURS, read_values, write_values
 from cnnzoo.validation import check
 
 if TYPE_CHECKING:
@@ -293,39 +291,6 @@ def epoch_of(path: Path) -> int | None:
         return load_checkpoint(path).epoch
     except CnnzooError:
         return None
-
-
-def load_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a checkpoint, or of a file that ``torch.save(model.state_dict(), ...)`` has made.
-
-    Nothing in it runs. A checkpoint of cnnzoo is verified, any other file is as whole as torch finds it.
-
-    Raises:
-        CnnzooError: There is no such file, or it holds no weights.
-    """
-    try:
-        with path.open("rb") as file:
-            is_zip = file.read(4) == b"PK\3\4"
-        if is_zip and b"cnnzoo" in zipfile.ZipFile(path).comment:
-            return load_checkpoint(path).state_dict
-        if is_zip:
-            refuse_bombs(path)
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CnnzooError(
-            f"cannot read the weights in {path} ({one_line(error)}). Check the path."
-        ) from error
-    except CnnzooError:
-        raise
-    except Exception as error:
-        raise CnnzooError(f"{path} holds no weights that can be read safely. Use another file.") from error
-    if (
-        not isinstance(values, Mapping)
-        or not values
-        or not all(isinstance(v, Tensor) for v in values.values())
-    ):
-        raise CnnzooError(f"{path} holds no state dict: no mapping of names to tensors. Use another file.")
-    return dict(values)
 
 
 def _checked(name: str, value: object) -> Any:  # noqa: ANN401

@@ -5,30 +5,40 @@ in the zip's comment, at its very end.
 """
 
 import hashlib
+import io
 import os
 import pickletools
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
 
-from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.errors import CnnzooError, one_line, shown
 from cnnzoo.files import replacing
 
 _MAGIC = b"cnnzoo sha256 "
 _COMMENT_BYTES = len(_MAGIC) + 64
 
-_NEEDED = re.compile(r"torch \w+Storage|torch\._utils _rebuild_tensor_v2|collections OrderedDict")
+NEEDED = re.compile(r"torch\.\w+Storage|torch\._utils\._rebuild_tensor_v2|collections\.OrderedDict")
 """All that a checkpoint's pickle has to name. torch allows more, such as a bytearray of a terabyte."""
 
 _SMALL = 1 << 26
 """Bytes that a tensor may take though the file has fewer: one number may stand for a whole tensor."""
 
+_GROWING = {
+    codec + ending
+    for codec in ("hex", "base64", "uu", "quopri", "quotedprintable")
+    for ending in ("", "codec")
+}
+"""Codecs from bytes to more bytes, without what separates the words of their names."""
+
 USE_OURS = "Use one that cnnzoo wrote."
+
+NOT_RUN = "Nothing in it was run; do not trust where it came from."
 
 
 class _HashingFile:
@@ -88,9 +98,18 @@ def read_values(path: Path) -> object:
         raise
     except Exception as error:
         raise CnnzooError(f"{path} is not a checkpoint that can be read safely. {USE_OURS}") from error
+    refuse_claims(path, values)
+    return values
+
+
+def refuse_claims(path: Path, values: object) -> None:
+    """Refuse values of which a tensor has more numbers than the file that they were read from can hold.
+
+    Raises:
+        CnnzooError: There is such a tensor: the net that it fits would take the memory.
+    """
     if max((tensor.nbytes for tensor in _tensors(values)), default=0) > max(path.stat().st_size, _SMALL):
         raise CnnzooError(f"{path} claims a tensor larger than the file. Do not trust where it came from.")
-    return values
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
@@ -113,6 +132,19 @@ def refuse_bombs(path: Path) -> None:
 
     torch packs no member of its zip, lets none overlap, and needs few names in the pickle.
     """
+    for name in names_in_zip(path):
+        if not NEEDED.fullmatch(name):
+            raise CnnzooError(
+                f"{path} asks for {shown(name)[1:-1]}, as no checkpoint of cnnzoo does. {NOT_RUN}"
+            )
+
+
+def names_in_zip(path: Path) -> list[str]:
+    """Return the names that the pickles in torch's zip file ask for, such as ``collections.OrderedDict``.
+
+    Raises:
+        CnnzooError: It would unpack to more than its size, or is no zip file from its beginning on.
+    """
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         file.seek(0)
@@ -123,19 +155,26 @@ def refuse_bombs(path: Path) -> None:
         packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
         if packed or sum(member.file_size for member in members) > path.stat().st_size:
             raise CnnzooError(
-                f"{path} is not a checkpoint of cnnzoo: it would unpack to more than its size. {USE_OURS}"
+                f"{path} would unpack to more than its size, as no file of torch does. Use another."
             )
-        for member in members:
-            if member.filename.lower().endswith(".pkl"):
-                for opcode, name, _ in pickletools.genops(archive.read(member)):
-                    if ("GLOBAL" in opcode.name or opcode.name == "INST") and not _NEEDED.fullmatch(
-                        str(name)
-                    ):
-                        asked = ".".join(str(name).split()) if name else "a function"
-                        raise CnnzooError(
-                            f"{path} asks for {asked}, as no checkpoint of cnnzoo does. "
-                            "Nothing in it was run; do not trust where it came from."
-                        )
+        pickles = [archive.read(m) for m in members if m.filename.lower().endswith(".pkl")]
+    return [name for pickled in pickles for name in names_asked(io.BytesIO(pickled))]
+
+
+def names_asked(file: IO[bytes]) -> list[str]:
+    """Return the names that the pickle at a file's position asks for, and leave the file behind it.
+
+    A codec that would double bytes as often as it is called is among them, where there is something to call it.
+    """
+    names, codecs = [], []
+    for opcode, value, _ in pickletools.genops(file):
+        if "GLOBAL" in opcode.name or opcode.name == "INST":
+            # The newer way to ask takes the name from among the values; the older one has a former name of builtins.
+            name = ".".join(str(value).split()) if value else "a function"
+            names.append(name.replace("__builtin__.", "builtins."))
+        elif isinstance(value, str) and re.sub("[^a-z0-9]", "", value.lower()) in _GROWING:
+            codecs.append(f"codecs.{value}")
+    return names + codecs if "_codecs.encode" in names else names
 
 
 def _verify(path: Path) -> None:

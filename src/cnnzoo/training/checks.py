@@ -1,12 +1,16 @@
 """What a net is tried with before its first step: two black images, and a batch of one."""
 
 import copy
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from cnnzoo.data.loader import Loader, smallest_share
 from cnnzoo.errors import CnnzooError, UsageError, one_line
+from cnnzoo.training.answers import settle_answer
 from cnnzoo.training.arithmetic import Arithmetic
 
 
@@ -15,27 +19,58 @@ def has_batch_norm(model: nn.Module) -> bool:
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
-def check_single_image(model: nn.Module, image: tuple[int, int, int], device: torch.device) -> None:
+def check_single_image(model: nn.Module, image: tuple[int, int, int], train: Loader) -> None:
     """See whether the model can be trained on one image: a last batch, or a share of one, may have no more.
 
     Args:
-        model: On ``device``; a copy of it runs.
+        model: On the loader's device; a copy of it runs.
         image: Shape ``(C, H, W)``.
-        device: Where the model is.
+        train: What it is to be trained on.
 
     Raises:
-        UsageError: Batch normalisation finds a single value a channel, which has no variance.
+        UsageError: Batch normalisation finds a single value a channel, which has no variance; the message names the
+            nearest batch sizes that work.
     """
-    if not has_batch_norm(model):
+    if train.fewest_images > 1 or not has_batch_norm(model):
         return
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
-            copy.deepcopy(model).train()(torch.zeros(1, *image, device=device))
+        with torch.no_grad(), _random_numbers_kept(train.device):
+            _twin(model).train()(torch.zeros(1, *image, device=train.device))
     except ValueError as error:
+        sizes = _sizes_that_work(train)
+        advice = (
+            f"Change --batch-size: {' or '.join(map(str, sizes))} will do." if sizes else "Use more images."
+        )
         raise UsageError(
             "the last batch of an epoch has one image, or one for a process, and this net's batch normalisation "
-            "needs two or more. Change --batch-size."
+            f"needs two or more. {advice}"
         ) from error
+
+
+def _sizes_that_work(train: Loader) -> list[int]:
+    """Return the nearest batch sizes, below and above the loader's, that leave no process with a single image."""
+    num, size, processes = train.num_images, train.batch_size, train.world_size
+    below = range(size - processes, 0, -processes)
+    above = range(size + processes, max(num, size) + 2 * processes, processes)
+    firsts = (
+        next((n for n in sizes if smallest_share(num, n, processes) > 1), None) for sizes in (below, above)
+    )
+    return [first for first in firsts if first]
+
+
+def _twin(model: nn.Module) -> nn.Module:
+    """Return a copy of a model that has its very parameters, and all else anew."""
+    held = [
+        value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)
+    ]
+    made = {id(tensor): tensor.detach() for tensor in held if not tensor.is_leaf}  # which cannot be copied
+    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()} | made)
+
+
+@contextmanager
+def _random_numbers_kept(device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
+        yield
 
 
 class Work(NamedTuple):
@@ -50,17 +85,25 @@ class Work(NamedTuple):
     outputs: int
 
 
-def dry_run(model: nn.Module, num_classes: int, image: tuple[int, int, int], device: torch.device) -> Work:
-    """Run the model on two black images, and count what it does.
+def dry_run(
+    model: nn.Module,
+    num_classes: int,
+    image: tuple[int, int, int],
+    device: torch.device,
+    *,
+    trains: bool = False,
+) -> Work:
+    """Run the model on two black images, and count what it does. Where it makes more than logits, a hook takes them.
 
     Args:
         model: On ``device``.
         num_classes: How many logits an image should have.
         image: Shape ``(C, H, W)``.
         device: Where the model is.
+        trains: Whether it is to be trained: then a copy is tried in training mode too.
 
     Raises:
-        CnnzooError: The model fails on such images, or its outputs are not one logit a class.
+        CnnzooError: The model fails on such images, or there are no logits in what it makes, one a class.
     """
     outputs = 0
 
@@ -71,21 +114,31 @@ def dry_run(model: nn.Module, num_classes: int, image: tuple[int, int, int], dev
     layers = [module for module in model.modules() if not any(module.children())]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     images = torch.zeros(2, *image, device=device)
-    with torch.inference_mode(), torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
-        try:
-            with Arithmetic(model) as arithmetic:
-                shape = tuple(model.eval()(images).shape)
-        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-            if "memory" in str(error).lower():
-                raise  # explain_oom's to answer
-            raise CnnzooError(
-                f"the net cannot take images of {'x'.join(map(str, image))}: {one_line(error)}. Change --image-size."
-            ) from error
-        finally:
-            for hook in hooks:
-                hook.remove()
-    if shape != (2, num_classes):
+    try:
+        with torch.inference_mode(), _random_numbers_kept(device), Arithmetic(model) as arithmetic:
+            answer = _answer(model.eval(), images)
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        if "memory" in str(error).lower():
+            raise  # explain_oom's to answer
         raise CnnzooError(
-            f"the net makes {shape} of two images, and should make {(2, num_classes)}: a logit for each class."
-        )
+            f"the net cannot take images of {'x'.join(map(str, image))}: {one_line(error)}. Change --image-size."
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    settle_answer(model, answer, num_classes, "")
+    if trains:  # what fails now is no matter of the images any more
+        with _random_numbers_kept(device):
+            settle_answer(model, _answer(_twin(model).train(), images), num_classes, " in training")
     return Work(arithmetic.mult_adds // 2, outputs // 2)
+
+
+def _answer(model: nn.Module, images: Tensor) -> Any:  # noqa: ANN401
+    names = model.state_dict().keys()
+    answer = model(images)
+    if late := model.state_dict().keys() - names:
+        raise CnnzooError(
+            f"the net makes {min(late)} while it runs, too late to be trained and read from a checkpoint. Make it "
+            "where the net is built; where its size is not known there, of a lazy layer such as nn.LazyLinear."
+        )
+    return answer

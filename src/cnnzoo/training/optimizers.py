@@ -142,7 +142,8 @@ class Optimizer:
         """Update every parameter that has a gradient."""
         self.num_steps += 1
         for scale, indices in self.groups:
-            self._update([i for i in indices if self.parameters[i].grad is not None], self.lr * scale)
+            if live := [i for i in indices if self.parameters[i].grad is not None]:
+                self._update(live, self.lr * scale)
 
     def _update(self, live: list[int], lr: float) -> None:
         parameters: list[Tensor] = [self.parameters[i] for i in live]

@@ -1,19 +1,24 @@
 """Weights to begin with: from a file, or those that a network's makers have trained."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import expanded
 from cnnzoo.models.registry import ModelSpec, create_model
-from cnnzoo.runs.checkpoint import load_state_dict
+from cnnzoo.runs.folder import seeds_of
+from cnnzoo.runs.foreign_weights import read_weights
 from cnnzoo.training.transfer import last_layer
 
 DEFAULT = "default"
 """Stands for the weights that the model's makers offer for download."""
+
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""Parts of a name that come from what a net, or a part of it, is wrapped into: DataParallel, torch.compile and such."""
 
 
 def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> bool:
@@ -25,7 +30,7 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> bool:
     Args:
         model: The one to be given them.
         spec: What it is.
-        source: A state dict or checkpoint, or ``default``.
+        source: A file of weights, or of training that has them; a run's folder, for its best.pt; or ``default``.
 
     Returns:
         Whether the last layer has them too.
@@ -33,12 +38,16 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> bool:
     Raises:
         CnnzooError: There are none, or they are of another network.
     """
-    state = dict(_fetch(spec) if source == DEFAULT else load_state_dict(expanded(Path(source))))
     expected = model.state_dict()
+    found = [_fetch(spec)] if source == DEFAULT else read_weights(_file(expanded(Path(source))))
+    state = _nearest(found, expected.keys())
     for name in [name for name in state if name.lower().startswith("aux") and name not in expected]:
         del state[name]  # of classifiers that only help in training
+    for name in expected.keys() - state.keys():
+        if name.endswith("num_batches_tracked"):  # which torch before 0.4.1 did not count
+            state[name] = expected[name]
     if expected.keys() != state.keys():
-        state = _renamed(spec, source, state)
+        state = _renamed(spec, source, state, expected)
     layers = (name for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear))
     first, last = (f"{name}." if name else "" for name in (next(layers, ""), last_layer(model)))
     learnt = dict(model.named_parameters())
@@ -58,13 +67,53 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> bool:
     return is_whole
 
 
-def _renamed(spec: ModelSpec, source: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a state dict by the names that the net has today, as its own loading makes them of older ones."""
-    reference = create_model(spec.name)
+def _file(source: Path) -> Path:
+    """Return the file of weights that ``source`` is, or that is in the run's folder that it is."""
     try:
+        if not source.is_dir() or (source / "best.pt").is_file():
+            return source / "best.pt" if source.is_dir() else source
+        runs = seeds_of(source)
+        last = [source / "last.pt"] if (source / "last.pt").is_file() else []
+    except OSError:  # a name too long, say: whoever opens it tells
+        return source
+    advice = (
+        f"Name one in it, such as {(*last, *runs)[0]}"
+        if last or runs
+        else "Name a run that has one, or a file"
+    )
+    raise CnnzooError(f"{source} has no best.pt to begin with. {advice}.")
+
+
+def _nearest(found: Iterable[Mapping[str, Tensor]], expected: Set[str]) -> dict[str, Tensor]:
+    """Return the weights that have the most names of a net, without what comes before those in all of them."""
+    wrappers = _WRAPPERS - {part for name in expected for part in name.split(".")}
+    states = []
+    for weights in found:
+        state = {
+            ".".join(part for part in n.split(".") if part not in wrappers): w for n, w in weights.items()
+        }
+        splits = ((name[:at], name[at:]) for name in state for at in _starts(name))
+        votes = Counter(prefix for prefix, name in splits if name in expected)
+        # The average of a model is saved beside it under another name.
+        prefix = max(votes, key=lambda prefix: (votes[prefix], "ema" not in prefix), default="")
+        states.append({n.removeprefix(prefix): w for n, w in state.items() if n.startswith(prefix)})
+    return max(states, key=lambda state: len(state.keys() & expected))
+
+
+def _starts(name: str) -> list[int]:
+    """Return where the parts of a dotted name begin."""
+    return [0, *(at + 1 for at, letter in enumerate(name) if letter == ".")]
+
+
+def _renamed(
+    spec: ModelSpec, source: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return a state dict by the names that the net has today, as its own loading makes them of older ones."""
+    try:
+        reference = create_model(spec.name)
         reference.load_state_dict(state)
-    except RuntimeError as error:
-        differ = min(reference.state_dict().keys() ^ state.keys(), default="the shape of a layer")
+    except (RuntimeError, UsageError) as error:  # the latter of a net that has no default for an option
+        differ = min(expected.keys() ^ state.keys(), default="the shape of a layer")
         raise _misfit(spec, source, f"{differ} is in one of them only") from error
     return dict(reference.state_dict())
 

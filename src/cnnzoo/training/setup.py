@@ -118,9 +118,9 @@ def set_up(
     initialize(model, config.init)
     frozen = freeze(model, config.freeze)
     model = to_device(model, device)
-    work = dry_run(model, len(dataset.classes), image, device)
-    if train.fewest_images == 1 and (group.world_size == 1 or device.type == "cpu"):
-        check_single_image(model, image, device)
+    work = dry_run(model, len(dataset.classes), image, device, trains=True)
+    if group.world_size == 1 or device.type == "cpu":
+        check_single_image(model, image, train)
     if group.world_size > 1 and device.type == "cpu" and has_batch_norm(model):
         report.warn(
             "this net normalises over a batch, and on the CPU each process does so over its own images alone: "
