@@ -13,6 +13,7 @@ from cnnzoo.errors import CnnzooError, one_line
 
 _MAX_BYTES = 1 << 30
 _HEAD = 1 << 16
+_CHUNK = 1 << 20  # what is asked for is allocated, however little a file has
 _SAMPLE = 100  # lines within which the headings are looked for
 _FIGURE = re.compile(r"[-+\d.,e%\s]+", re.IGNORECASE).fullmatch
 
@@ -140,11 +141,14 @@ def _rows(text: str, above: int, delimiter: str) -> list[Row]:
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         head = file.read(_HEAD)
-        # Before the rest is read: /dev/zero has no end.
-        content = head if _encoding(head) is None else head + file.read(_MAX_BYTES - len(head) + 1)
+        if _encoding(head) is None:  # before the rest is read: /dev/zero has no end
+            return head
+        content = bytearray(head)
+        while len(content) <= _MAX_BYTES and (more := file.read(_CHUNK)):
+            content += more
     if len(content) > _MAX_BYTES:
         raise CnnzooError(f"{path} has more than {_MAX_BYTES >> 30} GiB. Split it.")
-    return content
+    return bytes(content)
 
 
 def _decode(content: bytes) -> tuple[str, tuple[str, ...]] | None:

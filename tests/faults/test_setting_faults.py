@@ -13,6 +13,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -58,7 +59,7 @@ def test_row_43_numbers_that_yaml_takes_for_text_are_numbers(command: Command, t
             ["train", "lenet", "-d", "fashion-mnist"],
             "unknown dataset 'fashion-mnist'. Did you mean 'fashionmnist'?",
         ),
-        (["train", "lenet", "-d", "fashion-mnist"], "Or folder:PATH for a tree of class folders."),
+        (["train", "lenet", "-d", "fashion-mnist"], "Or folder:PATH for a tree of class folders,"),
         (["data", "fetch", "cifar"], "Did you mean 'cifar10'?"),
         (
             ["train", "lenet", "-o", "poling=max"],
@@ -309,11 +310,11 @@ def type_again(command: Command, printed: str) -> None:
 def test_row_48_any_path_works_and_what_is_printed_can_be_typed_again(
     command: Command, tmp_path: Path, name: str
 ) -> None:
-    for label in ("猫", "-dog"):
-        (tmp_path / f"{name} images" / label).mkdir(parents=True)
+    for shade, (part, label) in enumerate(product(("train", "test"), ("猫", "-dog"))):
+        (tmp_path / f"{name} images" / part / label).mkdir(parents=True)
         for number in range(6):
-            file = tmp_path / f"{name} images" / label / f"{name} {number}.png"
-            Image.new("L", (14, 14), 40 * number).save(file)
+            file = tmp_path / f"{name} images" / part / label / f"{name} {number}.png"
+            Image.new("L", (14, 14), 40 * number + shade).save(file)
     (tmp_path / f"{name}.yaml").write_text("model: lenet\nepochs: 1\n")
     done = command(
         *("train", "--config", f"{name}.yaml", "--dataset", f"folder:{name} images"),

@@ -199,5 +199,5 @@ def get_dataset_spec(name: str) -> DatasetSpec:
     """
     if name not in DATASETS:
         error = unknown("dataset", name, DATASETS)
-        raise UsageError(f"{error} Or folder:PATH for class folders, csv:FILE for a table of labels.")
+        raise UsageError(f"{error} Or folder:PATH for a tree of class folders, csv:FILE for a table.")
     return DATASETS[name]

@@ -341,7 +341,9 @@ class TrainState:
 def _warning(row: HistoryRow, before: int, steps: int, num_classes: int, guess: Guess) -> str | None:
     """Return a warning if the epoch of a run's 200th step has taught nothing but how frequent each class is."""
     due = before < 200 <= before + steps
-    if due and abs(row.train_loss - guess.loss) < 0.02 and row.train_acc < guess.accuracy + 0.5 / num_classes:
+    # From equal odds for all classes, as nets begin, down to what is known without a look at an image.
+    guesses = guess.loss - 0.02 < row.train_loss < max(guess.loss, math.log(num_classes)) + 0.02
+    if due and guesses and row.train_acc < guess.accuracy + 0.5 / num_classes:
         return (
             f"the loss is still that of guessing among {num_classes} classes. Training goes "
             "on; if it stays there, change --lr, -o activation=relu or --optimizer."
