@@ -21,6 +21,7 @@ from cnnzoo.analysis.study import (
 )
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import RECORDED, TARGET, read_yaml
+from cnnzoo.data.splits import full_name
 from cnnzoo.errors import UsageError
 from cnnzoo.files import as_typed, expanded, file_sha256, replacing
 from cnnzoo.models.registry import get_spec
@@ -87,6 +88,8 @@ def reproduce(
     config = TrainConfig.from_dict(
         {**values, **(changes or {}), "out": folder, "name": None}, source=f"the settings in {recipe}"
     )
+    if config.dataset is not None:  # as the runs are going to note it
+        config = config.replace(dataset=full_name(config.dataset))
     ten_crop = _uses_ten_crop(targets, config, recipe)
     again = f"{_command(recipe, seeds)} --out {as_typed(out)}"
     lanes, threads = share_of_cores(config.threads, seeds, jobs)

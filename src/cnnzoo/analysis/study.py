@@ -14,6 +14,7 @@ from statistics import mean, stdev
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_yaml
+from cnnzoo.data.splits import full_name
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import as_typed, replacing
 from cnnzoo.machine import cpu_count
@@ -113,6 +114,8 @@ def train_seeds(
         UsageError: A setting that cannot be right, or that differs from those of runs that are there.
         CnnzooError: The folder cannot be written to, or another process trains there.
     """
+    if config.dataset is not None:  # as the runs are going to note it
+        config = config.replace(dataset=full_name(config.dataset))
     folder = _folder(config, new=new)
     lanes, threads = share_of_cores(config.threads, seeds, jobs)
     config = config.replace(out=folder, threads=threads)

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,16 +129,16 @@ class ImageFiles:
         name: As a person types it.
         listing: Its images.
         reading: How they are read.
-        notes: What a person should know of it.
     """
 
     name: str
     listing: Listing
     reading: Reading
-    notes: tuple[str, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "notes", (*self.listing.notes, *_missing_in_test(self.listing)))
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of it, in whole sentences."""
+        return (*self.listing.notes, *_missing_in_test(self.listing))
 
     @property
     def classes(self) -> tuple[str, ...]:
