@@ -16,7 +16,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from cnnzoo.analysis.evaluation import evaluate
-from cnnzoo.analysis.metrics import t_interval
+from cnnzoo.analysis.intervals import t_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.device import describe_device, pick_device
 from cnnzoo.training.resume import resume

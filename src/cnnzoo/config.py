@@ -264,6 +264,9 @@ class TrainConfig:
         str,
         Setting("How often last.pt is saved in the middle of an epoch, too: 90s, 10m, 2h or off.", "Output"),
     ] = "10m"
+    keep_epochs: Annotated[
+        bool, Setting("Keep the weights of every epoch, as epoch-1.pt and on.", "Output")
+    ] = False
     out: Annotated[Path, Setting("Folder that holds the runs.", "Output")] = Path("runs")
     name: Annotated[
         str | None, Setting("The run's folder in it [MODEL-DATASET-NUMBER, the next free number].", "Output")

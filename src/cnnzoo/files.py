@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shlex
 import signal
 import tempfile
@@ -90,6 +91,12 @@ def as_typed(path: Path) -> str:
     """Return a path as a person types it after a command: quoted, and never taken for an option."""
     text = str(path)
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
+def natural(name: str) -> list[str | int]:
+    """Return a key by which names are sorted as people count: ``lenet-10`` after ``lenet-9``."""
+    # Text and numbers take turns, so that like is compared with like.
+    return [int(part) if part.isascii() and part.isdigit() else part for part in re.split(r"([0-9]+)", name)]
 
 
 def _fault_point(name: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import cnnzoo
-from cnnzoo.analysis.metrics import confusion_matrix, per_class, wilson_interval
+from cnnzoo.analysis.intervals import wilson_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.augment import make_augmentations
 from cnnzoo.data.catalog import SAMPLE
@@ -321,18 +321,6 @@ def test_the_wilson_interval_is_wilsons() -> None:
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson_interval(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
     assert wilson_interval(20, 20) == pytest.approx((1 - 0.1611, 1), abs=5e-5)
-
-
-def test_figures_per_class_count_what_was_put_where() -> None:
-    labels = torch.tensor([0, 0, 0, 1, 1, 2])
-    predictions = torch.tensor([0, 0, 1, 1, 0, 0])
-    confusion = confusion_matrix(predictions, labels, 3)
-    assert confusion.tolist() == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]
-    cat, dog, eel = per_class(confusion, ("cat", "dog", "eel"))
-    assert (cat.precision, cat.recall, cat.count) == (2 / 4, 2 / 3, 3)
-    assert cat.f1 == pytest.approx(2 * (1 / 2) * (2 / 3) / (1 / 2 + 2 / 3))
-    assert (dog.precision, dog.recall) == (1 / 2, 1 / 2)
-    assert (eel.precision, eel.recall, eel.f1, eel.count) == (0, 0, 0, 1)
 
 
 def test_figures_are_told_from_the_first_step_of_each_epoch_on(tmp_path: Path) -> None:

@@ -1,35 +1,31 @@
 """Evaluate a checkpoint on images that it was not trained on."""
 
+import csv
+import io
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnzoo.analysis.held_out import held_out_images, validation_images
-from cnnzoo.analysis.metrics import ClassMetrics, confusion_matrix, per_class, wilson_interval
+from cnnzoo.analysis.held_out import HeldOut, held_out_images, validation_images
+from cnnzoo.analysis.scores import Scores, scores_of
+from cnnzoo.analysis.trained_net import load_net
 from cnnzoo.data.loader import Loader
-from cnnzoo.data.preprocess import ten_crops
+from cnnzoo.data.preprocess import Preprocessing, ten_crops
 from cnnzoo.data.splits import full_name
 from cnnzoo.device import (
     explain_oom,
-    keep_freed_memory,
-    pick_device,
-    pick_precision,
-    to_device,
 )
 from cnnzoo.distributed.group import ALONE
-from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import file_sha256, replacing
-from cnnzoo.models.registry import import_models
-from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.runs.imported import changed_sources
 from cnnzoo.signals import StopSignal
-from cnnzoo.training.checks import dry_run
 from cnnzoo.training.images import evaluation_batch_size
 from cnnzoo.training.loop import evaluate as run_evaluation
 from cnnzoo.training.losses import criterion_of
@@ -37,9 +33,39 @@ from cnnzoo.training.meter import NonFiniteLossError
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.state import Scoring
 
+ALL_CLASSES = 20
+"""Classes up to which ``predictions.csv`` has the probability of each."""
+
+LIKELIEST = 5
+"""Classes of which it has it otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a net said of each image.
+
+    Attributes:
+        logits: float32 ``(N, K)``, on the CPU.
+        labels: True classes, int64 ``(N,)``.
+        classes: Names of the classes.
+        images: Where the images are, of which ``source.files`` may name the files.
+        preprocessing: What made them what the net saw.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    images: HeldOut
+    preprocessing: Preprocessing
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Of each class, float32 ``(N, K)``."""
+        return self.logits.softmax(1)
+
 
 @dataclass(frozen=True)
-class EvaluationResult:
+class EvaluationResult(Scores):
     """How well a checkpoint does.
 
     Attributes:
@@ -50,10 +76,6 @@ class EvaluationResult:
         dataset: What it was evaluated on.
         split: ``test`` or ``val``.
         num_images: Images in it.
-        accuracy: Share of them told right.
-        accuracy_low: Lower end of the 95% interval (Wilson).
-        accuracy_high: Upper end.
-        top5_accuracy: Share of them whose class is among the five likeliest.
         loss: Mean loss per image; the cross-entropy in nats, unless the net has a loss of its own.
         images_per_second: Preprocessing and forward pass.
         device: Where it was computed.
@@ -61,9 +83,8 @@ class EvaluationResult:
         ten_crop: Whether ten squares of each image were averaged.
         data_sha256: Checksum of the images.
         num_left_out: Images that were left out, because the run was trained on them.
-        weighted: What the run's training weighed its classes by; the figures here are unweighted.
-        confusion: Images of each class, by the class that they were put into: a row for each true class.
-        classes: Figures for each class.
+        class_weights: What the run's training weighed its classes by; the figures here are unweighted.
+        predictions: Of each image.
     """
 
     checkpoint: str
@@ -73,10 +94,6 @@ class EvaluationResult:
     dataset: str
     split: str
     num_images: int
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    top5_accuracy: float
     loss: float
     images_per_second: float
     device: str
@@ -84,13 +101,14 @@ class EvaluationResult:
     ten_crop: bool
     data_sha256: str
     num_left_out: int
-    weighted: str
-    confusion: list[list[int]]
-    classes: list[ClassMetrics]
+    class_weights: str
+    predictions: Predictions = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as eval.json holds them."""
-        return asdict(self)
+        values = asdict(replace(self, predictions=None))  # type: ignore[arg-type]  # which are tensors
+        del values["predictions"]
+        return values
 
 
 class TenCrop(nn.Module):
@@ -120,10 +138,15 @@ def evaluate(
     include_trained: bool = False,
     csv_columns: tuple[str, ...] = (),
     image_root: Path | None = None,
+    top_k: int = 5,
+    save: bool = True,
     imports: tuple[str, ...] = (),
     reporter: Reporter | None = None,
 ) -> EvaluationResult:
-    """Evaluate a checkpoint, with the preprocessing that it carries, and write ``eval.json`` beside it.
+    """Evaluate a checkpoint, with the preprocessing that it carries, and write the figures into its run.
+
+    These are ``eval.json``, ``confusion.csv`` and ``predictions.csv``; of images that are not the run's own test part
+    they lie in a folder ``eval-NAME``.
 
     Args:
         checkpoint: A ``best.pt`` or ``last.pt``.
@@ -139,6 +162,8 @@ def evaluate(
         include_trained: Keep images of another folder that the run was trained on.
         csv_columns: Of a table: the headings of its images and of their labels.
         image_root: Where a table's images lie.
+        top_k: How many of the likeliest classes the right one may be among, for ``top_k_accuracy``.
+        save: Whether to write them.
         imports: Modules that register models.
         reporter: Told of progress.
 
@@ -146,28 +171,15 @@ def evaluate(
         CnnzooError: The checkpoint or the dataset cannot be used; the message says why.
     """
     reporter = reporter or Reporter()
-    import_models(imports)
-    saved = load_checkpoint(checkpoint)
-    config = saved.settings(checkpoint)
-    if warning := changed_sources(checkpoint.parent, config.imports):
-        reporter.warn(warning)
-    if config.data_dir and not config.data_dir.exists():  # the checkpoint has come from another machine
-        config = config.replace(data_dir=None)
-    config = config.replace(
-        data_dir=data_dir or config.data_dir,
+    net = load_net(checkpoint, device=device, precision=precision, imports=imports, reporter=reporter)
+    saved, model, place = net.saved, net.model, net.device
+    config = net.config.replace(
+        data_dir=data_dir or net.config.data_dir,
         dataset=dataset or saved.dataset,
-        skip_bad_images=skip_bad_images or config.skip_bad_images,
-        csv_columns=csv_columns or config.csv_columns,
-        image_root=image_root or config.image_root,
+        skip_bad_images=skip_bad_images or net.config.skip_bad_images,
+        csv_columns=csv_columns or net.config.csv_columns,
+        image_root=image_root or net.config.image_root,
     )
-    place = pick_device(device)
-    keep_freed_memory(place)
-    with explain_oom(1):
-        model = to_device(saved.build_model(checkpoint.parent), place)
-        image = saved.in_channels, saved.image_size, saved.image_size
-        work = dry_run(model, saved.num_classes, image, place)
-        number_format = pick_precision(precision, place, work.mult_adds)
-
     if split == "val" and dataset is not None and full_name(dataset) != saved.dataset:
         raise UsageError("--split val is for the dataset of the training run. Leave --dataset out.")
     with explain_oom(batch_size or 1):
@@ -193,7 +205,7 @@ def evaluate(
     started = time.perf_counter()
     try:
         with explain_oom(batches.batch_size):
-            scoring = Scoring(place, number_format, criterion, saved.epoch, split)
+            scoring = Scoring(place, net.precision, criterion, saved.epoch, split)
             outcome = run_evaluation(model, batches, scoring, reporter, StopSignal(ALONE))
             assert outcome is not None  # nothing asks it to stop
     except NonFiniteLossError as error:
@@ -202,40 +214,98 @@ def evaluate(
         ) from error
     seconds = time.perf_counter() - started
 
-    num = len(outcome.labels)
-    confusion = confusion_matrix(outcome.predictions, outcome.labels, saved.num_classes)
-    low, high = wilson_interval(round(outcome.accuracy * num), num)
+    logits, labels = outcome.logits.float().cpu(), outcome.labels.cpu()
     result = EvaluationResult(
+        **vars(scores_of(logits, labels, saved.classes, top_k=top_k)),
         checkpoint=str(checkpoint),
         checkpoint_sha256=file_sha256(checkpoint),
         model=saved.model,
         epoch=saved.epoch,
         dataset=images.name,
         split=split,
-        num_images=num,
-        accuracy=outcome.accuracy,
-        accuracy_low=low,
-        accuracy_high=high,
-        top5_accuracy=outcome.top5_accuracy,
+        num_images=len(labels),
         loss=outcome.loss,
-        images_per_second=num / seconds,
+        images_per_second=len(labels) / seconds,
         device=str(place),
-        precision=number_format.name,
+        precision=net.precision.name,
         ten_crop=ten_crop,
         data_sha256=images.sha256,
         num_left_out=chosen.num_left_out,
-        weighted=config.class_weights or "",
-        confusion=confusion.tolist(),
-        classes=per_class(confusion, saved.classes),
+        class_weights=config.class_weights or "",
+        predictions=Predictions(logits, labels, saved.classes, chosen, preprocessing),
     )
-    _write(result, checkpoint.with_name("eval.json"), reporter)
+    if save:
+        write_evaluation(result, checkpoint.parent, reporter)
     return result
 
 
-def _write(result: EvaluationResult, path: Path, reporter: Reporter) -> None:
-    text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"
+def write_evaluation(result: EvaluationResult, run: Path, reporter: Reporter) -> Path | None:
+    """Write what an evaluation gave into its run; where that cannot be, say so: the figures are worth more.
+
+    Returns:
+        The folder that it lies in, if it could be written.
+    """
+    name = result.predictions.images.name
+    folder = run / f"eval-{name}" if name else run
     try:
-        with replacing(path, otherwise="evaluate a copy of the run to keep the figures") as file:
-            file.write(text.encode(errors="backslashreplace"))
-    except CnnzooError as error:  # the figures are worth more than the file
+        if name:
+            folder.mkdir(exist_ok=True)
+        for file, text in (
+            ("eval.json", json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"),
+            ("confusion.csv", _as_csv(confusion_rows(result))),
+            ("predictions.csv", _as_csv(prediction_rows(result.predictions))),
+        ):
+            with replacing(folder / file, otherwise="leave them unwritten with --no-save") as opened:
+                opened.write(text.encode(errors="backslashreplace"))
+    except OSError as error:
+        reporter.warn(
+            f"cannot write {folder}: {one_line(error)}. Leave the figures unwritten with --no-save."
+        )
+        return None
+    except CnnzooError as error:
         reporter.warn(str(error))
+        return None
+    return folder
+
+
+def confusion_rows(result: Scores) -> Iterator[Sequence[object]]:
+    """Yield headings and rows of ``confusion.csv``: a true class, and its images by what they were taken for."""
+    names = [row.name for row in result.classes]
+    yield ["label", *names]
+    for name, counts in zip(names, result.confusion, strict=True):
+        yield [name, *counts]
+
+
+def prediction_rows(predictions: Predictions) -> Iterator[Sequence[object]]:
+    """Yield the headings and the rows of ``predictions.csv``: an image, its label, what was predicted, and how surely.
+
+    Of up to ALL_CLASSES classes the probability of each, by their names; of more those of the likeliest LIKELIEST.
+    """
+    classes, files = predictions.classes, predictions.images.file_names
+    key = "index" if files is None else "file"
+    every = len(classes) <= ALL_CLASSES
+    yield [key, "label", "prediction", *(classes if every else ranked_headings(LIKELIEST)[1:])]
+    for index, (probabilities, label) in enumerate(
+        zip(predictions.probabilities, predictions.labels.tolist(), strict=True)
+    ):
+        image = index if files is None else files[index]
+        likeliest = probabilities.topk(min(LIKELIEST, len(classes)))
+        places = likeliest.indices.tolist()
+        start = [image, classes[label], classes[places[0]]]
+        if every:
+            yield [*start, *probabilities.tolist()]
+        else:
+            pairs = zip([classes[place] for place in places], likeliest.values.tolist(), strict=True)
+            yield [*start, *[value for pair in pairs for value in pair][1:]]
+
+
+def ranked_headings(num: int) -> list[str]:
+    """Return ``prediction, probability, prediction_2, probability_2`` and so on, for the likeliest ``num`` classes."""
+    ends = ["", *(f"_{rank}" for rank in range(2, num + 1))]
+    return [f"{name}{end}" for end in ends for name in ("prediction", "probability")]
+
+
+def _as_csv(rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.folders import ImageFiles, Reading, is_files, list_files
+from cnnzoo.data.folders import ImageFiles, Reading, is_files, list_files, shown_name
 from cnnzoo.data.listing import RULES
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
-from cnnzoo.data.splits import full_name, open_images
+from cnnzoo.data.splits import full_name, open_images, short_name
 from cnnzoo.errors import CnnzooError, named
 from cnnzoo.runs.checkpoint import Checkpoint
 from cnnzoo.runs.trained import read_trained
@@ -25,12 +25,20 @@ class HeldOut:
     Attributes:
         dataset: Where they are from.
         source: The images, and labels as the net has them.
+        name: What they are called where they are not the run's own test part: ``val``, or the other data set's name.
         num_left_out: Images that are not among them, because the run was trained on them.
     """
 
     dataset: Dataset
     source: Source
+    name: str = ""
     num_left_out: int = 0
+
+    @property
+    def file_names(self) -> list[str] | None:
+        """Names of the images' files below the data set's folder; None where they have none."""
+        files = self.source.files
+        return None if files is None else [shown_name(file, self.dataset.location) for file in files]
 
 
 def validation_images(
@@ -48,7 +56,7 @@ def validation_images(
             f"the images in {images.location} are not those that {checkpoint} was trained on. "
             "Its validation images cannot be told from the others."
         )
-    return HeldOut(images, source)
+    return HeldOut(images, source, "val")
 
 
 def held_out_images(
@@ -98,12 +106,13 @@ def held_out_images(
     source = _as_net_counts(dataset, saved, checkpoint)
     if dataset.notes and not is_own:
         reporter.warn(" ".join(dataset.notes))
+    called = "" if is_own and (is_files(name) or name == saved.dataset) else short_name(name)
     if is_own or include_trained:
-        return HeldOut(dataset, source)
+        return HeldOut(dataset, source, called)
     trained = read_trained(checkpoint.parent)
     if trained is None:
         reporter.warn(f"It is not known which of the images in {dataset.location} the run was trained on.")
-        return HeldOut(dataset, source)
+        return HeldOut(dataset, source, called)
     digests = source.read_digests(np.arange(len(source.labels)))
     fresh = [index for index, digest in enumerate(digests) if digest.tobytes() not in trained]
     if not fresh:
@@ -112,7 +121,7 @@ def held_out_images(
             "evaluate on those with --include-trained."
         )
     left_out = len(source.labels) - len(fresh)
-    return HeldOut(dataset, source.subset(torch.tensor(fresh)) if left_out else source, left_out)
+    return HeldOut(dataset, source.subset(torch.tensor(fresh)) if left_out else source, called, left_out)
 
 
 def _own_again(saved: Checkpoint, name: str, reading: Reading, size: int) -> ImageFiles | None:

@@ -14,7 +14,8 @@ from statistics import mean, stdev
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_yaml
-from cnnzoo.data.splits import full_name
+from cnnzoo.data.catalog import DEFAULT
+from cnnzoo.data.splits import full_name, short_name
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import as_typed, replacing
 from cnnzoo.machine import cpu_count
@@ -189,8 +190,7 @@ def _folder(config: TrainConfig, *, new: bool) -> Path:
         name: value for name, value in config.to_dict().items() if name not in ("out", "name", "data_dir")
     }
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:6]
-    dataset = Path(str(config.dataset or "fashionmnist")).name.rpartition(":")[2]
-    base = f"{config.model.replace('/', '-')}-{dataset}-{digest}"
+    base = f"{config.model.replace('/', '-')}-{short_name(config.dataset or DEFAULT)}-{digest}"
     taken = [config.out / base, *(config.out / f"{base}-{number}" for number in range(2, 1000))]
     free = next(folder for folder in taken if not folder.exists())
     there = taken[: taken.index(free)]

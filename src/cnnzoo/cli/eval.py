@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from cnnzoo.cli import GroupedCommand, ImportOption, app
+from cnnzoo.cli.options import find_checkpoint
 from cnnzoo.config import PrecisionName
-from cnnzoo.errors import CnnzooError
 
 
 @app.command("eval", cls=GroupedCommand)
@@ -50,6 +50,16 @@ def evaluate_command(
         bool,
         typer.Option("--ten-crop", help="Average over ten squares of each image; for runs with --resize."),
     ] = False,
+    top_k: Annotated[
+        int,
+        typer.Option(min=1, metavar="K", help="How many of the likeliest classes count for top-k accuracy."),
+    ] = 5,
+    save: Annotated[
+        bool,
+        typer.Option(
+            "--save/--no-save", help="Write eval.json, confusion.csv and predictions.csv into the run."
+        ),
+    ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
     precision: Annotated[PrecisionName, typer.Option(help="Number format.")] = "auto",
     format_: Annotated[
@@ -58,9 +68,10 @@ def evaluate_command(
     out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     import_: ImportOption = None,
 ) -> None:
-    """Evaluate a trained network; eval.json keeps the figures."""
+    """Evaluate a trained network; eval.json, confusion.csv and predictions.csv keep the figures."""
     from cnnzoo.analysis.evaluation import evaluate
-    from cnnzoo.ui.screen import QuietScreen, Screen, print_evaluation, print_evaluations
+    from cnnzoo.ui.evaluations import print_evaluation, print_evaluations
+    from cnnzoo.ui.screen import QuietScreen, Screen
 
     checkpoints = _checkpoints(target, out)
     screen = QuietScreen() if format_ == "json" else Screen()
@@ -77,6 +88,8 @@ def evaluate_command(
                 skip_bad_images=skip_bad_images,
                 ten_crop=ten_crop,
                 include_trained=include_trained,
+                top_k=top_k,
+                save=save,
                 csv_columns=tuple(part.strip() for part in csv_columns.split(",") if part.strip()),
                 image_root=image_root,
                 imports=tuple(import_ or ()),
@@ -101,26 +114,7 @@ def _checkpoints(target: str | None, out: Path) -> list[Path]:
     from cnnzoo.runs.folder import resolve_run, seeds_of
 
     if target is None or Path(target).is_file() or target.endswith(".pt"):
-        return [_checkpoint(target, out)]
+        return [find_checkpoint(target, out)]
     run = resolve_run(target, out)
     trained = [seed for seed in seeds_of(run) if (seed / "best.pt").is_file()]
-    return [seed / "best.pt" for seed in trained] or [_checkpoint(target, out)]
-
-
-def _checkpoint(target: str | None, out: Path) -> Path:
-    from cnnzoo.files import as_typed
-    from cnnzoo.runs.folder import newest, resolve_run
-
-    if target is None:
-        run = newest(out, "best.pt")
-        if run is None:
-            raise CnnzooError(f"there is no trained run in {out}. Make one with `cnnzoo train lenet`.")
-        return run / "best.pt"
-    if Path(target).is_file() or target.endswith(".pt"):
-        return Path(target)
-    run = resolve_run(target, out)
-    if not (run / "best.pt").is_file():
-        raise CnnzooError(
-            f"{run} has no best.pt. Evaluate its last.pt, or go on with `cnnzoo train --resume {as_typed(run)}`."
-        )
-    return run / "best.pt"
+    return [seed / "best.pt" for seed in trained] or [find_checkpoint(target, out)]

@@ -1,11 +1,12 @@
-"""Options of a network and their parsing, which several commands share."""
+"""What several commands share: options of a network and their parsing, and the checkpoint that is meant."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cnnzoo.errors import UsageError
+from cnnzoo.errors import CnnzooError, UsageError
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name that `cnnzoo models` lists.")]
 ModelOption = Annotated[
@@ -54,3 +55,34 @@ def parse_options(texts: Iterable[str], example: str = "-o dropout=0.3") -> dict
             raise UsageError(f"option {text!r} is not NAME=VALUE. Write it as in {example}.")
         options[name.strip()] = value.strip()
     return options
+
+
+def find_checkpoint(target: str | None, out: Path) -> Path:
+    """Return the checkpoint that a word means.
+
+    Args:
+        target: A ``.pt`` file, or a run, whose best.pt counts; None for the newest run that has one.
+        out: The folder that holds the runs.
+
+    Raises:
+        CnnzooError: There is none.
+        UsageError: No run is called so; the nearest name is told.
+    """
+    from cnnzoo.files import as_typed
+    from cnnzoo.runs.folder import newest, resolve_run, seeds_of
+
+    if target is None:
+        run = newest(out, "best.pt")
+        if run is None:
+            raise CnnzooError(f"there is no trained run in {out}. Make one with `cnnzoo train lenet`.")
+        return run / "best.pt"
+    if Path(target).is_file() or target.endswith(".pt"):
+        return Path(target)
+    run = resolve_run(target, out)
+    if not (run / "best.pt").is_file():
+        if seeds := seeds_of(run):
+            raise CnnzooError(f"{run} holds several runs. Name one of them, such as {as_typed(seeds[0])}.")
+        raise CnnzooError(
+            f"{run} has no best.pt. Name its last.pt, or go on with `cnnzoo train --resume {as_typed(run)}`."
+        )
+    return run / "best.pt"

@@ -171,7 +171,7 @@ class ImageFiles:
             return []
         train, test = self.listing.parts["train"], self.listing.parts["test"]
         pairs = [
-            f"{_name(train[one][0], self.listing)} and {_name(test[other][0], self.listing)}"
+            f"{shown_name(train[one][0], self.listing.root)} and {shown_name(test[other][0], self.listing.root)}"
             for one, other in self.duplicates
         ]
         num = len(pairs)
@@ -229,7 +229,7 @@ class ImageFiles:
         if len(folder.files) * folder.channels * image_size**2 <= MAX_RESIDENT_BYTES:
             pixels, folder = decode_all(folder, image_size, progress, skip_bad_images=skips)
             labels = torch.tensor(folder.labels)
-            source: Source = Resident(torch.from_numpy(pixels), labels, folder.digests)
+            source: Source = Resident(torch.from_numpy(pixels), labels, folder.digests, folder.files)
             sha256 = hashlib.sha256(pixels.tobytes() + labels.numpy().tobytes()).hexdigest()
         else:
             if skips:
@@ -309,8 +309,9 @@ def _skipped(folder: Folder) -> list[str]:
     return [f"{images} left out of {folder.root}."] if num else []
 
 
-def _name(file: Path, listing: Listing) -> str:
-    return relative_name(file, listing.root).decode(errors="backslashreplace")
+def shown_name(file: Path, root: Path) -> str:
+    """Return a file's name below ``root`` as it can be printed."""
+    return relative_name(file, root).decode(errors="backslashreplace")
 
 
 def _kinds(files: Sequence[Path], reading: Reading) -> tuple[int, PixelRange | None]:

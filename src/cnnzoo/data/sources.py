@@ -37,6 +37,10 @@ class Source(Protocol):
         None where images are of no files, or nobody keeps their checksums.
         """
 
+    @property
+    def files(self) -> Sequence[Path] | None:
+        """Where each image was read from; None where they are of no files of their own."""
+
     def read_digests(self, indices: "NDArray[np.intp]") -> "NDArray[np.uint8]":
         """Return those of the images at ``indices``, uint8 ``(n, 32)``, whose files are read for it where need be."""
 
@@ -54,6 +58,7 @@ class Resident:
     images: Tensor
     labels: Tensor
     digests: "NDArray[np.uint8] | None" = None
+    files: Sequence[Path] | None = None
 
     def read_digests(self, indices: "NDArray[np.intp]") -> "NDArray[np.uint8]":
         """Return the checksums of the images at ``indices``, which were read with them."""
@@ -63,11 +68,12 @@ class Resident:
     def subset(self, indices: Tensor) -> "Resident":
         """Return the images at ``indices``."""
         digests = None if self.digests is None else self.digests[indices.numpy()]
-        return Resident(self.images[indices], self.labels[indices], digests)
+        files = None if self.files is None else [self.files[index] for index in indices.tolist()]
+        return Resident(self.images[indices], self.labels[indices], digests, files)
 
     def to(self, device: torch.device) -> "Resident":
         """Return the same on ``device``."""
-        return Resident(self.images.to(device), self.labels.to(device), self.digests)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """Index the images of each chunk; ``device`` is where they are already."""

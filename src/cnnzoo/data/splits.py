@@ -1,5 +1,6 @@
 """A dataset's splits: open one, load a part of it, keep some for validation, limit it."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,13 @@ def full_name(name: str) -> str:
     if path.is_dir():
         return f"{FOLDER}{name}"
     return f"{CSV}{name}" if path.is_file() else name
+
+
+def short_name(name: str) -> str:
+    """Return what a dataset is called in the name of a file: ``my-images`` for ``folder:data/my images``."""
+    path = Path(name.removeprefix(FOLDER).removeprefix(CSV)).absolute()
+    plain = f"{path.parent.name}-{path.stem}" if name.startswith(CSV) else path.name
+    return re.sub(r"[^\w.]+", "-", plain).strip("-.")
 
 
 @dataclass(frozen=True)

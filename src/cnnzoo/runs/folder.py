@@ -2,13 +2,12 @@
 
 import errno
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
-from cnnzoo.files import as_typed, expanded
+from cnnzoo.files import as_typed, expanded, natural
 
 
 def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
@@ -95,7 +94,7 @@ def newest(out: Path, file: str) -> Path | None:
     """
     return max(
         (run for run in _runs(out) if (run / file).is_file()),
-        key=lambda run: ((run / file).stat().st_mtime_ns, _natural(run.name)),
+        key=lambda run: ((run / file).stat().st_mtime_ns, natural(run.name)),
         default=None,
     )
 
@@ -138,9 +137,7 @@ def _runs(out: Path) -> list[Path]:
 
 def seeds_of(study: Path) -> list[Path]:
     """Return the runs of a study, by seed; none of what is no study."""
-    return sorted(
-        (run for run in study.glob("seed-*") if _is_folder(run)), key=lambda run: _natural(run.name)
-    )
+    return sorted((run for run in study.glob("seed-*") if _is_folder(run)), key=lambda run: natural(run.name))
 
 
 def _is_leftover(path: Path) -> bool:
@@ -155,8 +152,3 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a name too long for the file system, or a folder that may not be entered
         return False
-
-
-def _natural(name: str) -> list[str | int]:
-    # lenet-10 comes after lenet-9: text and numbers take turns, so that like is compared with like.
-    return [int(part) if part.isascii() and part.isdigit() else part for part in re.split(r"([0-9]+)", name)]

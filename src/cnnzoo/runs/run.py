@@ -81,6 +81,11 @@ class Run:
         if self.writes:
             save_checkpoint(self.folder / "last.pt", checkpoint)
 
+    def save_epoch(self, checkpoint: Checkpoint) -> None:
+        """Save the weights after an epoch, beside those of the others."""
+        if self.writes:
+            save_checkpoint(self.folder / f"epoch-{checkpoint.epoch}.pt", checkpoint)
+
     @property
     def best(self) -> Path:
         """The weights of the best epoch."""

@@ -42,6 +42,8 @@ def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: S
             done = f"epoch {state.epoch} after step {state.meter.steps} of {state.last_step}"
             raise InterruptedRunError.at(done, run.folder, state.config, stop.reason)
         row, is_best, warning = state.end_epoch(val)
+        if state.config.keep_epochs:  # first, so that none is missing of those that last.pt tells of
+            run.save_epoch(state.checkpoint(resumable=False))
         run.save_last(state.checkpoint(resumable=True))  # the transaction: the rest derives from it
         stop.saved()
         if is_best:
@@ -118,19 +120,17 @@ def evaluate(
         NonFiniteLossError: The loss of a batch is NaN or infinite.
     """
     meter = Meter(step_name="validation batch")
-    predictions, labels, top5 = [], [], []
+    answers, labels = [], []
     model.eval()
     stop.begin_phase()
     with scoring.autocast():  # around all batches, since it casts each weight once
         for batch in loader.epoch():
             logits = model(batch.images)  # (N, num_classes)
             loss = scoring.criterion(logits, batch.labels)  # ()
-            predicted = logits.argmax(1)  # (N,)
-            meter.update(loss, predicted, batch)
+            meter.update(loss, logits.argmax(1), batch)
             if batch.counts:
-                predictions.append(predicted)
+                answers.append(logits)
                 labels.append(batch.labels)
-                top5.append((logits.topk(min(5, logits.shape[1])).indices == batch.labels[:, None]).sum())
             if meter.is_due():
                 meter.read()
             report.step(scoring.epoch, scoring.phase, meter.steps, loader.num_steps, *meter.figures())
@@ -138,5 +138,4 @@ def evaluate(
                 meter.read()
                 return None
     meter.read()
-    top5_accuracy = float(torch.stack(top5).sum()) / meter.images
-    return Evaluation(meter, top5_accuracy, torch.cat(predictions).cpu(), torch.cat(labels).cpu())
+    return Evaluation(meter, torch.cat(answers), torch.cat(labels))

@@ -117,15 +117,18 @@ class Evaluation:
 
     Attributes:
         meter: Sums over the images.
-        top5_accuracy: Share of images whose label is among the five highest.
-        predictions: Predicted classes, int64 ``(N,)``, in the images' order.
-        labels: True classes, int64 ``(N,)``.
+        logits: ``(N, num_classes)``, in the images' order, on the device and in the format of the forward pass.
+        labels: True classes, int64 ``(N,)``, likewise.
     """
 
     meter: Meter
-    top5_accuracy: float
-    predictions: Tensor
+    logits: Tensor
     labels: Tensor
+
+    @property
+    def predictions(self) -> Tensor:
+        """Predicted classes, int64 ``(N,)``."""
+        return self.logits.argmax(1)
 
     @property
     def loss(self) -> float:

@@ -28,7 +28,17 @@ from cnnzoo.training.setup import set_up
 from cnnzoo.training.threads import threads_restored
 from cnnzoo.training.train import run_loop
 
-CHANGEABLE = {"epochs", "max_steps", "save_every", "device", "num_workers", "data_dir", "out", "patience"}
+CHANGEABLE = {
+    "epochs",
+    "max_steps",
+    "save_every",
+    "keep_epochs",
+    "device",
+    "num_workers",
+    "data_dir",
+    "out",
+    "patience",
+}
 """Settings that a resume may change: none has a part in what an epoch computes."""
 
 OF_THE_NET = {"model", "model_options", "image_size"}

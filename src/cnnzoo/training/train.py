@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.folders import CSV, FOLDER
+from cnnzoo.data.splits import short_name
 from cnnzoo.device import describe_device, deterministic, explain_oom
 from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError
@@ -102,9 +102,8 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
 
 def _run_prefix(config: TrainConfig) -> str:
     """Return ``lenet-fashionmnist``, or ``lenet-my-images`` for a folder of that name and its tables."""
-    path = Path(str(config.dataset).removeprefix(FOLDER).removeprefix(CSV)).absolute()
-    name = f"{path.parent.name}-{path.stem}" if str(config.dataset).startswith(CSV) else path.name
-    return "-".join(re.sub(r"[^\w.]+", "-", part).strip("-.") for part in (config.model, name) if part)
+    model = re.sub(r"[^\w.]+", "-", config.model).strip("-.")
+    return "-".join(part for part in (model, short_name(str(config.dataset))) if part)
 
 
 def _facts(state: TrainState) -> dict[str, Any]:

@@ -14,14 +14,10 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cnnzoo.errors import named
 from cnnzoo.files import as_typed
 from cnnzoo.training.reporter import Reporter, RunDescription
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cnnzoo.analysis.evaluation import EvaluationResult
     from cnnzoo.analysis.receipts import Receipt
     from cnnzoo.data.catalog import DatasetSpec
     from cnnzoo.runs.history import HistoryRow
@@ -231,60 +227,6 @@ def print_result(result: "RunResult") -> None:
 
 def _epochs(num: int) -> str:
     return f"{num} epoch{'' if num == 1 else 's'}"
-
-
-def print_evaluation(result: "EvaluationResult") -> None:
-    """Print an evaluation: the figures over all images, then a row for each class."""
-    console = out()
-    say = console.print
-    say(f"{escape(result.checkpoint)}: {escape(result.model)}, epoch {result.epoch}")
-    say(
-        f"{result.num_images:,} {result.split} images of {escape(result.dataset)}, "
-        f"{result.images_per_second:,.0f} images/s on {result.device}, {result.precision}"
-    )
-    low, high = result.accuracy_low, result.accuracy_high
-    say(f"accuracy [bold]{result.accuracy:.2%}[/] (95% interval {low:.2%} to {high:.2%})")
-    if len(result.classes) > 5:
-        say(f"top-5 accuracy {result.top5_accuracy:.2%}")
-    if result.num_left_out:
-        say(
-            f"left out {result.num_left_out:,} images that the run was trained on (--include-trained takes them)"
-        )
-    if absent := [row.name for row in result.classes if not row.count]:
-        say(f"no images of {escape(named(absent))}")
-    if result.weighted:
-        say(f"unweighted, though training weighed classes ({escape(result.weighted)})")
-    if result.ten_crop:
-        say("averaged over ten squares of each image")
-    say(f"loss {result.loss:.4f}")
-    table = Table(box=None, pad_edge=False)
-    table.add_column("class", overflow="fold")
-    for heading in ("precision", "recall", "F1", "images"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in (row for row in result.classes if row.count):
-        table.add_row(
-            escape(row.name), f"{row.precision:.2%}", f"{row.recall:.2%}", f"{row.f1:.2%}", f"{row.count:,}"
-        )
-    say(table)
-
-
-def print_evaluations(results: "Sequence[EvaluationResult]") -> None:
-    """Print the accuracies of several checkpoints, and their mean."""
-    from statistics import mean, stdev
-
-    console = out()
-    table = Table(box=None, pad_edge=False)
-    table.add_column("checkpoint", overflow="fold")
-    for heading in ("accuracy", "loss"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for result in results:
-        table.add_row(escape(result.checkpoint), f"{result.accuracy:.2%}", f"{result.loss:.4f}")
-    console.print(table)
-    accuracies = [result.accuracy for result in results]
-    console.print(
-        f"{results[0].num_images:,} {results[0].split} images of {escape(results[0].dataset)}: mean accuracy "
-        f"[bold]{mean(accuracies):.2%}[/], standard deviation {stdev(accuracies):.2%}"
-    )
 
 
 def print_receipt(receipt: "Receipt", path: Path) -> None:

@@ -1,12 +1,8 @@
-"""Accuracy with its interval, and figures per class."""
+"""95% intervals: of a share, and of a mean."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist, mean, stdev
-
-import torch
-from torch import Tensor
 
 
 def wilson_interval(correct: int, num: int) -> tuple[float, float]:
@@ -52,40 +48,3 @@ def t_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95% interval of the mean of two or more values, by Student's t."""
     half = t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
     return mean(values) - half, mean(values) + half
-
-
-@dataclass(frozen=True)
-class ClassMetrics:
-    """How well one class was told apart.
-
-    Attributes:
-        name: The class.
-        precision: Share of the images put into it that belong there; 0 where none was.
-        recall: Share of its images that were put into it; 0 where it has none.
-        f1: Harmonic mean of the two.
-        count: Its images.
-    """
-
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    count: int
-
-
-def confusion_matrix(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Return int64 ``(num_classes, num_classes)``: images of the row's class put into the column's."""
-    return torch.bincount(labels * num_classes + predictions, minlength=num_classes**2).view(
-        num_classes, num_classes
-    )
-
-
-def per_class(confusion: Tensor, classes: tuple[str, ...]) -> list[ClassMetrics]:
-    """Return each class's figures from a confusion matrix ``(K, K)``."""
-    rows = []
-    for index, name in enumerate(classes):
-        hits = int(confusion[index, index])
-        put, count = int(confusion[:, index].sum()), int(confusion[index].sum())
-        precision, recall = hits / max(put, 1), hits / max(count, 1)
-        rows.append(ClassMetrics(name, precision, recall, 2 * hits / max(put + count, 1), count))
-    return rows

@@ -1,0 +1,89 @@
+"""A trained net, as a checkpoint has it, on a device and ready to be asked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cnnzoo.config import TrainConfig
+from cnnzoo.data.preprocess import Preprocessing
+from cnnzoo.device import Precision, explain_oom, keep_freed_memory, pick_device, pick_precision, to_device
+from cnnzoo.models.registry import import_models
+from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
+from cnnzoo.runs.imported import changed_sources
+from cnnzoo.training.checks import dry_run
+from cnnzoo.training.reporter import Reporter
+
+
+@dataclass(frozen=True)
+class TrainedNet:
+    """A net with the weights of a checkpoint.
+
+    Attributes:
+        path: The checkpoint's file.
+        saved: What is in it.
+        config: The settings of its run; ``data_dir`` is None where it is not on this machine.
+        model: In evaluation mode, on ``device``; answers with logits ``(N, num_classes)``.
+        device: Where it computes.
+        precision: Of its forward pass.
+    """
+
+    path: Path
+    saved: Checkpoint
+    config: TrainConfig
+    model: nn.Module
+    device: torch.device
+    precision: Precision
+
+    @property
+    def run(self) -> Path:
+        """The folder that the checkpoint lies in."""
+        return self.path.parent
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return self.saved.classes
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What makes images what the net was trained on."""
+        return self.saved.preprocessing
+
+
+def load_net(
+    checkpoint: Path,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    imports: tuple[str, ...] = (),
+    reporter: Reporter | None = None,
+) -> TrainedNet:
+    """Load a trained net from a checkpoint.
+
+    Args:
+        checkpoint: A ``best.pt`` or ``last.pt``.
+        device: As for training.
+        precision: As for training.
+        imports: Modules that register models.
+        reporter: Told where the source of a net of one's own has changed.
+
+    Raises:
+        CnnzooError: The checkpoint or the device cannot be used; the message says why.
+    """
+    import_models(imports)
+    saved = load_checkpoint(checkpoint)
+    config = saved.settings(checkpoint)
+    if reporter and (warning := changed_sources(checkpoint.parent, config.imports)):
+        reporter.warn(warning)
+    if config.data_dir and not config.data_dir.exists():  # the checkpoint has come from another machine
+        config = config.replace(data_dir=None)
+    place = pick_device(device)
+    keep_freed_memory(place)
+    with explain_oom(1):
+        model = to_device(saved.build_model(checkpoint.parent), place)
+        image = saved.in_channels, saved.image_size, saved.image_size
+        work = dry_run(model, saved.num_classes, image, place)
+        number_format = pick_precision(precision, place, work.mult_adds)
+    return TrainedNet(checkpoint, saved, config, model.eval(), place, number_format)
