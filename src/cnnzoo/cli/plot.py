@@ -1,15 +1,24 @@
-"""``cnnzoo plot``: histories as a picture."""
+"""``cnnzoo plot``: pictures of histories and of nets."""
 
-import shutil
-import sys
-import textwrap
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
+from cnnzoo.cli.pictures import (
+    Request,
+    activations,
+    batch,
+    calibration,
+    confusion,
+    errors,
+    features,
+    filters,
+    say,
+)
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.folder import newest, resolve_run, seeds_of
 from cnnzoo.runs.history import History
@@ -17,13 +26,62 @@ from cnnzoo.runs.history import History
 HISTORY = "history.csv"
 
 
-@app.command("plot", cls=GroupedCommand)
+def curves(asked: Request) -> None:
+    """Draw loss and accuracy against epoch; several runs are laid over each other."""
+    from cnnzoo.ui.plots import plot_histories, save_figure, show
+
+    paths = [path for source in asked.words for path in _find(source, asked.out)]
+    histories = _read(paths or [_newest(asked.out)])
+    output = asked.output
+    if output is None:
+        output = histories[0].path.with_suffix(".png") if len(histories) == 1 else Path("comparison.png")
+    if any(output.absolute() == history.path.absolute() for history in histories):
+        raise UsageError(f"{output} is a history itself. Name another file for the picture with --output.")
+    for history in histories:
+        for note in history.notes:
+            say(f"{history.path}: {note}", err=True)
+    save_figure(plot_histories(histories), output)
+
+    if len(histories) == 1:
+        say(f"{output} ({histories[0].describe_best()})")
+    else:
+        say(str(output))
+        for history in histories:
+            say(f"{history.path} ({history.describe_best()})")
+    if asked.show:
+        show(lambda figure: plot_histories(histories, figure))
+
+
+KINDS: dict[str, Callable[[Request], None]] = {
+    "curves": curves,
+    "confusion": confusion,
+    "errors": errors,
+    "calibration": calibration,
+    "filters": filters,
+    "features": features,
+    "activations": activations,
+    "batch": batch,
+}
+"""What can be drawn, by the word that stands first."""
+
+
+class PlotCommand(GroupedCommand):
+    """The command; a batch takes the options of `cnnzoo train`, too, which are that command's to check."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """Let options pass that are none of this command's where a batch is asked for."""
+        ctx.ignore_unknown_options = "batch" in args
+        return super().parse_args(ctx, args)
+
+
+@app.command("plot", cls=PlotCommand)
 def plot(
-    sources: Annotated[
+    words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="HISTORY.csv|RUN",
-            help="CSV files, runs' folders or names, or the word last. [the newest history]",
+            metavar="[KIND] HISTORY.csv|RUN",
+            help=f"The kind of picture: {', '.join(KINDS)} [curves]. Then CSV files, runs' folders or names, or "
+            "the word last; for other kinds than curves one run or .pt file. [the newest]",
             show_default=False,
         ),
     ] = None,
@@ -33,8 +91,14 @@ def plot(
             "-o",
             "--output",
             metavar="FILE",
-            help="The picture: .png, .svg or .pdf. [beside the history; comparison.png for several]",
+            help="The picture: .png, .svg or .pdf. [beside the history or the net; comparison.png for several]",
             show_default=False,
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|FILE", help="Of features: a test image of the run, from 0, or an image file. [0]"
         ),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Open a window with the picture, too.")] = False,
@@ -43,33 +107,29 @@ def plot(
     ),
     import_: ImportOption = None,
 ) -> None:
-    """Draw loss and accuracy against epoch; several runs are laid over each other.
+    """Draw a run: its curves, or what its net has learnt and sees.
 
-    Reads the histories of cnnzoo and of its tutorial, and those of Keras, Lightning, fastai, timm and Ultralytics.
-    What of a history has to be assumed is said.
+    curves: loss and accuracy against epoch; several runs are laid over each other. Reads the histories of cnnzoo and of
+    its tutorial, and those of Keras, Lightning, fastai, timm and Ultralytics. What of a history has to be assumed is
+    said.
+
+    confusion: the test images of each class, by what they were taken for. errors: the mistakes of which the net was
+    surest. calibration: how often it is right at each probability.
+
+    filters: the kernels of the first convolution. features: what each layer makes of an image. activations: how
+    activations and gradients are distributed in each layer, and what is dead or saturated. batch: training images as
+    the net sees them, of a run or of the arguments of `cnnzoo train`, as in `cnnzoo plot batch lenet --augment flip`
+    (a model's options with --option).
+
+    A run that is called like a kind is given by its path.
     """
+    words = words or []
     import_option(import_)
-    from cnnzoo.ui.plots import plot_histories, save_figure, show_histories
-
-    paths = [path for source in sources or [] for path in _find(source, out)]
-    histories = _read(paths or [_newest(out)])
-    if output is None:
-        output = histories[0].path.with_suffix(".png") if len(histories) == 1 else Path("comparison.png")
-    if any(output.absolute() == history.path.absolute() for history in histories):
-        raise UsageError(f"{output} is a history itself. Name another file for the picture with --output.")
-    for history in histories:
-        for note in history.notes:
-            _say(f"{history.path}: {note}", err=True)
-    save_figure(plot_histories(histories), output)
-
-    if len(histories) == 1:
-        _say(f"{output} ({histories[0].describe_best()})")
-    else:
-        _say(str(output))
-        for history in histories:
-            _say(f"{history.path} ({history.describe_best()})")
-    if show:
-        show_histories(histories)
+    kind = KINDS[words[0]] if words and words[0] in KINDS else None
+    if image is not None and kind is not features:
+        raise UsageError("--image is for `cnnzoo plot features`. Leave it out.")
+    asked = Request(words[1:] if kind else words, output, show, out, tuple(import_ or ()), image)
+    (kind or curves)(asked)
 
 
 def _read(paths: list[Path]) -> list[History]:
@@ -99,7 +159,7 @@ def _find(source: str, out: Path) -> list[Path]:
             return _seeds(path) or [path]
     if source == HISTORY:
         path = _newest(out) / HISTORY
-        _say(f"There is no {HISTORY} in this folder: this is the newest, {path}", err=True)
+        say(f"There is no {HISTORY} in this folder: this is the newest, {path}", err=True)
         return [path]
     # A CSV file that is not there is no run's name: let the reader say so.
     if path.suffix == ".csv":
@@ -117,12 +177,3 @@ def _newest(out: Path) -> Path:
     if run is None:
         raise CnnzooError(f"there is no history in {out} yet. Make one with `cnnzoo train lenet`.")
     return run
-
-
-def _say(line: str, *, err: bool = False) -> None:
-    # Folded between words alone, which rich does not do: a path stays whole, so that it can be copied.
-    if (sys.stderr if err else sys.stdout).isatty():
-        line = textwrap.fill(
-            line, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False
-        )
-    print(line, file=sys.stderr if err else sys.stdout)

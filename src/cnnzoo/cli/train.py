@@ -80,11 +80,7 @@ def _train(
     _check_seeds(seeds, is_study=jobs is not None or new, is_run=resume is not None or processes is not None)
     _in_processes(processes or 1)
 
-    imports = [*EARLY_IMPORTS, *(flags["imports"] or ())] or None
-    asked = {"model": model, **flags, "imports": imports}
-    given = {name: value for name, value in asked.items() if value is not None}
-    for name in given.keys() & EXAMPLES.keys():
-        given[name] = parse_options(given[name], EXAMPLES[name])
+    given = _given({"model": model, **flags})
     source = f"the settings in {config}" if config else "the settings"
     if seeds is not None:
         from cnnzoo.cli.studies import train_study
@@ -124,6 +120,31 @@ def _train(
         typer.echo(result.run)
     else:
         print_result(result)
+
+
+def config_of(arguments: list[str]) -> TrainConfig:
+    """Return the settings that ``cnnzoo train ARGUMENTS`` would begin a run with, read by its own parser.
+
+    Raises:
+        UsageError: A setting that cannot be right, or an option that is none of a new run's settings.
+    """
+    parser = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
+    values = parser.make_context("cnnzoo train", arguments).params
+    for name in ("resume", "processes", "seeds", "jobs", "new", "quiet"):
+        if values.pop(name):
+            raise UsageError(f"--{name} is for a training. Leave it out.")
+    file = values.pop("config")
+    source = f"the settings in {file}" if file else "the settings"
+    return TrainConfig.from_dict(_settings(file, _given(values)), source=source)
+
+
+def _given(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that were given on the command line."""
+    imports = [*EARLY_IMPORTS, *(asked["imports"] or ())] or None
+    given = {name: value for name, value in {**asked, "imports": imports}.items() if value is not None}
+    for name in given.keys() & EXAMPLES.keys():
+        given[name] = parse_options(given[name], EXAMPLES[name])
+    return given
 
 
 def _check_seeds(seeds: int | None, *, is_study: bool, is_run: bool) -> None:

@@ -1,7 +1,7 @@
 """From uint8 pixels to what the net sees, and the statistics of pixels that this takes."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -46,6 +46,13 @@ class Preprocessing:
             pixels = pixels.sub_(mean).div_(std)
         return pixels.contiguous(memory_format=torch.channels_last)
 
+    def restored(self, images: Tensor) -> Tensor:
+        """Return images ``(..., C, H, W)`` as the net sees them as pixels 0 to 1 again, for a person to see."""
+        if self.mean:
+            mean, std = (torch.tensor(v, device=images.device).view(-1, 1, 1) for v in (self.mean, self.std))
+            images = images * std + mean
+        return images.clamp(0, 1)
+
     def sized(self, images: Tensor) -> Tensor:
         """Return uint8 images ``(N, C, H, W)`` as pixels 0 to 1, float32 ``(N, C, full_size, full_size)``."""
         pixels = images.float().div_(255)
@@ -89,7 +96,7 @@ def ten_crops(images: Tensor, size: int) -> Tensor:
     return torch.cat([*five, *(crop.flip(-1) for crop in five)])
 
 
-@cache
+@lru_cache(maxsize=16)  # few sides in training, and any number of them in a folder of pictures
 def interpolation(side: int, size: int, device: torch.device) -> Tensor:
     """Return what resizes a column of ``side`` pixels to ``size``, as a matrix ``(size, side)``.
 

@@ -68,6 +68,9 @@ def characters(num_classes: int) -> Tensor:
 class ScaledTanh(nn.Module):
     """1.7159·tanh(2x/3), which takes ±1 to ±1 (eq. 6, p. 8; appendix A)."""
 
+    bounds = (-1.7159, 1.7159)
+    """What it comes near to where it saturates."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Return a tensor of the same shape."""
         return 1.7159 * torch.tanh(x * (2 / 3))

@@ -30,7 +30,7 @@ def settle_answer(model: nn.Module, answer: object, num_classes: int, mode: str)
     Raises:
         CnnzooError: There are no logits ``(2, num_classes)``; the message says what it made.
     """
-    logits = _logits_in(answer)
+    logits = logits_in(answer)
     made = _described(answer)
     if isinstance(answer, Mapping) and logits is not answer:
         made += f", of which the logits are {_described(logits)},"
@@ -44,10 +44,11 @@ def settle_answer(model: nn.Module, answer: object, num_classes: int, mode: str)
 
 
 def _take_logits(_: nn.Module, __: object, answer: object) -> object:
-    return _logits_in(answer)
+    return logits_in(answer)
 
 
-def _logits_in(answer: Any) -> object:  # noqa: ANN401
+def logits_in(answer: Any) -> object:  # noqa: ANN401
+    """Return the logits among what a model answered with, as ``settle_answer`` says."""
     for name in _NAMES:
         if isinstance(answer, Mapping):
             if name in answer:

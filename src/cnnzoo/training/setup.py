@@ -51,14 +51,6 @@ def set_up(
     check_split(config.batch_size, group.world_size)
     if config.weights is not None and config.init != "default":
         raise UsageError("--weights and --init both say with which weights to begin. Leave one out.")
-    spec = get_spec(config.model)
-    image_size = config.image_size or spec.image_size
-    if config.resize is not None and config.resize < image_size:
-        raise UsageError(
-            f"--resize {config.resize} leaves less than the {image_size} pixels a side that the net takes. "
-            "Make it larger, or leave it out."
-        )
-    augmentations = make_augmentations(config.augment)
     device = pick_device(group.device_name(config.device))
     plan = config.thread_plan
     threads = Threads(
@@ -67,45 +59,15 @@ def set_up(
         say=report.warn,
     )
     keep_freed_memory(device)
-    with group.first_on_machine():
-        config, dataset, train_source, val_source = load_training_data(
-            config, config.resize or image_size, report, rules=rules
-        )
-    check_same_data(dataset, val_source, group)
-    mean, std = mean_and_std(dataset.source) if config.normalize else ((), ())
-    if config.normalize and spec.normalization:
-        mean, std = spec.normalization(mean, std)
-    preprocessing = Preprocessing(image_size, mean, std, config.resize, spec.pad)
-    for augmentation in augmentations:
-        augmentation.prepare(dataset.source)
-    mixed = any(augmentation.mixes for augmentation in augmentations)
-    train = Loader(
-        train_source,
-        preprocessing,
-        config.batch_size,
-        device,
-        seed=config.seed,
-        augmentations=augmentations,
-        balanced=config.sampler == "balanced",
-        num_classes=len(dataset.classes),
-        rank=group.rank,
-        world_size=group.world_size,
-        grad_accum_steps=config.grad_accum_steps,
-    )
-    val_share = evaluation_batch_size(config.batch_size, preprocessing.full_size) // group.world_size
-    val = Loader(
-        val_source,
-        preprocessing,
-        val_share * group.world_size,
-        device,
-        rank=group.rank,
-        world_size=group.world_size,
-    )
-    if mixed and isinstance(train_source, Streamed):
+    config, dataset, preprocessing, loaders = load_data(config, report, group, device, rules=rules)
+    train, val = loaders
+    mixed = any(augmentation.mixes for augmentation in train.augmentations)
+    if mixed and isinstance(train.source, Streamed):
         report.warn(
             "images are mixed with others of a folder too large for memory: each is decoded twice an epoch."
         )
 
+    image_size = preprocessing.image_size
     image = dataset.channels, image_size, image_size
     torch.manual_seed(config.seed)
     model = create_model(
@@ -128,7 +90,7 @@ def set_up(
         )
     precision = group.broadcast(lambda: pick_precision(config.precision, device, work.mult_adds))
     criterion, guess = loss_of(
-        config, model, train_source.labels, dataset.classes, mixed=mixed, device=device
+        config, model, train.source.labels, dataset.classes, mixed=mixed, device=device
     )
     network = _compiled(model, val, precision, report) if config.compile else model
     optimizer = make_optimizer(model, config)
@@ -152,7 +114,83 @@ def set_up(
         threads=threads,
         guess=guess,
     )
-    return state, Loaders(train, val)
+    return state, loaders
+
+
+class Data(NamedTuple):
+    """The images of a run.
+
+    Attributes:
+        config: The settings, with the dataset that is really used.
+        dataset: Its training part, before images are kept from it for validation.
+        preprocessing: What makes images what the net sees.
+        loaders: Their batches.
+    """
+
+    config: TrainConfig
+    dataset: Dataset
+    preprocessing: Preprocessing
+    loaders: Loaders
+
+
+def load_data(
+    config: TrainConfig, report: Reporter, group: Group, device: torch.device, *, rules: int = RULES
+) -> Data:
+    """Load a run's images, and make batches of them as its net sees them.
+
+    Args:
+        config: The settings.
+        report: Told of what a person should know.
+        group: The processes that train together.
+        device: Where batches are wanted.
+        rules: Version of the rules by which files of images are read.
+
+    Raises:
+        UsageError: A setting that cannot be right.
+        CnnzooError: The dataset cannot be had.
+    """
+    spec = get_spec(config.model)
+    image_size = config.image_size or spec.image_size
+    if config.resize is not None and config.resize < image_size:
+        raise UsageError(
+            f"--resize {config.resize} leaves less than the {image_size} pixels a side that the net takes. "
+            "Make it larger, or leave it out."
+        )
+    augmentations = make_augmentations(config.augment)
+    with group.first_on_machine():
+        config, dataset, train_source, val_source = load_training_data(
+            config, config.resize or image_size, report, rules=rules
+        )
+    check_same_data(dataset, val_source, group)
+    mean, std = mean_and_std(dataset.source) if config.normalize else ((), ())
+    if config.normalize and spec.normalization:
+        mean, std = spec.normalization(mean, std)
+    preprocessing = Preprocessing(image_size, mean, std, config.resize, spec.pad)
+    for augmentation in augmentations:
+        augmentation.prepare(dataset.source)
+    train = Loader(
+        train_source,
+        preprocessing,
+        config.batch_size,
+        device,
+        seed=config.seed,
+        augmentations=augmentations,
+        balanced=config.sampler == "balanced",
+        num_classes=len(dataset.classes),
+        rank=group.rank,
+        world_size=group.world_size,
+        grad_accum_steps=config.grad_accum_steps,
+    )
+    val_share = evaluation_batch_size(config.batch_size, preprocessing.full_size) // group.world_size
+    val = Loader(
+        val_source,
+        preprocessing,
+        val_share * group.world_size,
+        device,
+        rank=group.rank,
+        world_size=group.world_size,
+    )
+    return Data(config, dataset, preprocessing, Loaders(train, val))
 
 
 def _compiled(model: nn.Module, loader: Loader, precision: Precision, report: Reporter) -> nn.Module:

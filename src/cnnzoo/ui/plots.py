@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -118,8 +118,11 @@ def save_figure(figure: "Figure", path: Path) -> None:
         figure.savefig(file, format=suffix[1:], dpi=150, metadata=_METADATA[suffix])
 
 
-def show_histories(histories: Sequence[History]) -> None:
-    """Show the picture in a window until that is closed.
+def show(draw: "Callable[[Figure], object]") -> None:
+    """Show a picture in a window until that is closed.
+
+    Args:
+        draw: Draws it on the window's figure.
 
     Raises:
         CnnzooError: There is no display, or no window system that matplotlib can use.
@@ -135,7 +138,7 @@ def show_histories(histories: Sequence[History]) -> None:
         raise CnnzooError(f"cannot show a window: {one_line(error)}. Open the picture itself.") from error
     if figure.canvas.required_interactive_framework is None:
         raise CnnzooError("cannot show a window: there is no display. Open the picture itself.")
-    plot_histories(histories, figure)
+    draw(figure)
     with _style():
         plt.show()
 

@@ -1,0 +1,278 @@
+"""Pictures of a net that `cnnzoo plot` draws: each kind is one function of what was asked."""
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cnnzoo.cli.options import find_checkpoint
+from cnnzoo.errors import CnnzooError, UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from cnnzoo.analysis.evaluation import EvaluationResult
+    from cnnzoo.analysis.seen import TrainingBatch
+    from cnnzoo.analysis.trained_net import TrainedNet
+
+MOST_ACTIVE = 128
+"""Images of a batch whose activations are looked at, at most."""
+
+
+class Request(NamedTuple):
+    """What a person asks of `cnnzoo plot`.
+
+    Attributes:
+        words: Behind the kind of picture.
+        output: Where the picture goes, if that was said.
+        show: Whether a window is to show it, too.
+        out: Folder that holds the runs.
+        imports: Modules that register models.
+        image: Which one, if that was said.
+    """
+
+    words: list[str]
+    output: Path | None
+    show: bool
+    out: Path
+    imports: tuple[str, ...]
+    image: str | None
+
+    def checkpoint(self) -> Path:
+        """Return the checkpoint of the one run that is named, or else of the newest.
+
+        Raises:
+            CnnzooError: There is none.
+        """
+        if len(self.words) > 1:
+            raise UsageError(f"one run is drawn at a time, and not {len(self.words)}. Name one.")
+        return find_checkpoint(self.words[0] if self.words else None, self.out)
+
+    def net(self) -> "TrainedNet":
+        """Load the net of that checkpoint.
+
+        Raises:
+            CnnzooError: It cannot be used.
+        """
+        from cnnzoo.analysis.trained_net import load_net
+        from cnnzoo.ui.screen import QuietScreen
+
+        return load_net(self.checkpoint(), imports=self.imports, reporter=QuietScreen())
+
+
+def filters(asked: Request) -> None:
+    """Draw the kernels of a net's first convolution."""
+    from cnnzoo.ui.net_pictures import plot_filters
+
+    net = asked.net()
+    finish(
+        asked,
+        net.run / "filters.png",
+        lambda figure: plot_filters(net.model, title=_title(net), figure=figure),
+    )
+
+
+def features(asked: Request) -> None:
+    """Draw what each layer makes of one image."""
+    from cnnzoo.analysis.features import features as features_of
+    from cnnzoo.analysis.seen import see_image
+    from cnnzoo.ui.net_pictures import plot_features
+    from cnnzoo.ui.screen import QuietScreen
+
+    net = asked.net()
+    seen = see_image(net, asked.image or "0", QuietScreen())
+    layers = features_of(net.model, seen.image)
+    finish(
+        asked,
+        net.run / "features.png",
+        lambda figure: plot_features(
+            layers,
+            classes=net.classes,
+            preprocessing=net.preprocessing,
+            title=f"{_title(net)}, {seen.name}",
+            figure=figure,
+        ),
+    )
+
+
+def activations(asked: Request) -> None:
+    """Draw how activations and gradients are distributed, and tell what is dead or saturated."""
+    from cnnzoo.analysis.features import SATURATED
+    from cnnzoo.analysis.features import activations as activations_of
+    from cnnzoo.analysis.seen import see_batch
+    from cnnzoo.device import explain_oom
+    from cnnzoo.ui.net_pictures import plot_activations
+    from cnnzoo.ui.screen import QuietScreen
+
+    net = asked.net()
+    batch = see_batch(net.config, MOST_ACTIVE, QuietScreen(), saved=net.saved)
+    num = len(batch.images)
+    with explain_oom(num):
+        layers = activations_of(net.model, batch.images, batch.targets, batch.loss(net.model, net.device))
+    remarks = [f"{layer.name} ({layer.type}): {layer.remark}" for layer in layers if layer.remark]
+    if remarks:
+        meaning = []
+        if any(layer.dead is not None for layer in layers):
+            meaning.append(f"dead: never above 0 on these {num:,} training images")
+        if any(layer.saturated is not None for layer in layers):
+            meaning.append(f"saturated: within {SATURATED:.0%} of its range from either end")
+        remarks.append("; ".join(meaning))
+    else:
+        remarks = ["No layer of this net is a ReLU, a sigmoid or a tanh."]
+    finish(
+        asked,
+        net.run / "activations.png",
+        lambda figure: plot_activations(
+            layers, title=f"{_title(net)}, {num:,} training images", figure=figure
+        ),
+        remarks,
+    )
+
+
+def batch(asked: Request) -> None:
+    """Draw a training batch as its net sees it, of a run or of the arguments of `cnnzoo train`."""
+    from cnnzoo.ui.net_pictures import MOST_IMAGES, plot_batch
+
+    seen, path = _batch_of(asked, MOST_IMAGES)
+    changes = f"augment {', '.join(seen.config.augment)}" if seen.config.augment else "no augmentation"
+    few = f"the first {len(seen.images)} of " if len(seen.images) < seen.batch_size else ""
+    which = f"{few}{seen.batch_size:,} images of the first batch"
+    title = f"{seen.config.model} on {seen.config.dataset}: {which}, {changes}"
+    finish(
+        asked,
+        path,
+        lambda figure: plot_batch(
+            seen.images,
+            seen.targets,
+            seen.classes,
+            preprocessing=seen.preprocessing,
+            title=title,
+            figure=figure,
+        ),
+    )
+
+
+def confusion(asked: Request) -> None:
+    """Draw the confusion matrix of a net's test images."""
+    from cnnzoo.ui.eval_pictures import plot_confusion
+
+    result = _evaluated(asked)
+    finish(asked, _beside(result, "confusion.png"), lambda figure: plot_confusion(result, figure))
+
+
+def errors(asked: Request) -> None:
+    """Draw the test images of whose class a net is surest, and wrong."""
+    from cnnzoo.ui.eval_pictures import plot_errors
+
+    result = _evaluated(asked)
+    finish(asked, _beside(result, "errors.png"), lambda figure: plot_errors(result, figure))
+
+
+def calibration(asked: Request) -> None:
+    """Draw how often a net is right at each probability that it gives."""
+    from cnnzoo.ui.eval_pictures import plot_calibration
+
+    result = _evaluated(asked)
+    finish(asked, _beside(result, "calibration.png"), lambda figure: plot_calibration(result, figure))
+
+
+def _evaluated(asked: Request) -> "EvaluationResult":
+    """Evaluate the one run that is named, or else the newest, on its test images; nothing is written."""
+    from cnnzoo.analysis.evaluation import evaluate
+    from cnnzoo.ui.screen import Screen
+
+    screen = Screen()
+    try:
+        return evaluate(asked.checkpoint(), imports=asked.imports, save=False, reporter=screen)
+    finally:
+        screen.close()
+
+
+def _beside(result: "EvaluationResult", name: str) -> Path:
+    return Path(result.checkpoint).with_name(name)
+
+
+def _batch_of(asked: Request, most: int) -> "tuple[TrainingBatch, Path]":
+    """Return the batch that is meant, and where its picture goes."""
+    from cnnzoo.analysis.seen import see_batch
+    from cnnzoo.cli.train import config_of
+    from cnnzoo.models.registry import get_spec, import_models, is_registered
+    from cnnzoo.ui.screen import QuietScreen
+
+    screen = QuietScreen()
+    words = asked.words
+    if not words or _names_run(words[0], asked.out):
+        # A run may be called like its model: then what follows tells that the model is meant.
+        if len(words) > 1 and not is_registered(words[0]):
+            raise UsageError(
+                f"{words[0]} is a run, whose batches are as its own settings make them. For others: "
+                "cnnzoo plot batch --config RUN/config.yaml OPTIONS"
+            )
+        if len(words) < 2:
+            net = asked.net()
+            return see_batch(net.config, most, screen, saved=net.saved), net.run / "batch.png"
+    config = config_of([*asked.words, *(f"--import={module}" for module in asked.imports)])
+    import_models(config.imports)
+    config.check_names()
+    get_spec(config.model).check_options(config.model_options)
+    return see_batch(config, most, screen), Path("batch.png")
+
+
+def _names_run(word: str, out: Path) -> bool:
+    """Whether a word names a run or a checkpoint; else it is a model, or an option."""
+    from cnnzoo.runs.folder import resolve_run
+
+    if word.startswith("-"):
+        return False
+    with suppress(CnnzooError, OSError):
+        return word.endswith(".pt") or bool(resolve_run(word, out))
+    return word == "last"
+
+
+def _title(net: "TrainedNet") -> str:
+    return f"{net.saved.model} on {net.saved.dataset}"
+
+
+def finish(
+    asked: Request, path: Path, draw: "Callable[[Figure | None], Figure]", lines: list[str] | None = None
+) -> None:
+    """Write a picture, say where it is, and show it if that was asked.
+
+    Args:
+        asked: What a person said.
+        path: Where it goes unless they said otherwise.
+        draw: Makes it, on a figure if it is given one.
+        lines: To be printed below the path.
+
+    Raises:
+        CnnzooError: It cannot be written or shown.
+    """
+    from cnnzoo.ui.plots import save_figure, show
+    from cnnzoo.ui.screen import print_warning
+    from cnnzoo.ui.sheet import unknown_signs
+
+    path = asked.output or path
+    figure = draw(None)
+    save_figure(figure, path)
+    if signs := unknown_signs(figure):
+        print_warning(
+            f"no font here can draw {signs[:20]}: the picture has boxes instead. Install one that can, such as "
+            "Noto Sans CJK."
+        )
+    for line in (str(path), *(lines or ())):
+        say(line)
+    if asked.show:
+        show(draw)
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print a line; on a terminal folded between words alone, so that a path stays whole and can be copied."""
+    # Rich folds within words, too.
+    if (sys.stderr if err else sys.stdout).isatty():
+        line = textwrap.fill(
+            line, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False
+        )
+    print(line, file=sys.stderr if err else sys.stdout)

@@ -1,0 +1,191 @@
+"""Pictures of an evaluation: what is taken for what, the most confident mistakes, and how sure the net may be."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cnnzoo.ui.plots import _import_matplotlib, _shorten, _style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from cnnzoo.analysis.evaluation import EvaluationResult, Predictions
+
+WRITTEN = 20
+"""Classes up to which each cell of the confusion matrix has its number."""
+
+NAMED = 120
+"""Classes up to which each has its name beside the matrix."""
+
+MISTAKES = 24
+"""In a gallery."""
+
+
+def plot_confusion(result: "EvaluationResult", figure: "Figure | None" = None) -> "Figure":
+    """Draw the confusion matrix: the darker a cell, the larger its share of the row's class; few classes with counts.
+
+    Args:
+        result: What to draw.
+        figure: What to draw on; a new one if it is None.
+    """
+    _import_matplotlib()
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    counts = np.array(result.confusion)
+    names = [_shorten(row.name, 24) for row in result.classes]
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    num = len(names)
+    side = 4 + 0.6 * num if num <= WRITTEN else min(7 + 0.1 * num, 20)
+    with _style():
+        figure = figure or Figure()
+        figure.set_layout_engine("constrained")
+        figure.set_size_inches(side + 1, side)
+        axes = figure.subplots()
+        picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        size = 8 if num <= WRITTEN else min(8.0, 40 * side / num)
+        if num <= WRITTEN:
+            for (row, column), count in np.ndenumerate(counts):
+                if count:
+                    share = shares[row, column]
+                    text = f"{count:,}\n{share:.0%}" if share >= 0.005 else f"{count:,}"
+                    color = "white" if share > 0.55 else "black"
+                    axes.text(column, row, text, ha="center", va="center", fontsize=size, color=color)
+        if num <= NAMED:
+            axes.set_xticks(range(num), names, rotation=90 if num > 4 else 0, fontsize=size)
+            axes.set_yticks(range(num), names, fontsize=size)
+        axes.set_xlabel("taken for")
+        axes.set_ylabel("is")
+        bar = figure.colorbar(picture, ax=axes, shrink=0.7, format="{x:.0%}")
+        bar.set_label("share of the class's images")
+        worst = "".join(
+            f"\nmost often: {_shorten(one.label, 24)} taken for {_shorten(one.prediction, 24)}, {one.count:,}"
+            for one in result.confusions(1)
+        )
+        axes.set_title(f"{_title(result)}: {result.accuracy:.2%} right{worst}", fontsize=10)
+    return figure
+
+
+def plot_errors(
+    result: "EvaluationResult", figure: "Figure | None" = None, *, most: int = MISTAKES
+) -> "Figure":
+    """Draw the mistakes of which the net was surest, each with its label, its prediction and that one's probability.
+
+    Args:
+        result: What to draw.
+        figure: What to draw on; a new one if it is None.
+        most: How many.
+    """
+    _import_matplotlib()
+    from matplotlib.figure import Figure
+
+    predictions = result.predictions
+    mistakes = surest_mistakes(predictions, most)
+    with _style():
+        figure = figure or Figure()
+        columns = min(6, max(1, math.ceil(math.sqrt(len(mistakes) * 1.5))))
+        rows = max(1, math.ceil(len(mistakes) / columns))
+        figure.set_layout_engine("constrained")
+        figure.set_size_inches(max(2.0 * columns, 4), 2.35 * rows + 0.6)
+        figure.suptitle(_shorten(f"{_title(result)}: the surest mistakes", 80), fontsize=10)
+        if not mistakes:
+            figure.text(0.5, 0.5, "no mistake", ha="center", va="center")
+            return figure
+        grid = figure.subplots(rows, columns, squeeze=False).flatten()
+        images = _pixels(predictions, [index for index, _, _ in mistakes])
+        for axes, (index, guess, probability), pixels in zip(grid, mistakes, images, strict=False):
+            _show_image(axes, pixels)
+            label = _shorten(predictions.classes[int(predictions.labels[index])], 18)
+            taken_for = _shorten(predictions.classes[guess], 18)
+            axes.set_title(f"{label}\ntaken for {taken_for}\n{probability:.1%}", fontsize=7)
+        for axes in grid:
+            axes.set_axis_off()
+    return figure
+
+
+def surest_mistakes(predictions: "Predictions", most: int) -> list[tuple[int, int, float]]:
+    """Return index, prediction and its probability of the mistakes of which the net was surest, the surest first."""
+    probabilities, guesses = predictions.probabilities.max(1)
+    wrong = (guesses != predictions.labels).nonzero().flatten()
+    order = wrong[probabilities[wrong].argsort(descending=True, stable=True)][:most]
+    return [(int(index), int(guesses[index]), float(probabilities[index])) for index in order]
+
+
+def plot_calibration(result: "EvaluationResult", figure: "Figure | None" = None) -> "Figure":
+    """Draw how often the net is right at each probability that it gives, as a reliability diagram.
+
+    Guo et al. 2017, On Calibration of Modern Neural Networks, Fig. 1.
+
+    Args:
+        result: What to draw.
+        figure: What to draw on; a new one if it is None.
+    """
+    _import_matplotlib()
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    from cnnzoo.analysis.scores import BINS, calibration_bins
+
+    bins = calibration_bins(result.predictions.probabilities, result.predictions.labels)
+    total = sum(num for _, _, num in bins)
+    with _style():
+        figure = figure or Figure()
+        figure.set_layout_engine("constrained")
+        figure.set_size_inches(5.5, 6.5)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        upper.plot([0, 1], [0, 1], color="0.5", linestyle="--", label="as sure as it is right")
+        places = [min(int(sure * BINS), BINS - 1) / BINS for sure, _, _ in bins]
+        width = 1 / BINS
+        upper.bar(
+            places,
+            [right for _, right, _ in bins],
+            width,
+            align="edge",
+            color="#0072B2",
+            edgecolor="white",
+            label="right",
+        )
+        upper.plot(
+            [sure for sure, _, _ in bins],
+            [right for _, right, _ in bins],
+            "o",
+            color="#D55E00",
+            label="mean probability",
+        )
+        upper.set_ylabel("share right")
+        upper.set_ylim(0, 1)
+        upper.legend(loc="upper left")
+        lower.bar(
+            places, [num / total for _, _, num in bins], width, align="edge", color="0.5", edgecolor="white"
+        )
+        lower.set_ylabel("share of images")
+        lower.set_xlabel("probability of the likeliest class")
+        for axes in (upper, lower):
+            axes.xaxis.set_major_formatter(PercentFormatter(1))
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.grid(alpha=0.25)
+        upper.set_xlim(0, 1)
+        upper.set_title(f"{_title(result)}\ncalibration error {result.calibration_error:.2%}", fontsize=9)
+    return figure
+
+
+def _title(result: "EvaluationResult") -> str:
+    return _shorten(f"{result.model} on {result.num_images:,} {result.split} images of {result.dataset}", 70)
+
+
+def _pixels(predictions: "Predictions", indices: Sequence[int]) -> "Sequence[object]":
+    """Return the images at ``indices`` as they were read: uint8 ``(H, W)`` or ``(H, W, 3)``."""
+    import torch
+
+    chunks = [torch.tensor([index]) for index in indices]
+    source = predictions.images.source
+    return [
+        images[0].permute(1, 2, 0).squeeze(-1).numpy()
+        for images, _ in source.batches(chunks, torch.device("cpu"))
+    ]
+
+
+def _show_image(axes: "Axes", pixels: object) -> None:
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)  # type: ignore[arg-type]

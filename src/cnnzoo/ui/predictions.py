@@ -1,0 +1,60 @@
+"""The table of what a net takes pictures for: as full as the screen is wide, and readable down to 40 columns."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnzoo.errors import named
+from cnnzoo.ui.page import Layout, Page
+
+if TYPE_CHECKING:
+    from cnnzoo.analysis.predict import Prediction
+    from cnnzoo.runs.checkpoint import Checkpoint
+
+INVERTED = "inverted"
+
+
+def print_predictions(
+    predictions: "Sequence[Prediction]", checkpoint: Path, saved: "Checkpoint", *, found_dark_on_light: bool
+) -> None:
+    """Print a row for each picture, with its likeliest classes, below the net that was asked.
+
+    Args:
+        predictions: At least one.
+        checkpoint: That of the net.
+        saved: What is in it.
+        found_dark_on_light: Whether pictures were inverted because they are dark on light.
+    """
+    page = Page()
+    page.line(f"{checkpoint}: {saved.model}, epoch {saved.epoch}, trained on {saved.dataset}")
+    page.table(*_layouts(predictions))
+    num = sum(each.inverted for each in predictions)
+    if num and found_dark_on_light:
+        page.line(
+            f"{num:,} of {len(predictions):,} inverted: dark on light, and the net was trained on light on dark "
+            "(--invert no leaves them)."
+        )
+    if explanations := [each.explanation for each in predictions if each.explanation]:
+        page.line(f"Explained in {named(explanations, 1)}.")
+
+
+def _layouts(predictions: "Sequence[Prediction]") -> Iterator[Layout]:
+    answers = [
+        [f"{name} {share:.2%}" for name, share in zip(each.classes, each.probabilities, strict=True)]
+        for each in predictions
+    ]
+    marks = [INVERTED if each.inverted else "" for each in predictions]
+    files = [each.file for each in predictions]
+    headings = ["File", "Prediction", ">Probability", "Then", ""]
+    rows = [
+        (each.file, each.classes[0], f"{each.probabilities[0]:.2%}", ", ".join(lines[1:]), mark)
+        for each, lines, mark in zip(predictions, answers, marks, strict=True)
+    ]
+    used = [column for column in range(5) if column < 3 or any(row[column] for row in rows)]
+    yield [headings[column] for column in used], [tuple(row[column] for column in used) for row in rows]
+    below = ["\n".join([*lines, *filter(None, [mark])]) for lines, mark in zip(answers, marks, strict=True)]
+    yield ["File", "Prediction"], list(zip(files, below, strict=True))
+    yield (
+        ["File\n prediction"],
+        [("\n ".join([file, *text.splitlines()]),) for file, text in zip(files, below, strict=True)],
+    )
