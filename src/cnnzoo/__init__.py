@@ -10,6 +10,8 @@ from cnnzoo.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.evaluation import EvaluationResult, evaluate
+    from cnnzoo.analysis.features import activations, features
+    from cnnzoo.analysis.predict import predict
     from cnnzoo.config import TrainConfig
     from cnnzoo.data.augment import register_augmentation
     from cnnzoo.data.catalog import register_dataset
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from cnnzoo.training.result import RunResult
     from cnnzoo.training.resume import resume
     from cnnzoo.training.train import train
+    from cnnzoo.ui.eval_pictures import plot_calibration, plot_confusion, plot_errors
+    from cnnzoo.ui.net_pictures import plot_activations, plot_batch, plot_features, plot_filters
 
 __all__ = [
     "Augmentation",
@@ -31,10 +35,20 @@ __all__ = [
     "Reporter",
     "RunResult",
     "TrainConfig",
+    "activations",
     "create_model",
     "evaluate",
+    "features",
     "list_models",
     "load_checkpoint",
+    "plot_activations",
+    "plot_batch",
+    "plot_calibration",
+    "plot_confusion",
+    "plot_errors",
+    "plot_features",
+    "plot_filters",
+    "predict",
     "read_history",
     "register_augmentation",
     "register_dataset",
@@ -51,10 +65,20 @@ _HOME = {
     "Reporter": "training.reporter",
     "RunResult": "training.result",
     "TrainConfig": "config",
+    "activations": "analysis.features",
     "create_model": "models.registry",
     "evaluate": "analysis.evaluation",
+    "features": "analysis.features",
     "list_models": "models.registry",
     "load_checkpoint": "runs.checkpoint",
+    "plot_activations": "ui.net_pictures",
+    "plot_batch": "ui.net_pictures",
+    "plot_calibration": "ui.eval_pictures",
+    "plot_confusion": "ui.eval_pictures",
+    "plot_errors": "ui.eval_pictures",
+    "plot_features": "ui.net_pictures",
+    "plot_filters": "ui.net_pictures",
+    "predict": "analysis.predict",
     "read_history": "runs.importers",
     "register_augmentation": "data.augment",
     "register_dataset": "data.catalog",

@@ -33,6 +33,18 @@ PixelRange = tuple[float, float]
 """The lowest and the highest value of images of more than 8 bits a pixel: what becomes black and what white."""
 
 
+class BrokenImageError(CnnzooError):
+    """A file is no image, or a damaged one, or one that would unpack to too much.
+
+    Attributes:
+        what: That, without what to do about it.
+    """
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}. {advice}")
+        self.what = what
+
+
 class NoHandleError(CnnzooError):
     """The system opens no more files: no fault of the image that is named."""
 
@@ -78,7 +90,7 @@ def open_image(file: Path, content: bytes | None = None) -> "ImageFile":
         content: Its bytes, where they have been read.
 
     Raises:
-        CnnzooError: It is none, or would unpack to more than MAX_PIXELS; the message names it.
+        BrokenImageError: It is none, or would unpack to more than MAX_PIXELS; the message names it.
         NoHandleError: Too many files are open.
     """
     from PIL import Image
@@ -99,7 +111,7 @@ def read_content(file: Path) -> bytes:
     """Return the bytes of an image file.
 
     Raises:
-        CnnzooError: It cannot be read, or is too large to be an image.
+        BrokenImageError: It cannot be read, or is too large to be an image.
         NoHandleError: Too many files are open.
     """
     try:
@@ -111,10 +123,10 @@ def read_content(file: Path) -> bytes:
         raise _broken(file, error) from error
 
 
-def _bomb(file: Path) -> CnnzooError:
-    return CnnzooError(
-        f"{file} would unpack to more than {MAX_PIXELS // 1_000_000} million pixels. "
-        "Remove it or make it smaller, or leave such images out with --skip-bad-images."
+def _bomb(file: Path) -> BrokenImageError:
+    return BrokenImageError(
+        f"{file} would unpack to more than {MAX_PIXELS // 1_000_000} million pixels",
+        "Remove it or make it smaller, or leave such images out with --skip-bad-images.",
     )
 
 
@@ -126,9 +138,9 @@ def _broken(file: Path, error: Exception) -> CnnzooError:
             f"{file} cannot be opened: {one_line(error)}. Raise the limit (ulimit -n), or try fewer --workers."
         )
     why = "no known format" if isinstance(error, UnidentifiedImageError) else one_line(error)
-    return CnnzooError(
-        f"{file} cannot be read as an image ({why}). "
-        "Remove or replace it, or leave such images out with --skip-bad-images."
+    return BrokenImageError(
+        f"{file} cannot be read as an image ({why})",
+        "Remove or replace it, or leave such images out with --skip-bad-images.",
     )
 
 
@@ -157,7 +169,7 @@ def deep_range(file: Path) -> PixelRange | None:
 def decode_image(
     file: Path,
     channels: int,
-    image_size: int,
+    image_size: int | None,
     pixel_range: PixelRange | None = None,
     *,
     content: bytes | None = None,
@@ -170,13 +182,13 @@ def decode_image(
     Args:
         file: Which one.
         channels: 1 (grey) or 3 (RGB).
-        image_size: Pixels a side.
+        image_size: Pixels a side; None for those of the image's own shorter side, of which none is then changed.
         pixel_range: What becomes black and white in images of more than 8 bits a pixel; None for all 16 bits, and for
             each image's own brightest where pixels are floats.
         content: Its bytes, where they have been read.
 
     Raises:
-        CnnzooError: It is broken; the message names it.
+        BrokenImageError: It is broken; the message names it.
     """
     from PIL import Image, ImageOps
 
@@ -191,15 +203,22 @@ def decode_image(
                 seen_through = upright.convert("RGBA")
                 upright = Image.new("RGBA", upright.size, "white")
                 upright.alpha_composite(seen_through)
-            square = ImageOps.fit(
-                upright.convert("L" if channels == 1 else "RGB"),
-                (image_size, image_size),
-                Image.Resampling.BILINEAR,
-            )
+            seen = upright.convert("L" if channels == 1 else "RGB")
+            if image_size is None:
+                square = _middle(seen)
+            else:
+                square = ImageOps.fit(seen, (image_size, image_size), Image.Resampling.BILINEAR)
         except Exception as error:
             raise _broken(file, error) from error
     pixels = np.array(square, dtype=np.uint8)  # a copy: torch wants memory that it may write to
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _middle(image: "Image") -> "Image":
+    """Return the largest square in the middle, in whole pixels."""
+    side = min(image.size)
+    left, top = ((length - side) // 2 for length in image.size)
+    return image.crop((left, top, left + side, top + side))
 
 
 def _to_8_bits(

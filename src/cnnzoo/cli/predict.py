@@ -1,0 +1,187 @@
+"""``cnnzoo predict``: what a trained model takes pictures for."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cnnzoo.cli import GroupedCommand, ImportOption, app
+from cnnzoo.cli.options import find_checkpoint
+from cnnzoo.config import PrecisionName
+from cnnzoo.errors import CnnzooError, UsageError
+
+if TYPE_CHECKING:
+    from cnnzoo.analysis.predict import Prediction
+    from cnnzoo.data.images import BrokenImageError
+    from cnnzoo.ui.screen import QuietScreen
+
+
+@app.command("predict", cls=GroupedCommand)
+def predict_command(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILES",
+            help="A run (its best.pt counts) or a .pt file [the newest run], and pictures: files, folders, "
+            "patterns in quotes, or - for stdin. What lies in this folder goes before a run's name.",
+            show_default=False,
+        ),
+    ],
+    top_k: Annotated[
+        int, typer.Option("-k", "--top-k", min=1, metavar="K", help="Classes for each picture.")
+    ] = 3,
+    invert: Annotated[
+        Literal["auto", "yes", "no"],
+        typer.Option(
+            help="Show the net negatives; auto: of pictures that are dark on light, where it was trained on light "
+            "on dark as MNIST's are."
+        ),
+    ] = "auto",
+    crop_to_ink: Annotated[
+        bool,
+        typer.Option("--crop-to-ink", help="Cut out a drawn figure and centre it as MNIST's makers did."),
+    ] = False,
+    explain: Annotated[
+        Literal["gradcam", "occlusion"] | None,
+        typer.Option(
+            help="Write a picture of what each answer rests on beside each picture, such as 1.png.gradcam.png; "
+            "needs captum."
+        ),
+    ] = None,
+    explain_to: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write those into a folder of their own.")
+    ] = None,
+    format_: Annotated[
+        Literal["table", "csv", "jsonl"],
+        typer.Option("--format", help="A table; or a row, or a line of JSON, for each picture."),
+    ] = "table",
+    batch_size: Annotated[
+        int | None,
+        typer.Option("-b", "--batch-size", min=1, metavar="N", help="Images at once [by their size]."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
+    precision: Annotated[PrecisionName, typer.Option(help="Number format.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    import_: ImportOption = None,
+) -> None:
+    """Tell what a trained network takes pictures for: any pictures that Pillow opens.
+
+    They come to the net's input as its training images did. What cannot be read is named and left out, and the exit
+    code is then 1. CSV and JSON have the columns file, prediction, probability, prediction_2, probability_2 and so on,
+    inverted, and explanation where one is asked for.
+    """
+    if explain_to and not explain:
+        raise UsageError("--explain-to is for --explain. Add --explain gradcam, or occlusion.")
+    checkpoint, names, is_named = _told_apart(words, out)
+    from cnnzoo.analysis.predict import predict_each
+    from cnnzoo.analysis.trained_net import load_net
+    from cnnzoo.data.pictures import find_pictures
+    from cnnzoo.ui.predictions import print_predictions
+    from cnnzoo.ui.screen import QuietScreen, Screen, print_error, print_warning
+
+    found = find_pictures(names)
+    if not found.pictures:
+        more = f" And {len(found.missing) - 1} more." if len(found.missing) > 1 else ""
+        raise CnnzooError(f"{found.missing[0]}{more}")
+    for line in found.notes:
+        print_warning(line)
+    for line in found.missing:
+        print_error(line)
+    screen = Screen() if format_ == "table" else QuietScreen()
+    net = load_net(
+        checkpoint, device=device, precision=precision, imports=tuple(import_ or ()), reporter=screen
+    )
+    if format_ != "table" and not is_named:
+        typer.echo(f"{checkpoint}: {net.saved.model}, epoch {net.saved.epoch}", err=True)
+    answers = predict_each(
+        net,
+        found.pictures,
+        top_k=top_k,
+        invert=invert,
+        crop_to_ink=crop_to_ink,
+        explain=explain,
+        explain_to=explain_to,
+        batch_size=batch_size,
+        reporter=screen,
+    )
+    broken = list(found.missing)
+    predictions = _readable(answers, broken, screen)
+    try:
+        if format_ == "table":
+            rows = list(predictions)
+            screen.close()
+            if rows:
+                print_predictions(rows, net.path, net.saved, found_dark_on_light=invert == "auto")
+        elif format_ == "csv":
+            _print_csv(predictions)
+        else:
+            for each in predictions:
+                print(json.dumps(each.to_dict()))  # in ASCII, so that it is JSON in any encoding
+    finally:
+        screen.close()
+    if broken:
+        raise typer.Exit(1)
+
+
+def _told_apart(words: list[str], out: Path) -> tuple[Path, list[str], bool]:
+    """Return the checkpoint that is meant, the names of the pictures, and whether the checkpoint was named."""
+    from cnnzoo.data.pictures import STDIN, exists, is_pattern
+    from cnnzoo.files import as_typed
+    from cnnzoo.runs.folder import resolve_run, seeds_of
+
+    first, *others = words
+    path = Path(first)
+    if first == STDIN:
+        is_run = False
+    elif exists(first):
+        is_run = path.suffix == ".pt" if path.is_file() else _holds_runs(path)
+    else:
+        is_folder = exists(str(out / first)) and _holds_runs(out / first)
+        # What is nowhere is a run's name if pictures come after it, unless it is called as files are.
+        is_run = is_folder or path.suffix == ".pt" or first == "last"
+        is_run = is_run or (bool(others) and not path.suffix and not is_pattern(first))
+    if not is_run:
+        return find_checkpoint(None, out), words, False
+    if not others:
+        raise UsageError(f"name the pictures too, as in `cnnzoo predict {as_typed(path)} photo.png`.")
+    if path.suffix != ".pt" and (seeds := seeds_of(run := resolve_run(first, out))):
+        raise UsageError(f"{run} holds several runs. Name one of them, such as {seeds[0]}.")
+    return find_checkpoint(first, out), others, True
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether a folder is that of a run, or of several seeds."""
+    from cnnzoo.runs.folder import seeds_of
+
+    return any(
+        (run / file).is_file() for run in (folder, *seeds_of(folder)) for file in ("best.pt", "last.pt")
+    )
+
+
+def _readable(
+    answers: "Iterable[Prediction | BrokenImageError]", broken: list[str], screen: "QuietScreen"
+) -> "Iterator[Prediction]":
+    """Yield predictions; say what could not be read, and add it to ``broken``."""
+    from cnnzoo.analysis.predict import Prediction
+    from cnnzoo.ui.screen import print_error
+
+    for answer in answers:
+        if isinstance(answer, Prediction):
+            yield answer
+        else:
+            screen.close()  # a bar, which the line would be written into
+            broken.append(f"{answer.what}.")
+            print_error(broken[-1])
+
+
+def _print_csv(predictions: "Iterable[Prediction]") -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for number, each in enumerate(predictions):
+        row = each.to_dict()
+        if not number:
+            writer.writerow(row)
+        writer.writerow(str(cell).lower() if isinstance(cell, bool) else cell for cell in row.values())
