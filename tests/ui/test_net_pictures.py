@@ -118,6 +118,14 @@ def test_a_layer_of_one_value_or_of_nan_can_be_drawn(tmp_path: Path) -> None:
     )
 
 
+def test_of_a_very_deep_net_the_first_layers_are_drawn_and_the_others_counted() -> None:
+    layers = [(str(number), torch.tensor([float(number), 1.0])) for number in range(130)]
+    figure = plot_features(layers)
+    assert len(figure.axes[0].images) == 120
+    assert texts(figure)[-1] == "not drawn: 10 layers behind these"
+    assert figure.get_size_inches()[1] * 150 < 2**16
+
+
 # Activations
 
 

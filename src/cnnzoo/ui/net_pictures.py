@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MOST_MAPS = 12
 """Maps of a layer that are drawn."""
 
+MOST_LAYERS = 120
+"""Layers that are drawn, so that a picture of a very deep net has no more pixels than matplotlib can draw."""
+
 MOST_IMAGES = 32
 """Images of a batch that are drawn."""
 
@@ -93,11 +96,14 @@ def plot_features(
     is_same = [False] + [torch.equal(a[1].flatten(), b[1].flatten()) for a, b in pairwise(layers)]
     shown = [layer for layer, same in zip(layers, is_same, strict=True) if not same]
     left_out = [name for (name, _), same in zip(layers, is_same, strict=True) if same]
+    num_more = max(len(shown) - MOST_LAYERS, 0)
+    if num_more:
+        shown, classes = shown[:MOST_LAYERS], ()
     label, tile, gap = 2.3, 0.78, 0.06
     strip = MOST_MAPS * (tile + gap) - gap
     heights = [_height(output, tile, strip) + 0.14 for _, output in shown]
     width = label + strip + 1.1
-    bottom = 0.45 if left_out or classes else MARGIN
+    bottom = 0.45 if left_out or num_more or classes else MARGIN
     with _style():
         sheet = Sheet(figure, width, TOP + sum(heights) + bottom, _named(title, "layer by layer"))
         top, seen = TOP, [name for name, _ in shown]
@@ -124,8 +130,10 @@ def plot_features(
                 sheet.picture(pictures[0], label, top, strip, height - 0.14)
             top += height
         _name_cells(sheet, shown[-1][1], classes, label, top, strip)
-        if left_out:
-            said = f"not drawn, since they change no number: {named(left_out, 8)}"
+        if left_out or num_more:
+            said = f"not drawn, since they change no number: {named(left_out, 8)}" if left_out else ""
+            if num_more:
+                said = f"not drawn: {num_more:,} layers behind these"
             sheet.text(label, top + bottom - 0.18, said, room=strip, fontsize=7, color="0.35")
     return sheet.figure
 
