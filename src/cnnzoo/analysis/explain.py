@@ -59,7 +59,7 @@ class Explainer:
         except ImportError as error:
             raise CnnzooError("--explain needs captum. Install it: pip install 'cnnzoo[explain]'") from error
         self.net, self.method, self.folder = net, method, folder
-        parents = [str(picture.path.absolute().parent) for picture in pictures]
+        parents = [str(_whole(picture.path).parent) for picture in pictures]
         self.root = Path(os.path.commonpath(parents)) if parents else Path()
         self.occlusion = captum.Occlusion(lambda images: net.model(images).float().softmax(1))
         self.grad_cam, self.enlarged = None, captum.LayerAttribution.interpolate
@@ -106,7 +106,7 @@ class Explainer:
         """
         path = Path("stdin") if name == STDIN else Picture(name).path
         if self.folder is not None:
-            path = self.folder / (path.name if name == STDIN else path.absolute().relative_to(self.root))
+            path = self.folder / (path.name if name == STDIN else _whole(path).relative_to(self.root))
         path = path.with_name(path.name + EXPLAINED[self.method])
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +117,11 @@ class Explainer:
         with replacing(path, otherwise="choose another folder with --explain-to") as file:
             _overlay(pixels, heat).save(file, format="PNG")
         return path
+
+
+def _whole(path: Path) -> Path:
+    """Return an absolute path without ``..``, which would lead out of the folder that it is written into."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _last_convolution(net: TrainedNet) -> nn.Module:
