@@ -266,6 +266,7 @@ def in_processes(processes: Processes, num: int, module: str, *flags: str, cwd: 
     return [started.wait() for started in processes.start_team(num, *line, cwds=[cwd] * num)]
 
 
+@pytest.mark.slow
 def test_row_60_several_processes_and_several_seeds_train_such_a_net(
     processes: Processes, tmp_path: Path
 ) -> None:

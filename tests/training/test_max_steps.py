@@ -131,6 +131,7 @@ def test_schedules_span_whichever_limit_comes_first() -> None:
 POINTS = ["last.pt:synced", "last.pt:replaced", "former-best.pt:written", "former-best.pt:replaced"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["13", "1000"])
 @pytest.mark.parametrize("point", [*POINTS, "best.pt:written", "best.pt:replaced", "history.csv:written"])
 def test_a_kill_at_the_end_loses_nothing(

@@ -118,6 +118,7 @@ def test_a_layer_of_one_value_or_of_nan_can_be_drawn(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_of_a_very_deep_net_the_first_layers_are_drawn_and_the_others_counted() -> None:
     layers = [(str(number), torch.tensor([float(number), 1.0])) for number in range(130)]
     figure = plot_features(layers)
