@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnzoo.config import TrainConfig, current_names
+from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing
 from cnnzoo.plain_yaml import read_mapping
 
@@ -25,6 +26,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     values.pop(RECORDED, None)
     values.pop(TARGET, None)
     return current_names(values)
+
+
+def read_recorded(run: Path) -> dict[str, Any]:
+    """Return what a run's config.yaml has recorded; nothing where there is none that can be read."""
+    try:
+        recorded = read_mapping(run / "config.yaml").get(RECORDED)
+    except CnnzooError:
+        return {}
+    return recorded if isinstance(recorded, dict) else {}
 
 
 def write_yaml(path: Path, config: TrainConfig, recorded: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from cnnzoo.data.augment import make_augmentations
+from cnnzoo.data.images import BrokenImageError
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing, color_directions, mean_and_std, ten_crops
 from cnnzoo.data.sources import Resident, Source, Streamed
@@ -456,7 +457,7 @@ def test_row_36_a_picture_that_breaks_while_it_is_streamed_is_named_in_the_same_
     bad.write_bytes(bad.read_bytes()[:500])
     with pytest.raises(CnnzooError) as raised:
         list(plain(source, 4, seed=0).epoch())
-    assert type(raised.value) is CnnzooError
+    assert type(raised.value) is BrokenImageError
     assert str(raised.value).startswith(f"{bad} cannot be read as an image (")
     assert "\n" not in str(raised.value)
     assert "Traceback" not in str(raised.value)

@@ -85,12 +85,11 @@ def held_out_images(
         CnnzooError: There are none, or they have classes that the net does not know.
     """
     name = full_name(config.dataset or saved.dataset)
-    range_ = saved.pixel_range
     reading = replace(
         reading_of(config),
         rules=saved.rules,
         channels=saved.in_channels,
-        pixel_range=(range_[0], range_[1]) if len(range_) == 2 else None,
+        pixel_range=saved.deep_range,
         looks=False,
     )
     size = saved.preprocessing.full_size

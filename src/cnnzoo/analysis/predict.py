@@ -112,8 +112,7 @@ class PictureReader:
             )
         full_size = self.preprocessing.full_size
         self.decoded_size = full_size if is_files(saved.dataset) else None
-        low_high = saved.pixel_range
-        self.pixel_range = (low_high[0], low_high[1]) if len(low_high) == 2 else None
+        self.pixel_range = saved.deep_range
         spec = DATASETS.get(saved.dataset)
         laid_in = saved.pad and spec is not None and spec.image_size < full_size
         self.own_size = spec.image_size if spec and laid_in else None

@@ -63,14 +63,13 @@ def see_image(net: TrainedNet, which: str, reporter: Reporter) -> SeenImage:
 
 def _read(path: Path, net: TrainedNet) -> Tensor:
     """Return the pixels of an image file, uint8 ``(1, C, H, W)``."""
-    low_high = net.saved.pixel_range
     try:
         with quiet():
             pixels = decode_image(
                 path,
                 net.saved.in_channels,
                 net.preprocessing.full_size,
-                (low_high[0], low_high[1]) if len(low_high) == 2 else None,
+                net.saved.deep_range,
             )
     except CnnzooError as error:
         why = f": {one_line(error.__cause__)}" if isinstance(error.__cause__, OSError) else ""

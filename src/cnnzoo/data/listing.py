@@ -4,7 +4,7 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -77,32 +77,24 @@ def images_below(folder: Path, passed: PassedOver, above: Iterable[Path] = ()) -
         above: Folders above it, into which a link is not followed.
     """
     found: list[Path] = []
-    seen = {_identity(path) for path in above}
-    waiting = [folder]
-    while waiting:
-        here = waiting.pop()
-        if (identity := _identity(here)) in seen:
-            continue
-        seen.add(identity)
-        with os.scandir(here) as entries:
-            for entry in entries:
-                path = here / entry.name
-                if entry.name.startswith(_HIDDEN):
-                    continue
-                if entry.is_dir():
-                    waiting.append(path)
-                elif not entry.is_file():
-                    passed.files["link to nothing" if entry.is_symlink() else "file of a special kind"] += 1
-                elif path.suffix.lower() in suffixes():
-                    found.append(path)
-                else:
-                    passed.files[path.suffix.lower() or "file without a suffix"] += 1
+    for path, entry in _files_below(folder, above):
+        if not entry.is_file():
+            passed.files["link to nothing" if entry.is_symlink() else "file of a special kind"] += 1
+        elif path.suffix.lower() in suffixes():
+            found.append(path)
+        else:
+            passed.files[path.suffix.lower() or "file without a suffix"] += 1
     return sorted(found, key=Path.as_posix)  # paths themselves are ordered otherwise on Windows
 
 
 def has_images(folder: Path) -> bool:
     """Whether there is an image anywhere below a folder."""
-    seen: set[tuple[int, int]] = set()
+    return any(entry.is_file() and path.suffix.lower() in suffixes() for path, entry in _files_below(folder))
+
+
+def _files_below(folder: Path, above: Iterable[Path] = ()) -> "Iterator[tuple[Path, os.DirEntry[str]]]":
+    """Yield all that is no folder below one, through links too, each real folder once, and none of those ``above``."""
+    seen = {_identity(path) for path in above}
     waiting = [folder]
     while waiting:
         here = waiting.pop()
@@ -115,9 +107,8 @@ def has_images(folder: Path) -> bool:
                     continue
                 if entry.is_dir():
                     waiting.append(here / entry.name)
-                elif entry.is_file() and Path(entry.name).suffix.lower() in suffixes():
-                    return True
-    return False
+                else:
+                    yield here / entry.name, entry
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from torch import Tensor, nn
 
 from cnnzoo.config import TrainConfig
+from cnnzoo.data.images import PixelRange
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, is_registered
@@ -157,6 +158,11 @@ class Checkpoint:
     def preprocessing(self) -> Preprocessing:
         """What makes images what this model was trained on."""
         return Preprocessing(self.image_size, self.mean, self.std, self.resize, self.pad)
+
+    @property
+    def deep_range(self) -> PixelRange | None:
+        """What becomes black and white in images of more than 8 bits a pixel, as ``decode_image`` takes it."""
+        return (self.pixel_range[0], self.pixel_range[1]) if len(self.pixel_range) == 2 else None
 
     def check_model_is_known(self, run: Path | None = None) -> None:
         """Refuse a model that nothing has registered.

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from cnnzoo.config_file import RECORDED
+from cnnzoo.config_file import read_recorded
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.files import as_typed, file_sha256, replacing
 from cnnzoo.models.registry import module_of
-from cnnzoo.plain_yaml import read_mapping
 
 FOLDER = "imported"
 """In a run; and the key in its config.yaml, under ``recorded``, that has the SHA-256 of each file in it."""
@@ -66,10 +65,7 @@ def changed_sources(run: Path, imports: Iterable[str]) -> str | None:
         run: Its folder, whose config.yaml has the checksums.
         imports: As its settings have them.
     """
-    recorded: object = None
-    with suppress(CnnzooError):  # a checkpoint may lie anywhere
-        recorded = read_mapping(run / "config.yaml").get(RECORDED)
-    kept = recorded.get(FOLDER) if isinstance(recorded, Mapping) else None
+    kept = read_recorded(run).get(FOLDER)  # a checkpoint may lie anywhere
     loaded = {name: file for name, file, _ in _loaded()}
     changed = [
         str(loaded[name])

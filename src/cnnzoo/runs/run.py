@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.config_file import RECORDED, write_yaml
-from cnnzoo.errors import CnnzooError
+from cnnzoo.config_file import read_recorded, write_yaml
 from cnnzoo.files import replacing
-from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, save_checkpoint
 from cnnzoo.runs.folder import locked
 from cnnzoo.runs.history import HistoryRow, write_history
@@ -46,19 +44,10 @@ class Run:
         with locked(self.folder, *otherwise) if self.writes else nullcontext():
             yield
 
-    @property
-    def notes(self) -> dict[str, Any]:
-        """What config.yaml has recorded of the run, if that can be read."""
-        try:
-            recorded = read_mapping(self.folder / "config.yaml").get(RECORDED)
-        except CnnzooError:
-            return {}
-        return dict(recorded) if isinstance(recorded, dict) else {}
-
     def write_config(self, config: TrainConfig, recorded: Mapping[str, Any]) -> None:
         """Write the settings, with notes on what they run on; what was recorded before of the images stays."""
         if self.writes:
-            kept = {key: value for key, value in self.notes.items() if key == TRAINED_SHA256}
+            kept = {key: value for key, value in read_recorded(self.folder).items() if key == TRAINED_SHA256}
             write_yaml(self.folder / "config.yaml", config.replace(name=None), {**kept, **recorded})
 
     @property
@@ -69,7 +58,9 @@ class Run:
     def write_trained(self, config: TrainConfig, digests: "NDArray[np.uint8]") -> None:
         """Note which images the run is trained on: the checksums of their files, uint8 ``(N, 32)``."""
         if self.writes:
-            self.write_config(config, {**self.notes, TRAINED_SHA256: write_trained(self.folder, digests)})
+            self.write_config(
+                config, {**read_recorded(self.folder), TRAINED_SHA256: write_trained(self.folder, digests)}
+            )
 
     def keep_sources(self, imports: Sequence[str]) -> None:
         """Keep the source of the modules that a new run imports."""

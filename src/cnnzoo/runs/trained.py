@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnzoo.config_file import RECORDED
-from cnnzoo.errors import CnnzooError
+from cnnzoo.config_file import read_recorded
 from cnnzoo.files import replacing
-from cnnzoo.plain_yaml import read_mapping
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,14 +38,10 @@ def read_trained(folder: Path) -> set[bytes] | None:
     """Return the checksums of the images that a run was trained on; None where that is not known."""
     try:
         content = (folder / TRAINED).read_bytes()
-        recorded = read_mapping(folder / "config.yaml").get(RECORDED)
-        if (
-            not isinstance(recorded, dict)
-            or recorded.get(TRAINED_SHA256) != hashlib.sha256(content).hexdigest()
-        ):
+        if read_recorded(folder).get(TRAINED_SHA256) != hashlib.sha256(content).hexdigest():
             return None
         digests = np.load(io.BytesIO(content), allow_pickle=False)
-    except (OSError, ValueError, CnnzooError):
+    except (OSError, ValueError):
         return None
     if digests.dtype != np.uint8 or digests.shape[1:] != (32,):
         return None
