@@ -255,7 +255,9 @@ def write_evaluation(result: EvaluationResult, run: Path, reporter: Reporter) ->
             ("confusion.csv", _as_csv(confusion_rows(result))),
             ("predictions.csv", _as_csv(prediction_rows(result.predictions))),
         ):
-            with replacing(folder / file, otherwise="evaluate a copy of the run to keep the figures") as opened:
+            with replacing(
+                folder / file, otherwise="evaluate a copy of the run to keep the figures"
+            ) as opened:
                 opened.write(text.encode(errors="backslashreplace"))
     except OSError as error:
         reporter.warn(
