@@ -163,10 +163,7 @@ def _holds_runs(folder: Path) -> bool:
 
 
 def _readable(
-    answers: "Iterable[Prediction | BrokenImageError]",
-    broken: list[str],
-    left: list[str],
-    screen: "QuietScreen",
+    answers: "Iterable[Prediction | BrokenImageError]", broken: list[str], screen: "QuietScreen"
 ) -> "Iterator[Prediction]":
     """Yield predictions; say what could not be read, and add it to ``broken``; say what is dark on light still."""
     from cnnzoo.analysis.predict import Prediction
