@@ -7,6 +7,8 @@ from torch import nn
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.augment import make_augmentations
+from cnnzoo.data.catalog import DEFAULT, get_dataset_spec
+from cnnzoo.data.folders import is_files
 from cnnzoo.data.listing import RULES
 from cnnzoo.data.loader import Loader, generator
 from cnnzoo.data.preprocess import Preprocessing, mean_and_std
@@ -14,10 +16,10 @@ from cnnzoo.data.sources import Dataset, Source, Streamed
 from cnnzoo.device import Precision, keep_freed_memory, pick_device, pick_precision, to_device
 from cnnzoo.distributed.group import Group
 from cnnzoo.errors import CnnzooError, UsageError, one_line
-from cnnzoo.models.registry import create_model, get_spec
+from cnnzoo.models.registry import create_model, create_skeleton, get_spec, import_models
 from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
 from cnnzoo.training.images import evaluation_batch_size, load_training_data
-from cnnzoo.training.initialization import initialize
+from cnnzoo.training.initialization import check_rule, initialize
 from cnnzoo.training.losses import loss_of
 from cnnzoo.training.optimizers import make_optimizer
 from cnnzoo.training.reporter import Reporter
@@ -49,8 +51,7 @@ def set_up(
         CnnzooError: The dataset, the device or the net cannot be had.
     """
     check_split(config.batch_size, group.world_size)
-    if config.weights is not None and config.init != "default":
-        raise UsageError("--weights and --init both say with which weights to begin. Leave one out.")
+    check_beginning(config)
     device = pick_device(group.device_name(config.device))
     plan = config.thread_plan
     threads = Threads(
@@ -117,6 +118,62 @@ def set_up(
     return state, loaders
 
 
+def check_settings(config: TrainConfig) -> TrainConfig:
+    """Return settings as a run notes them, checked as far as can be without images: for many, before the first run.
+
+    The net is built without memory for its weights, for as many classes as a registered dataset has.
+
+    Raises:
+        UsageError: A setting that cannot be right.
+        CnnzooError: Its modules cannot be imported, or its device is not there.
+    """
+    import_models(config.imports)
+    config.check_names()
+    spec = get_spec(config.model)
+    config = config.replace(model_options=spec.check_options(config.model_options))
+    check_beginning(config)
+    check_resize(config)
+    make_augmentations(config.augment)
+    pick_device(config.device)
+    structure: dict[str, int] = {}
+    name = DEFAULT if config.dataset is None else config.dataset
+    if not is_files(name):
+        dataset = get_dataset_spec(name)
+        structure["num_classes"] = len(dataset.classes)
+        if spec.takes_in_channels:
+            structure["in_channels"] = dataset.channels
+    model = create_skeleton(config.model, image_size=config.image_size, **structure, **config.model_options)
+    freeze(model, config.freeze)
+    make_optimizer(model, config)
+    return config
+
+
+def check_beginning(config: TrainConfig) -> None:
+    """See that the first weights are given in one way.
+
+    Raises:
+        UsageError: They are given in two, or by a rule that there is not.
+    """
+    check_rule(config.init)
+    if config.weights is not None and config.init != "default":
+        raise UsageError("--weights and --init both say with which weights to begin. Leave one out.")
+
+
+def check_resize(config: TrainConfig) -> int:
+    """Return how many pixels a side the net takes.
+
+    Raises:
+        UsageError: Images are to be resized to less than that.
+    """
+    image_size = config.image_size or get_spec(config.model).image_size
+    if config.resize is not None and config.resize < image_size:
+        raise UsageError(
+            f"--resize {config.resize} leaves less than the {image_size} pixels a side that the net takes. "
+            "Make it larger, or leave it out."
+        )
+    return image_size
+
+
 class Data(NamedTuple):
     """The images of a run.
 
@@ -150,12 +207,7 @@ def load_data(
         CnnzooError: The dataset cannot be had.
     """
     spec = get_spec(config.model)
-    image_size = config.image_size or spec.image_size
-    if config.resize is not None and config.resize < image_size:
-        raise UsageError(
-            f"--resize {config.resize} leaves less than the {image_size} pixels a side that the net takes. "
-            "Make it larger, or leave it out."
-        )
+    image_size = check_resize(config)
     augmentations = make_augmentations(config.augment)
     with group.first_on_machine():
         config, dataset, train_source, val_source = load_training_data(

@@ -10,30 +10,45 @@ from cnnzoo.training.result import RunResult
 from cnnzoo.ui.screen import NARROW, out, print_warning
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from cnnzoo.analysis.study import StudyResult
+    from rich.console import RenderableType
+
     from cnnzoo.runs.history import HistoryRow
     from cnnzoo.training.reporter import RunDescription
 
 
+WAITING = "waiting"
+
+MOST_WAITING = 8
+"""So many runs have a line each before they begin; where there are more, one line says how many wait."""
+
+
+class _Lines(Progress):
+    """The lines, below a table of what has ended."""
+
+    table: "RenderableType | None" = None
+
+    def get_renderables(self) -> "Iterable[RenderableType]":
+        if self.table is not None:
+            yield self.table
+        yield from super().get_renderables()
+
+
 class LaneScreen(LaneReporter):
-    """A line for each run, or plain lines without a terminal.
+    """A line for each run, or plain lines without a terminal."""
 
-    Args:
-        names: Of runs that are shown before they begin.
-    """
-
-    def __init__(self, names: "Sequence[str]" = ()) -> None:
+    def __init__(self) -> None:
         self.console = out()
         self.narrow = self.console.width < NARROW
         self.epochs: dict[str, int] = {}
         self.told: set[str] = set()
-        self.progress: Progress | None = None
+        self.progress: _Lines | None = None
         self.lines: dict[str, TaskID] = {}
+        self.waiting: dict[str, None] = {}
         if self.console.is_terminal:
             # Drawn from here alone: a thread that draws would take its time from the trainings'.
-            self.progress = Progress(
+            self.progress = _Lines(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=8 if self.narrow else 20),
                 TextColumn("{task.fields[figures]}"),
@@ -41,9 +56,14 @@ class LaneScreen(LaneReporter):
                 transient=True,
                 auto_refresh=False,
             )
-            for name in names:
-                self._show(name, "waiting")
             self.progress.start()
+
+    def plan(self, names: "Sequence[str]") -> None:
+        """Show which runs wait; of many, how many."""
+        self.waiting = dict.fromkeys(names)
+        for name in names if len(names) <= MOST_WAITING else ():
+            self._show(name, "waiting")
+        self._show_waiting()
 
     def start(self, name: str, description: "RunDescription") -> None:
         """Note how long the run is to be."""
@@ -79,6 +99,7 @@ class LaneScreen(LaneReporter):
 
     def end(self, name: str, outcome: object) -> None:
         """Print how a run has ended, and take its line away."""
+        self.waiting.pop(name, None)
         if self.progress is not None and name in self.lines:
             self.progress.remove_task(self.lines.pop(name))
         if isinstance(outcome, RunResult):
@@ -95,8 +116,15 @@ class LaneScreen(LaneReporter):
             text = f"{name}: done"
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def show(self, table: "RenderableType") -> None:
+        """Keep a table above the lines, where there is room for it."""
+        if self.progress is not None:
+            lines = len(self.console.render_lines(table, pad=False)) + len(self.lines) + 2
+            self.progress.table = table if lines < self.console.height else None
+
     def tick(self) -> None:
         """Draw anew."""
+        self._show_waiting()
         if self.progress is not None:
             self.progress.refresh()
 
@@ -112,19 +140,9 @@ class LaneScreen(LaneReporter):
             self.lines[name] = self.progress.add_task(escape(name), total=1, figures="")
         self.progress.update(self.lines[name], figures=figures, completed=share)
 
-
-def print_study(result: "StudyResult") -> None:
-    """Print the mean over a study's runs, where they are, and what to type next."""
-    from cnnzoo.files import as_typed
-
-    say = out().print
-    if result.runs:
-        spread = "" if result.std is None else f", standard deviation {result.std:.2%}"
-        seeds = f"{len(result.runs)} seed{'s' if len(result.runs) > 1 else ''}"
-        say(f"Mean of the best val acc over {seeds}: [bold]{result.mean:.2%}[/]{spread}")
-    say(f"Runs in {escape(str(result.folder))}, their results in results.csv")
-    if result.runs and not result.faults:
-        typed = escape(as_typed(result.folder))
-        say("Next:")
-        say(f"  cnnzoo eval {typed}")
-        say(f"  cnnzoo plot {typed}")
+    def _show_waiting(self) -> None:
+        unseen = len(self.waiting.keys() - self.lines.keys())
+        if unseen:
+            self._show(WAITING, f"{unseen} more")
+        elif self.progress is not None and WAITING in self.lines:
+            self.progress.remove_task(self.lines.pop(WAITING))
