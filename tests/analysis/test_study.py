@@ -51,7 +51,10 @@ def lanes_of(study: Path) -> list[int]:
                 names = {str(link.readlink()) for link in (folder / "fd").iterdir()}
             except OSError:
                 continue
-            if any(str(study / "seed-") in name and name.endswith(".lock") for name in names):
+            if any(
+                name.startswith(f"{study}/") and name.endswith("/.lock") and name != f"{study}/.lock"
+                for name in names
+            ):
                 pids.append(int(folder.name))
     return pids
 
@@ -370,8 +373,8 @@ def test_row_53_a_full_disk_in_one_lane_is_one_line(processes: Processes, tmp_pa
 
 
 def test_seeds_from_python_need_a_reporter_of_nothing(tmp_path: Path) -> None:
-    result = sweep(quick(tmp_path, epochs=1, name="s", threads=1), 2, jobs=2)
+    result = sweep(quick(tmp_path, epochs=1, name="s", threads=1), seeds=2, jobs=2)
     assert [run.config.seed for run in result.runs] == [0, 1]
     assert result.error() is None
     with pytest.raises(UsageError, match="Choose another --name"):
-        sweep(quick(tmp_path, epochs=1, name="s", threads=1, lr=0.5), 2)
+        sweep(quick(tmp_path, epochs=1, name="s", threads=1, lr=0.5), seeds=2)

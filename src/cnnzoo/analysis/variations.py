@@ -154,7 +154,7 @@ def combinations_of(
         UsageError: A setting that cannot be right, or two combinations that are the same.
     """
     found: dict[str, Combination] = {}
-    names = _short_names(dimensions)
+    names = short_names(dimension.column for dimension in dimensions)
     for variant, changes in (variants or {"": {}}).items():
         base = _merged(settings, _variant(variant, changes))
         for values in product(*(dimension.values for dimension in dimensions)):
@@ -172,7 +172,7 @@ def combinations_of(
                 raise UsageError(f"with {described(given)}: {error}" if given else str(error)) from error
             text = {d.column: d.text(config) for d in dimensions}
             label = {**({VARIANT: variant} if variant else {}), **text}
-            parts = [f"{names[column]}={_slug(value)}" for column, value in text.items()]
+            parts = [f"{_slug(names[column])}={_slug(value)}" for column, value in text.items()]
             name = _cut("-".join([*([_words(variant)] if variant else []), *parts]))
             if twin := found.get(name.casefold()):
                 if (other := twin.label.get(VARIANT, "")) != variant:
@@ -182,9 +182,18 @@ def combinations_of(
     return list(found.values())
 
 
-def described(label: Mapping[str, str]) -> str:
-    """Return what a combination is, in a line: ``lr=0.01, option.dropout=0.5``."""
-    return ", ".join(text if column == VARIANT else f"{column}={text}" for column, text in label.items())
+def described(label: Mapping[str, str], *, short: bool = False) -> str:
+    """Return what a combination is, in a line: ``lr=0.01, option.dropout=0.5``; short, ``lr=0.01, dropout=0.5``."""
+    names = short_names(label) if short else {column: column for column in label}
+    return ", ".join(
+        text if column == VARIANT else f"{names[column]}={text}" for column, text in label.items()
+    )
+
+
+def short_names(columns: Iterable[str]) -> dict[str, str]:
+    """Return what each column is called for short: ``dropout`` for ``option.dropout``, unless two would be that."""
+    short = {column: column.partition(".")[2] or column for column in columns}
+    return {c: name if list(short.values()).count(name) == 1 else c for c, name in short.items()}
 
 
 def as_text(value: object) -> str:
@@ -193,6 +202,8 @@ def as_text(value: object) -> str:
         return "+".join(map(as_text, value)) or "none"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and float(short := f"{value:g}") == value:
+        return short
     return "none" if value is None else str(value)
 
 
@@ -281,15 +292,6 @@ def _column(field: str) -> str:
     """Return what a setting that is a mapping is called in front of a name: ``option`` of the model's options."""
     setting = next(extra for extra in field_types()[field].__metadata__ if isinstance(extra, Setting))
     return setting.flags[-1].lstrip("-").replace("-", "_") if setting.flags else field
-
-
-def _short_names(dimensions: Sequence[Dimension]) -> dict[str, str]:
-    """Return what each column is called in the names of folders: ``dropout``, unless two are called so."""
-    short = [dimension.entry or dimension.field for dimension in dimensions]
-    return {
-        d.column: _slug(name if short.count(name) == 1 else d.column)
-        for d, name in zip(dimensions, short, strict=True)
-    }
 
 
 def _slug(text: str) -> str:

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from cnnzoo.training.lanes import Fault, LaneReporter
 from cnnzoo.training.result import RunResult
-from cnnzoo.ui.screen import NARROW, out, print_warning
+from cnnzoo.ui.screen import NARROW, out, print_warning, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 
 WAITING = "waiting"
+
+FIGURES, NARROW_FIGURES = 50, 13
+"""Columns that what is said of a run takes at most."""
 
 MOST_WAITING = 8
 """So many runs have a line each before they begin; where there are more, one line says how many wait."""
@@ -46,24 +49,31 @@ class LaneScreen(LaneReporter):
         self.progress: _Lines | None = None
         self.lines: dict[str, TaskID] = {}
         self.waiting: dict[str, None] = {}
-        if self.console.is_terminal:
-            # Drawn from here alone: a thread that draws would take its time from the trainings'.
-            self.progress = _Lines(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=8 if self.narrow else 20),
-                TextColumn("{task.fields[figures]}"),
-                console=self.console,
-                transient=True,
-                auto_refresh=False,
-            )
-            self.progress.start()
+        self.room = 0
 
     def plan(self, names: "Sequence[str]") -> None:
         """Show which runs wait; of many, how many."""
         self.waiting = dict.fromkeys(names)
+        if not self.console.is_terminal:
+            return
+        # A name is shown whole where it can be: its end says as much as its beginning.
+        room = self.console.width - (NARROW_FIGURES if self.narrow else FIGURES)
+        bar = 8 if self.narrow else 20
+        longest = max(map(len, names), default=0)
+        columns = [BarColumn(bar_width=bar)] if longest + bar + 2 <= room else []
+        self.room = max(room - 1, 12)
+        # Drawn from here alone: a thread that draws would take its time from the trainings'.
+        self.progress = _Lines(
+            TextColumn("{task.description}"),
+            *columns,
+            TextColumn("{task.fields[figures]}"),
+            console=self.console,
+            transient=True,
+            auto_refresh=False,
+        )
         for name in names if len(names) <= MOST_WAITING else ():
             self._show(name, "waiting")
-        self._show_waiting()
+        self.progress.start()
 
     def start(self, name: str, description: "RunDescription") -> None:
         """Note how long the run is to be."""
@@ -108,6 +118,8 @@ class LaneScreen(LaneReporter):
             text = f"{name}: best epoch {best.epoch} of {epochs}, val acc {best.val_acc:.2%}{done}"
             if self.narrow and self.console.is_terminal:
                 text = f"{name}: {best.val_acc:.2%}, epoch {best.epoch} of {epochs}"
+                if len(text) > self.console.width:
+                    text = text.replace(": ", ":\n  ")
         elif isinstance(outcome, Fault):
             text = f"{name}: {'stopped, and saved' if outcome.kind == 'stopped' else f'did not end ({outcome.kind})'}"
             if outcome.kind == "bug":
@@ -137,7 +149,10 @@ class LaneScreen(LaneReporter):
         if self.progress is None:
             return
         if name not in self.lines:
-            self.lines[name] = self.progress.add_task(escape(name), total=1, figures="")
+            if WAITING in self.lines:  # which stands last
+                self.progress.remove_task(self.lines.pop(WAITING))
+            shown = shorten(name, self.room, "..." if self.console.options.ascii_only else "…")
+            self.lines[name] = self.progress.add_task(escape(shown), total=1, figures="")
         self.progress.update(self.lines[name], figures=figures, completed=share)
 
     def _show_waiting(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from cnnzoo.analysis.variations import short_names
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import as_typed
 from cnnzoo.ui.page import Layout, Page
@@ -36,8 +37,8 @@ class StudyPicture:
             self.draw(result)
 
     def draw(self, result: "StudyResult") -> None:
-        """Draw what there is; that it cannot be drawn must not look as if training had failed."""
-        if not result.runs:
+        """Draw what there is of several settings; that it cannot be drawn must not look as if training had failed."""
+        if not result.runs or len(result.settings) < 2:
             return
         from cnnzoo.ui.plots import save_figure
         from cnnzoo.ui.study_pictures import plot_study
@@ -71,7 +72,8 @@ def print_study(result: "StudyResult") -> None:
         spread = "" if setting.std is None else f", standard deviation {setting.std:.2%}"
         seeds = f"{len(setting.runs)} seed{'s' if len(setting.runs) > 1 else ''}"
         say(f"Mean of the best val acc over {seeds}: [bold]{setting.mean:.2%}[/]{spread}")
-    say(f"Runs in {escape(str(result.folder))}, their results in results.csv and {PICTURE}")
+    files = f"results.csv and {PICTURE}" if len(result.settings) > 1 else "results.csv"
+    say(f"Runs in {escape(str(result.folder))}, their results in {files}")
     if result.runs and not result.faults:
         typed = escape(as_typed(result.folder))
         say("Next:")
@@ -83,12 +85,13 @@ def _layouts(result: "StudyResult") -> Iterator[Layout]:
     columns = list(result.settings[0].label)
     rows = [(tuple(setting.label.values()), _figures(setting)) for setting in result.settings]
     yield [*columns, ">Runs", ">Val acc", ">Std", ">Val loss"], [(*label, *row) for label, row in rows]
-    short = [column.rpartition(".")[2] for column in columns]
+    yield [*columns, ">Runs", ">Val acc", ">Std"], [(*label, *row[:3]) for label, row in rows]
+    short = list(short_names(columns).values())
     yield [*short, ">Runs", ">Val acc", ">Std"], [(*label, *row[:3]) for label, row in rows]
-    yield (
-        ["\n".join(short), ">Val acc\nstd"],
-        [("\n".join(label), f"{row[1]}\n{row[2]}".removesuffix(f"\n{NONE}")) for label, row in rows],
-    )
+    stacked = [f"{row[1]}\n{row[2]}".removesuffix(f"\n{NONE}") for _, row in rows]
+    yield [*short, ">Val acc\nstd"], [(*label, both) for (label, _), both in zip(rows, stacked, strict=True)]
+    joined = [", ".join(label) for label, _ in rows]
+    yield [", ".join(short), ">Val acc\nstd"], list(zip(joined, stacked, strict=True))
 
 
 def _figures(setting: "SettingResult") -> tuple[str, str, str, str]:

@@ -36,7 +36,7 @@ def plot_study(result: "StudyResult") -> "Figure":
     colors = {first: _COLORS[number % len(_COLORS)] for number, first in enumerate(dict.fromkeys(firsts))}
     with _style():
         figure = Figure(layout="constrained")
-        figure.set_size_inches(9, min(_TALLEST, 1.6 + _ROW * len(settings)))
+        figure.set_size_inches(9, min(_TALLEST, 1.8 + _ROW * len(settings)))
         axes = figure.subplots()
         for place, setting in enumerate(settings):
             if place and firsts[place] != firsts[place - 1]:
@@ -61,13 +61,15 @@ def plot_study(result: "StudyResult") -> "Figure":
                     elinewidth=1,
                     capsize=2,
                 )
-        axes.set_yticks(range(len(settings)), [_shorten(described(each.label), 60) for each in settings])
+        axes.set_yticks(
+            range(len(settings)), [_shorten(described(each.label, short=True), 60) for each in settings]
+        )
         axes.set_ylim(len(settings) - 0.5, -0.5)
         axes.xaxis.set_major_locator(MaxNLocator(8))
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.grid(axis="x", alpha=0.25)
         what = "best validation accuracy of each run"
-        axes.set_xlabel(f"{what}; black: mean ± standard deviation over seeds" if several else what)
+        axes.set_xlabel(f"{what}\nblack: mean ± standard deviation over the seeds" if several else what)
         done, wanted = len(result.runs), sum(setting.num_seeds for setting in settings)
         title = f"{_shorten(result.folder.name, 50)} · {done} runs"
         figure.suptitle(title if done == wanted else f"{title} of {wanted}")
