@@ -299,7 +299,7 @@ def _slug(text: str) -> str:
 
     Letters in capitals are such a change, too: some file systems do not tell them apart.
     """
-    if re.fullmatch(r"[a-z0-9_.+-]{1,24}", text):
+    if re.fullmatch(r"[a-z0-9_.+-]{1,40}", text):
         return text
     return f"{_words(text)[-16:]}-{_checksum(text)}".lstrip("-")
 

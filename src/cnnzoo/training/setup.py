@@ -1,5 +1,6 @@
 """From a run's settings to its state and its images."""
 
+from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
@@ -13,15 +14,19 @@ from cnnzoo.data.listing import RULES
 from cnnzoo.data.loader import Loader, generator
 from cnnzoo.data.preprocess import Preprocessing, mean_and_std
 from cnnzoo.data.sources import Dataset, Source, Streamed
+from cnnzoo.data.splits import open_images
 from cnnzoo.device import Precision, keep_freed_memory, pick_device, pick_precision, to_device
 from cnnzoo.distributed.group import Group
 from cnnzoo.errors import CnnzooError, UsageError, one_line
+from cnnzoo.files import expanded
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, import_models
 from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
-from cnnzoo.training.images import evaluation_batch_size, load_training_data
+from cnnzoo.training.images import evaluation_batch_size, load_training_data, reading_of
 from cnnzoo.training.initialization import check_rule, initialize
-from cnnzoo.training.losses import loss_of
+from cnnzoo.training.losses import BALANCED, class_weights_of, loss_of
 from cnnzoo.training.optimizers import make_optimizer
+from cnnzoo.training.pretrained import DEFAULT as PRETRAINED
+from cnnzoo.training.pretrained import load_pretrained
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.state import TrainState
 from cnnzoo.training.threads import Switch, Threads
@@ -142,10 +147,23 @@ def check_settings(config: TrainConfig) -> TrainConfig:
         structure["num_classes"] = len(dataset.classes)
         if spec.takes_in_channels:
             structure["in_channels"] = dataset.channels
+    elif _is_missing(name.partition(":")[2]):
+        open_images(name, reading_of(config))  # which says so
     model = create_skeleton(config.model, image_size=config.image_size, **structure, **config.model_options)
+    if config.weights and config.weights != PRETRAINED and _is_missing(config.weights):
+        load_pretrained(model, spec, config.weights)  # which says so
+    if config.class_weights and config.class_weights != BALANCED and _is_missing(config.class_weights):
+        class_weights_of(config.class_weights, torch.zeros(1, dtype=torch.long), ("",))  # likewise
     freeze(model, config.freeze)
     make_optimizer(model, config)
     return config
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        return not expanded(Path(path)).exists()
+    except OSError:  # a name too long, say
+        return True
 
 
 def check_beginning(config: TrainConfig) -> None:
