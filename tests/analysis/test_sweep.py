@@ -29,7 +29,21 @@ from tests.golden import REPOSITORY
 from tests.helpers import quick, same_state, train
 from tests.processes import Ended, Processes
 
-TINY = ("sweep", "lenet", *SAMPLE, "--limit-train", "96", "--limit-val", "50", "--epochs", "1", "--name", "s")
+TINY = (
+    "sweep",
+    "lenet",
+    *SAMPLE,
+    "-o",
+    "dropout=0.1",
+    "--limit-train",
+    "96",
+    "--limit-val",
+    "50",
+    "--epochs",
+    "1",
+    "--name",
+    "s",
+)
 TWO_BY_TWO = ("--vary", "batch-size=16,32", "--vary", "augment=none,flip+crop")
 NAMES = [
     f"batch_size={size}-augment={augment}-seed-0" for size in (16, 32) for augment in ("none", "flip+crop")
@@ -64,6 +78,7 @@ def test_every_combination_is_an_ordinary_run(swept: tuple[Path, Ended], tmp_pat
         ("0", "32", "none"),
     ]
     changes: dict[str, object] = {"limit_train": 96, "limit_val": 50, "epochs": 1, "threads": 1}
+    changes["model_options"] = {"activation": "tanh", "dropout": 0.1}
     alone = train(quick(tmp_path, batch_size=16, augment="flip,crop", **changes))
     assert same_state(folder / "s" / NAMES[1], alone.run)
     assert {run.name for run in runs_of(folder / "s")} == set(NAMES)

@@ -1,7 +1,7 @@
 """What a person sees of a study: a table and a picture, which grow as its runs end."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -64,7 +64,8 @@ def print_study(result: "StudyResult") -> None:
     say = out().print
     if result.runs and len(result.settings) > 1:
         page = Page()
-        page.line("Best val acc of each run: mean and standard deviation over the seeds", "bold")
+        over = "" if result.settings[0].num_seeds == 1 else ": mean and standard deviation over the seeds"
+        page.line(f"Best val acc of each run{over}", "bold")
         page.table(*_layouts(result))
         page.line()
     elif result.runs:
@@ -83,18 +84,28 @@ def print_study(result: "StudyResult") -> None:
 
 def _layouts(result: "StudyResult") -> Iterator[Layout]:
     columns = list(result.settings[0].label)
-    rows = [(tuple(setting.label.values()), _figures(setting)) for setting in result.settings]
-    yield [*columns, ">Runs", ">Val acc", ">Std", ">Val loss"], [(*label, *row) for label, row in rows]
-    yield [*columns, ">Runs", ">Val acc", ">Std"], [(*label, *row[:3]) for label, row in rows]
     short = list(short_names(columns).values())
-    yield [*short, ">Runs", ">Val acc", ">Std"], [(*label, *row[:3]) for label, row in rows]
-    stacked = [f"{row[1]}\n{row[2]}".removesuffix(f"\n{NONE}") for _, row in rows]
-    yield [*short, ">Val acc\nstd"], [(*label, both) for (label, _), both in zip(rows, stacked, strict=True)]
-    joined = [", ".join(label) for label, _ in rows]
-    yield [", ".join(short), ">Val acc\nstd"], list(zip(joined, stacked, strict=True))
+    labels = [tuple(setting.label.values()) for setting in result.settings]
+    joined = [(", ".join(label),) for label in labels]
+    figures = [_figures(setting) for setting in result.settings]
+    names, rows = [">Runs", ">Val acc", ">Std", ">Val loss"], figures
+    if result.settings[0].num_seeds == 1:
+        names, rows = names[1::2], [row[1::2] for row in figures]
+    yield [*columns, *names], _beside(labels, rows)
+    fewer = [row[:-1] for row in rows]
+    yield [*columns, *names[:-1]], _beside(labels, fewer)
+    yield [*short, *names[:-1]], _beside(labels, fewer)
+    stacked = [(f"{row[1]}\n{row[2]}".removesuffix(f"\n{NONE}"),) for row in figures]
+    name = ">Val acc" if result.settings[0].num_seeds == 1 else ">Val acc\nstd"
+    yield [*short, name], _beside(labels, stacked)
+    yield [", ".join(short), name], _beside(joined, stacked)
 
 
-def _figures(setting: "SettingResult") -> tuple[str, str, str, str]:
+def _beside(labels: Sequence[tuple[str, ...]], rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return [(*label, *row) for label, row in zip(labels, rows, strict=True)]
+
+
+def _figures(setting: "SettingResult") -> tuple[str, ...]:
     num, wanted = len(setting.runs), setting.num_seeds
     loss = sum(run.best.val_loss for run in setting.runs) / num if num else None
     return (
