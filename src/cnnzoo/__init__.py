@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.evaluation import EvaluationResult, evaluate
     from cnnzoo.analysis.features import activations, features
     from cnnzoo.analysis.predict import predict
+    from cnnzoo.analysis.study import sweep
     from cnnzoo.config import TrainConfig
     from cnnzoo.data.augment import register_augmentation
     from cnnzoo.data.catalog import register_dataset
@@ -55,6 +56,7 @@ __all__ = [
     "register_model",
     "register_optimizer",
     "resume",
+    "sweep",
     "train",
 ]
 
@@ -85,6 +87,7 @@ _HOME = {
     "register_model": "models.registry",
     "register_optimizer": "training.optimizers",
     "resume": "training.resume",
+    "sweep": "analysis.study",
     "train": "training.train",
 }
 

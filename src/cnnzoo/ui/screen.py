@@ -61,6 +61,12 @@ def _one_line(console: Console, message: str) -> str:
     return escape(text.replace("×", "x").replace("…", "...") if console.options.ascii_only else text)
 
 
+def shorten(text: str, length: int, cut: str = "…") -> str:
+    """Return a text of so many signs at most; too long a one loses its middle."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]}{cut}{text[half + len(cut) - length :]}"
+
+
 class QuietScreen(Reporter):
     """A reporter that passes on warnings and nothing else."""
 
