@@ -10,7 +10,7 @@ from cnnzoo.ui.eval_pictures import pixels_of, surest_mistakes
 from cnnzoo.ui.html import image_uri
 
 if TYPE_CHECKING:
-    from cnnzoo.analysis.evaluation import Predictions
+    from cnnzoo.analysis.evaluation import EvaluationResult
 
 THUMBNAIL = 64
 """Pixels a side, at most."""
@@ -76,22 +76,24 @@ class Behind:
 
     @property
     def cells(self) -> list[Cell]:
-        """Those that have images to show."""
-        return [cell for row in self.matrix for cell in row if cell and cell.images]
+        """Those that have images to show, confusions before what is right, the most frequent first."""
+        cells = [cell for row in self.matrix for cell in row if cell and cell.images]
+        return sorted(cells, key=lambda cell: (cell.label == cell.prediction, -cell.count))
 
 
-def look_behind(confusion: Sequence[Sequence[int]], predictions: "Predictions", room: int) -> Behind:
+def look_behind(result: "EvaluationResult", room: int, most: int | None = None) -> Behind:
     """Choose the images to show, and make thumbnails of them.
 
     The gallery comes first, then the surest image of each cell, mistakes before what is right and cells of many images
-    before those of few, then the second of each, and so on. Thumbnails have at most half of the room, so that names
-    are left for those without.
+    before those of few, then the second of each, and so on. Names have at most half of the room, so that some is left
+    for thumbnails.
 
     Args:
-        confusion: Images of each class, by what they were taken for.
-        predictions: Of each image.
+        result: How the images were told.
         room: Characters that all of it may have.
+        most: How many cells have images at most, the most frequent confusions; None for all of them.
     """
+    predictions = result.predictions
     classes, files = predictions.classes, predictions.images.file_names
     labels = predictions.labels.tolist()
     probabilities, guesses = (values.tolist() for values in predictions.probabilities.max(1))
@@ -102,52 +104,52 @@ def look_behind(confusion: Sequence[Sequence[int]], predictions: "Predictions", 
             else None
             for column, count in enumerate(counts)
         ]
-        for row, counts in enumerate(confusion)
+        for row, counts in enumerate(result.confusion)
     ]
-    places: dict[
-        int, list[Shown]
-    ] = {}  # where each image is shown, in the order in which they get thumbnails
 
-    def show(index: int) -> Shown:
+    def shown(index: int) -> Shown:
         name = f"test image {index}" if files is None else files[index]
-        shown = Shown(name, classes[labels[index]], classes[guesses[index]], probabilities[index])
-        places.setdefault(index, []).append(shown)
-        return shown
+        return Shown(name, classes[labels[index]], classes[guesses[index]], probabilities[index])
 
-    mistakes = [show(index) for index, _, _ in surest_mistakes(predictions, MISTAKES)]
-    room -= sum(_length(shown) for shown in mistakes)
-    for_names = room // 2
-    for index in _by_turns(labels, guesses, probabilities):
-        cell = matrix[labels[index]][guesses[index]]
+    # Where each image is shown, in the order in which they get thumbnails.
+    places = {index: [shown(index)] for index, _, _ in surest_mistakes(predictions, MISTAKES)}
+    mistakes = [image for images in places.values() for image in images]
+    room -= sum(map(_length, mistakes))
+    room_for_names = room // 2
+    for index in _by_turns(labels, guesses, probabilities, most):
+        cell, image = matrix[labels[index]][guesses[index]], shown(index)
         assert cell is not None
-        shown = show(index)
-        length = _length(shown) + (0 if cell.images else _length(shown))  # the first comes with a heading
-        for_names, room = for_names - length, room - length
-        if for_names < 0:
-            places[index].remove(shown)
+        length = _length(image) * (1 if cell.images else 2)  # the first comes with a heading
+        if length > room_for_names:
             break
-        cell.images.append(shown)
-    for everywhere, pixels in zip(places.values(), pixels_of(predictions, list(places)), strict=True):
+        room_for_names, room = room_for_names - length, room - length
+        cell.images.append(image)
+        places.setdefault(index, []).append(image)
+    for images, pixels in zip(places.values(), pixels_of(predictions, list(places)), strict=True):
         address = image_uri(pixels, THUMBNAIL)
-        room -= len(address) * len(everywhere)
+        room -= len(address) * len(images)
         if room < 0:
             break
-        for shown in everywhere:
-            shown.address = address
+        for image in images:
+            image.address = address
     return Behind(matrix, mistakes)
 
 
-def _by_turns(labels: Sequence[int], guesses: Sequence[int], probabilities: Sequence[float]) -> Iterator[int]:
+def _by_turns(
+    labels: Sequence[int], guesses: Sequence[int], probabilities: Sequence[float], most: int | None
+) -> Iterator[int]:
     """Yield images: the surest of each cell, then the second of each; at most FEW of one."""
     members: dict[tuple[int, int], list[int]] = {}
     for index in sorted(range(len(labels)), key=lambda index: -probabilities[index]):
         members.setdefault((labels[index], guesses[index]), []).append(index)
     # Mistakes first, of many images before those of few.
-    cells = sorted(members.values(), key=lambda cell: (labels[cell[0]] == guesses[cell[0]], -len(cell)))
+    pairs = sorted(members, key=lambda pair: (pair[0] == pair[1], -len(members[pair])))
+    if most is not None:
+        pairs = [pair for pair in pairs if pair[0] != pair[1]][:most]
     for rank in range(FEW):
-        for cell in cells:
-            if rank < len(cell):
-                yield cell[rank]
+        for pair in pairs:
+            if rank < len(members[pair]):
+                yield members[pair][rank]
 
 
 def _length(shown: Shown) -> int:

@@ -13,7 +13,7 @@ from cnnzoo.errors import CnnzooError
 from cnnzoo.files import as_typed, replacing
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.ui.html import figure_uri, render
-from cnnzoo.ui.report.behind import THUMBNAIL, Behind, look_behind
+from cnnzoo.ui.report.behind import THUMBNAIL, look_behind
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +28,7 @@ WRITTEN = 20
 """Classes up to which each cell is told to ears in whole, and not as a number between its headings."""
 
 CONFUSIONS = 50
-"""That are listed, of more classes than MATRIX."""
+"""That are shown with their images, of more classes than MATRIX."""
 
 _LINK = 60  # characters of HTML that make a number of the matrix a link
 
@@ -112,7 +112,7 @@ def as_html(found: RunReport) -> str:
         "drawn": drawn,
         "written": len(result.classes) <= WRITTEN,
         "thumbnail": THUMBNAIL,
-        "confusions": result.confusions(CONFUSIONS if not drawn else 5),
+        "confusions": result.confusions(5),
         "recipe": list(settings(net.config)),
         "config": _config_text(found),
         "command": _command(found),
@@ -130,10 +130,11 @@ def as_html(found: RunReport) -> str:
             for row in frame.itertuples(index=False)
         ]
     # What is left beside a page without any images behind its cells is for these.
-    bare = look_behind(result.confusion, result.predictions, 0)
+    most = None if drawn else CONFUSIONS
+    bare = look_behind(result, 0, most)
     length = len(render("report/report.html", **values, behind=bare).encode(errors="backslashreplace"))
-    room = MAX_BYTES - length - _LINK * sum(cell is not None for row in bare.matrix for cell in row)
-    behind: Behind = look_behind(result.confusion, result.predictions, room)
+    links = _LINK * sum(cell is not None for row in bare.matrix for cell in row) if drawn else 0
+    behind = look_behind(result, MAX_BYTES - length - links, most)
     return render("report/report.html", **values, behind=behind)
 
 

@@ -81,6 +81,16 @@ if (matrix) {
     }
   });
 
-  const asked = links.find((link) => link.hash === location.hash);
-  if (asked) choose(asked);
+  // The one that was asked for by the address, else the most frequent confusion.
+  const first = links.find((link) => link.hash === location.hash) ??
+    links.find((link) => link.hash === `#${behind.querySelector(".cell")?.id}`);
+  if (first) choose(first);
 }
+
+// On paper nothing is folded away.
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details:not([open])")) details.dataset.folded = details.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const details of document.querySelectorAll("details[data-folded]")) details.open = false;
+});
