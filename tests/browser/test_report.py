@@ -144,7 +144,7 @@ def test_a_phone_scrolls_down_alone(odd: Path, browser: Browser, dark: bool) -> 
 
 def test_a_hundred_classes_and_their_mistakes_fit(tmp_path: Path, browser: Browser) -> None:
     names = tuple(f"class {label}, of a name that is rather long" for label in range(100))
-    run = run_of_images(tmp_path, names, 40, 64)
+    run = run_of_images(tmp_path, names, 20, 64)
     page = report(run)
     assert MAX_BYTES / 2 < page.stat().st_size <= MAX_BYTES
     browser.open(page)
