@@ -2,9 +2,9 @@
 
 ``python -m scripts.screenshots PAGE [-o FOLDER]``: PAGE is a file of HTML or an address; the pictures are called
 PAGE-1280-light.png and so on. With ``--first`` they show what a person sees first, and not the whole page; with
-``--at "#confusion"`` what stands from there on. README's docs/report.png is the 1280-light one of ``--at "#confusion"``,
-of ``cnnzoo train lenet --dataset fashionmnist --epochs 5 --name lenet``. Needs Debian's chromium and chromium-driver, and
-the extra ``dev``.
+``--at SELECTOR`` what stands from there on. README's docs/report.png is the 1280-light one with ``--at "#confusion"``,
+after ``cnnzoo train lenet --dataset fashionmnist --epochs 5`` and ``cnnzoo report``. Needs Debian's chromium and
+chromium-driver, and the extra ``dev``.
 """
 
 import argparse
