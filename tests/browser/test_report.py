@@ -68,7 +68,7 @@ def test_the_numbers_are_those_of_eval_and_nobody_is_asked(odd: Path, browser: B
 
 def test_names_that_could_be_html_are_text(odd: Path, browser: Browser) -> None:
     browser.open(odd / "report.html")
-    assert browser.driver.execute_script("return document.scripts.length") == 1  # type: ignore[no-untyped-call]
+    assert browser.driver.execute_script("return document.scripts.length") == 1
     assert texts(browser, "img[onerror], b") == []
     names = {
         image.get_attribute("alt") for image in browser.driver.find_elements(By.CSS_SELECTOR, ".gallery img")
@@ -109,7 +109,7 @@ def test_arrow_keys_walk_the_matrix_in_one_step_of_tab(odd: Path, browser: Brows
     links = browser.driver.find_elements(By.CSS_SELECTOR, ".matrix a")
     assert [link.get_attribute("tabindex") for link in links].count("0") == 1
     (column,) = {link.get_dom_attribute("href").rpartition("-")[2] for link in links[:1]}
-    browser.driver.execute_script("arguments[0].focus()", links[0])  # type: ignore[no-untyped-call]
+    browser.driver.execute_script("arguments[0].focus()", links[0])
     below = [link for link in links[1:] if link.get_dom_attribute("href").endswith(f"-{column}")]
     links[0].send_keys(Keys.ARROW_DOWN)
     focused = browser.driver.switch_to.active_element
@@ -138,7 +138,7 @@ def test_without_scripts_tables_and_pictures_stay(odd: Path, browser: Browser) -
 def test_a_phone_scrolls_down_alone(odd: Path, browser: Browser, dark: bool) -> None:
     browser.look(width=360, height=740, dark=dark)
     browser.open(odd / "report.html")
-    width = browser.driver.execute_script("return document.documentElement.scrollWidth")  # type: ignore[no-untyped-call]
+    width = browser.driver.execute_script("return document.documentElement.scrollWidth")
     assert width <= 360
 
 
