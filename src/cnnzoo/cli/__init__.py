@@ -111,7 +111,10 @@ def _start(
 
 def _register_commands() -> None:
     # Each module adds its command to `app` when it is imported, in the order of `--help`.
-    from cnnzoo.cli import train, sweep, eval, predict, plot, summary, models, data, bench, reproduce  # noqa: F401, I001
+    from cnnzoo.cli import (  # noqa: F401, I001
+        train, sweep, eval, predict, plot, report, summary, models,
+        data, bench, reproduce,
+    )  # fmt: skip
 
 
 def main() -> None:
