@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import replacing
@@ -114,8 +114,21 @@ def save_figure(figure: "Figure", path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in _METADATA:
         raise UsageError(f"cannot draw {path}. Name a file that ends in .png, .svg or .pdf.")
-    with replacing(path, otherwise="draw it elsewhere with `cnnzoo plot -o FILE`") as file, _style():
-        figure.savefig(file, format=suffix[1:], dpi=150, metadata=_METADATA[suffix])
+    with replacing(path, otherwise="draw it elsewhere with `cnnzoo plot -o FILE`") as file:
+        write_figure(figure, file, suffix)
+
+
+def write_figure(figure: "Figure", file: BinaryIO, suffix: str, *, dpi: int = 150) -> None:
+    """Write a picture into an open file: the same figure gives the same bytes.
+
+    Args:
+        figure: What to write.
+        file: Where to.
+        suffix: One of .png, .svg and .pdf.
+        dpi: Pixels per inch, of .png and of what is pixels in the others.
+    """
+    with _style():
+        figure.savefig(file, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix])
 
 
 def show(draw: "Callable[[Figure], object]") -> None:

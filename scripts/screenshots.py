@@ -1,0 +1,52 @@
+"""Take pictures of a page at the width of a desk and of a phone, in light and in dark, and on paper.
+
+``python -m scripts.screenshots PAGE [-o FOLDER]``: PAGE is a file of HTML or an address; the pictures are called
+PAGE-1280-light.png and so on. With ``--first`` they show what a person sees first, and not the whole page. Needs
+Debian's chromium and chromium-driver, and the extra ``dev``.
+"""
+
+import argparse
+from pathlib import Path
+
+from tests.browser.chromium import Browser, started
+
+WIDTHS = {1280: 900, 360: 740}
+"""CSS pixels across, and down as far as is seen first."""
+
+
+def main() -> None:
+    """Read what was asked, and take the pictures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("page", help="a file of HTML, or an address")
+    parser.add_argument("-o", "--output", type=Path, default=Path(), help="folder of the pictures [this one]")
+    parser.add_argument("--first", action="store_true", help="what is seen first, and not the whole page")
+    parser.add_argument("--scale", type=float, default=1, help="pixels for each CSS pixel [1]")
+    asked = parser.parse_args()
+    page = Path(asked.page) if Path(asked.page).is_file() else asked.page
+    name = page.stem if isinstance(page, Path) else "page"
+    asked.output.mkdir(parents=True, exist_ok=True)
+    with started() as browser:
+        for width, height in WIDTHS.items():
+            for dark in (False, True):
+                browser.look(width=width, height=height, dark=dark, scale=asked.scale)
+                take(
+                    browser,
+                    page,
+                    asked.output / f"{name}-{width}-{'dark' if dark else 'light'}.png",
+                    asked.first,
+                )
+        browser.look(width=794, media="print")  # A4
+        take(browser, page, asked.output / f"{name}-print.png", asked.first)
+
+
+def take(browser: Browser, page: Path | str, path: Path, first: bool) -> None:
+    """Take one picture, and say what the page's console had to complain of."""
+    browser.open(page)
+    browser.save(path, whole=not first)
+    print(path, *browser.console())
+
+
+if __name__ == "__main__":
+    main()
