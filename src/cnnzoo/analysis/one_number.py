@@ -8,6 +8,7 @@ where a layer does something else than is known of its kind, that is said and no
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,12 +32,14 @@ class Part:
         inputs: The window on it, rows of numbers; padding counts as 0.
         weights: What each of them is multiplied by; None where nothing is, as in pooling.
         total: What it gives.
+        sign: What is done to each number with that of the weights at its place.
     """
 
     name: str
     inputs: list[list[float]]
     weights: list[list[float]] | None
     total: float
+    sign: Literal["×", "−"] = "×"
 
 
 @dataclass(frozen=True)
@@ -368,7 +371,7 @@ def _distance(taken: Tensor, codes: Tensor, unit: Unit) -> _Draft:
         names.append(f"the other {len(code) - len(order)} inputs together")
     lines.append(f"−({_sum(values, names=names)}) = {number(total)}")
     rows = (12, 7) if len(code) == 84 else (1, len(code))  # LeNet-5's codes are characters of 7×12 (LeCun 1998, Fig. 3)
-    part = Part("the layer before, and the code of the class", taken.view(rows).tolist(), code.view(rows).tolist(), total)
+    part = Part("the layer before, and the code of the class", taken.view(rows).tolist(), code.view(rows).tolist(), total, "−")
     rule = (
         f"Euclidean RBF: minus the squared distance of the {len(code)} inputs to the code of the class, so that 0 would "
         "be a perfect match (LeCun et al. 1998, eq. 7)."

@@ -14,6 +14,9 @@ from cnnzoo.data.preprocess import Preprocessing
 MOST_MAPS = 16
 """Maps of a layer that are sent, unless all of them are asked for."""
 
+FEW_MAPS, DEEP = 6, 24
+"""The same of a net that has more layers than DEEP."""
+
 MOST_THUMBNAIL = 56
 """Pixels a side of the small pictures of test images."""
 
@@ -34,16 +37,17 @@ def look_frame(
     Args:
         explorer: Whose net it is.
         look: What it made.
-        in_full: Layers of which all maps are sent, and not the first MOST_MAPS.
+        in_full: Layers of which all maps are sent, and not the first few.
         more: To be told, too.
     """
+    most = MOST_MAPS if len(explorer.layers) <= DEEP else FEW_MAPS
     layers, parts = [], [pixels_of(look.outputs[0], explorer.net.preprocessing)]
     for index, (layer, output) in enumerate(zip(explorer.layers, look.outputs, strict=True)):
         if layer.hands_on:
             layers.append(None)
             continue
         maps = as_maps(output)
-        few = maps if index in in_full else maps[:MOST_MAPS]
+        few = maps if index in in_full else maps[:most]
         low, high, scaled = _in_bytes(maps, few)
         layers.append({"low": low, "high": high, "num": len(few), "size": list(few.shape[1:])})
         parts.append(scaled)

@@ -61,7 +61,8 @@ def serve(explorer: Explorer, port: int, *, opens_browser: bool, announce: Calla
 
 def _listen(port: int) -> socket.socket:
     """Return a socket that listens on this machine alone."""
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # By its protocol's name: else asyncio would not see that it is TCP, and each answer would wait 40 ms (Nagle).
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     if os.name == "posix":  # a port that was left a moment ago is free; elsewhere this would share one in use
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

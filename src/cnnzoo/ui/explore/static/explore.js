@@ -117,7 +117,7 @@ function took(header, bytes) {
   drawPixels(find("seen"), bytes.subarray(0, height * width * channels), width, height, channels);
   layers.show(header, bytes, state.off);
   drawBars(header);
-  const notes = [];
+  const notes = [state.source.index === undefined ? "" : `test image ${state.source.index}`].filter(Boolean);
   if (header.inverted) notes.push("the negative is shown to the net, which was trained on light figures on dark");
   if (header.truth !== null) notes.push(`its class is ${net.classes[header.truth]}`);
   find("seen-note").textContent = notes.length ? `${notes.join("; ")}.` : "";
@@ -135,7 +135,7 @@ function drawBars({ probabilities, before }) {
   const bars = shown.map((label) => {
     const [bar, ghost] = [make("span", { class: "bar" }), make("span", { class: "ghost" })];
     bar.style.width = `${100 * probabilities[label]}%`;
-    ghost.hidden = !before;
+    ghost.hidden = !before || before[label] < 0.02;
     if (before) ghost.style.width = `${100 * before[label]}%`;
     const share = before && percent(before[label]) !== percent(probabilities[label])
       ? [make("s", {}, [percent(before[label])]), ` ${percent(probabilities[label])}`]
@@ -356,5 +356,7 @@ setInterval(async () => {
 }, 3000);
 
 open(find("tab-tests").dataset.first === "true" ? find("tab-tests") : find("tab-draw"));
+// Something to look at until the person chooses: the first test image, where there are test images.
+askTests(0, 1).then(() => state.source ?? show({ kind: "test", index: 0 }), () => {});
 document.body.classList.add("ready");
 if (!net.wired) find("wiring-note").hidden = false;

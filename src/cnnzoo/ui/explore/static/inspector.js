@@ -26,6 +26,7 @@ export class Inspector {
     this.root.hidden = false;
     this.find("title").textContent = this.layer.name;
     this.find("place").textContent = told(this.layer, unit);
+    this.find("whose").textContent = this.layer.maps ? "its map" : "its layer";
     if (isNew) this.makeInputs();
     this.inputs.forEach((input, i) => (input.value = unit[i]));
     this.drawSwitches();
@@ -156,8 +157,9 @@ function describe(box, height, width) {
 function product(part) {
   const largest = (rows) => Math.max(1e-12, ...rows.flat().map(Math.abs));
   const inside = [table(part.inputs, largest(part.inputs), "taken")];
-  if (part.weights) inside.push(make("span", { class: "sign" }, ["×"]), table(part.weights, largest(part.weights), "kernel"));
-  inside.push(make("span", { class: "sign" }, [`→ ${short(part.total)}`]));
+  if (part.weights) inside.push(make("span", { class: "sign" }, [part.sign]), table(part.weights, largest(part.weights), "kernel"));
+  const arrow = part.weights && part.sign === "×" ? "=" : "→";
+  inside.push(make("span", { class: "sign" }, [`${arrow} ${short(part.total)}`]));
   return make("figure", { class: "product" }, [make("figcaption", {}, [part.name]), make("div", { class: "grids" }, inside)]);
 }
 

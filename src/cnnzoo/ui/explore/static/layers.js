@@ -120,9 +120,10 @@ export class Layers {
     row.tiles = tiles;
     const all = layer.maps ? layer.shape[0] : 1;
     if (all > num && !row.more) {
-      row.more = make("button", { type: "button", class: "more" }, [`all ${all.toLocaleString("en")} maps`]);
+      const said = `all ${all.toLocaleString("en")}`;
+      row.more = make("button", { type: "button", class: "more", "aria-label": `${said} maps of ${layer.name}` }, [said]);
       row.more.addEventListener("click", () => this.expand(row, index));
-      row.append(row.more);
+      row.maps.append(row.more);
     }
     return tiles;
   }
@@ -179,7 +180,7 @@ export class Layers {
   wire() {
     const top = this.list.getBoundingClientRect().top;
     const middles = this.rows.map((row) => {
-      const box = row.firstChild.getBoundingClientRect();
+      const box = row.querySelector("h3").getBoundingClientRect();
       return (box.top + box.bottom) / 2 - top;
     });
     const width = parseFloat(getComputedStyle(this.list).paddingLeft);
