@@ -7,12 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cnnzoo.analysis.held_out import held_out_images
+from cnnzoo.analysis.features import SATURATED, LayerActivity, activations
+from cnnzoo.analysis.held_out import HeldOut, held_out_images
 from cnnzoo.analysis.trained_net import TrainedNet
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.images import decode_image, quiet
 from cnnzoo.data.listing import RULES
 from cnnzoo.data.preprocess import Preprocessing
+from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import ALONE
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.files import expanded
@@ -20,6 +22,9 @@ from cnnzoo.runs.checkpoint import Checkpoint
 from cnnzoo.training.losses import Criterion, loss_of
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.setup import load_data
+
+MOST_ACTIVE = 128
+"""Images of a batch whose activations are looked at, at most."""
 
 _CPU = torch.device("cpu")
 
@@ -57,7 +62,12 @@ def see_image(net: TrainedNet, which: str, reporter: Reporter) -> SeenImage:
             f"there is no image {index} in the test part of {chosen.dataset.name}, which has {num:,}: "
             f"0 to {num - 1}. Choose another --image."
         )
-    pixels, labels = next(iter(chosen.source.batches([torch.tensor([index])], _CPU)))
+    return see_test_image(net, chosen, index)
+
+
+def see_test_image(net: TrainedNet, images: HeldOut, index: int) -> SeenImage:
+    """Return one of the images that a net is tested on, as the net sees it."""
+    pixels, labels = next(iter(images.source.batches([torch.tensor([index])], _CPU)))
     return SeenImage(net.preprocessing(pixels)[0], f"test image {index}, {net.classes[int(labels[0])]}")
 
 
@@ -153,3 +163,42 @@ def see_batch(
         labels=train.source.labels,
         is_mixed=any(augmentation.mixes for augmentation in train.augmentations),
     )
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What the layers of a trained net put out for the images that it was trained on first.
+
+    Attributes:
+        layers: In the order in which they run.
+        num_images: For how many.
+    """
+
+    layers: list[LayerActivity]
+    num_images: int
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is dead or saturated, a line for each such layer, and what that means."""
+        remarks = [f"{layer.name} ({layer.type}): {layer.remark}" for layer in self.layers if layer.remark]
+        if not remarks:
+            return ["No layer of this net is a ReLU, a sigmoid or a tanh."]
+        meaning = []
+        if any(layer.dead is not None for layer in self.layers):
+            meaning.append(f"dead: never above 0 on these {self.num_images:,} training images")
+        if any(layer.saturated is not None for layer in self.layers):
+            meaning.append(f"saturated: within {SATURATED:.0%} of its range from either end")
+        return [*remarks, "; ".join(meaning)]
+
+
+def see_activity(net: TrainedNet, reporter: Reporter) -> Activity:
+    """Run a trained net on its first training images, at most MOST_ACTIVE, and look at what its layers put out.
+
+    Raises:
+        CnnzooError: The images cannot be had, or have changed since.
+    """
+    batch = see_batch(net.config, MOST_ACTIVE, reporter, saved=net.saved)
+    num = len(batch.images)
+    with explain_oom(num):
+        layers = activations(net.model, batch.images, batch.targets, batch.loss(net.model, net.device))
+    return Activity(layers, num)

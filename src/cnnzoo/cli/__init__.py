@@ -111,7 +111,9 @@ def _start(
 
 def _register_commands() -> None:
     # Each module adds its command to `app` when it is imported, in the order of `--help`.
-    from cnnzoo.cli import train, eval, predict, explore, plot, summary, models, data, bench, reproduce  # noqa: F401, I001
+    from cnnzoo.cli import (  # noqa: F401, I001
+        train, eval, predict, plot, report, explore, summary, models, data, bench, reproduce,
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.seen import TrainingBatch
     from cnnzoo.analysis.trained_net import TrainedNet
 
-MOST_ACTIVE = 128
-"""Images of a batch whose activations are looked at, at most."""
-
 
 class Request(NamedTuple):
     """What a person asks of `cnnzoo plot`.
@@ -100,35 +97,18 @@ def features(asked: Request) -> None:
 
 def activations(asked: Request) -> None:
     """Draw how activations and gradients are distributed, and tell what is dead or saturated."""
-    from cnnzoo.analysis.features import SATURATED
-    from cnnzoo.analysis.features import activations as activations_of
-    from cnnzoo.analysis.seen import see_batch
-    from cnnzoo.device import explain_oom
+    from cnnzoo.analysis.seen import see_activity
     from cnnzoo.ui.net_pictures import plot_activations
     from cnnzoo.ui.screen import QuietScreen
 
     net = asked.net()
-    batch = see_batch(net.config, MOST_ACTIVE, QuietScreen(), saved=net.saved)
-    num = len(batch.images)
-    with explain_oom(num):
-        layers = activations_of(net.model, batch.images, batch.targets, batch.loss(net.model, net.device))
-    remarks = [f"{layer.name} ({layer.type}): {layer.remark}" for layer in layers if layer.remark]
-    if remarks:
-        meaning = []
-        if any(layer.dead is not None for layer in layers):
-            meaning.append(f"dead: never above 0 on these {num:,} training images")
-        if any(layer.saturated is not None for layer in layers):
-            meaning.append(f"saturated: within {SATURATED:.0%} of its range from either end")
-        remarks.append("; ".join(meaning))
-    else:
-        remarks = ["No layer of this net is a ReLU, a sigmoid or a tanh."]
+    seen = see_activity(net, QuietScreen())
+    title = f"{_title(net)}, {seen.num_images:,} training images"
     finish(
         asked,
         net.run / "activations.png",
-        lambda figure: plot_activations(
-            layers, title=f"{_title(net)}, {num:,} training images", figure=figure
-        ),
-        remarks,
+        lambda figure: plot_activations(seen.layers, title=title, figure=figure),
+        seen.remarks,
     )
 
 

@@ -1,14 +1,16 @@
 """Pictures of an evaluation: what is taken for what, the most confident mistakes, and how sure the net may be."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cnnzoo.ui.plots import _import_matplotlib, _shorten, _style
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from cnnzoo.analysis.evaluation import EvaluationResult, Predictions
 
@@ -94,7 +96,7 @@ def plot_errors(
             figure.text(0.5, 0.5, "no mistake", ha="center", va="center")
             return figure
         grid = figure.subplots(rows, columns, squeeze=False).flatten()
-        images = _pixels(predictions, [index for index, _, _ in mistakes])
+        images = pixels_of(predictions, [index for index, _, _ in mistakes])
         for axes, (index, guess, probability), pixels in zip(grid, mistakes, images, strict=False):
             _show_image(axes, pixels)
             label = _shorten(predictions.classes[int(predictions.labels[index])], 18)
@@ -175,16 +177,13 @@ def _title(result: "EvaluationResult") -> str:
     return _shorten(f"{result.model} on {result.num_images:,} {result.split} images of {result.dataset}", 70)
 
 
-def _pixels(predictions: "Predictions", indices: Sequence[int]) -> "Sequence[object]":
-    """Return the images at ``indices`` as they were read: uint8 ``(H, W)`` or ``(H, W, 3)``."""
+def pixels_of(predictions: "Predictions", indices: Sequence[int]) -> "Iterator[NDArray[np.uint8]]":
+    """Yield the images at ``indices`` as they were read: uint8 ``(H, W)`` or ``(H, W, 3)``."""
     import torch
 
     chunks = [torch.tensor([index]) for index in indices]
-    source = predictions.images.source
-    return [
-        images[0].permute(1, 2, 0).squeeze(-1).numpy()
-        for images, _ in source.batches(chunks, torch.device("cpu"))
-    ]
+    for images, _ in predictions.images.source.batches(chunks, torch.device("cpu")):
+        yield images[0].permute(1, 2, 0).squeeze(-1).numpy()
 
 
 def _show_image(axes: "Axes", pixels: object) -> None:

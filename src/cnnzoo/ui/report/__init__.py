@@ -1,0 +1,1 @@
+"""One page that tells a run: a file that can be mailed."""
