@@ -95,6 +95,7 @@ class Explorer:
         is_wired: Whether it is known how the layers are connected; else each takes what the one before gives.
         answer: Where the logits come from.
         epochs: Those whose weights there are, the net's own among them, each with its file.
+        is_small: Whether the net gains nothing from threads.
     """
 
     def __init__(self, net: TrainedNet, reporter: Reporter | None = None) -> None:
@@ -104,8 +105,7 @@ class Explorer:
         blank = torch.zeros(saved.in_channels, saved.image_size, saved.image_size)
         with torch.no_grad(), Arithmetic(net.model) as work:
             run_layers(net.model, blank[None], lambda *it: found.append((it[0], it[1], tuple(it[2].shape[1:]))))
-        if net.device.type == "cpu" and work.mult_adds < LARGE:
-            torch.set_num_threads(1)  # of which a small net gains nothing, and loses much where the machine is busy
+        self.is_small = work.mult_adds < LARGE
         sources = wiring(net.model, [name for name, _, _ in found])
         self.is_wired = sources is not None
         chain = [Source((index,)) for index in range(len(found) + 1)]
@@ -214,8 +214,7 @@ class Explorer:
             IndexError: There is no such unit.
         """
         model = self._model(epoch)
-        if not 0 <= layer < len(self.layers):
-            raise IndexError(f"there is no layer {layer}")
+        self._check(layer, unit)
         if layer == 0:
             return self._pixel(image, unit)
         module = self._module(model, layer)
@@ -239,16 +238,20 @@ class Explorer:
         return self._joined(told, layer, taken[use][0], outputs, unit)
 
     def field(self, image: Tensor, layer: int, unit: Unit, epoch: int | None = None) -> Box | None:
-        """Return which part of an image one unit sees; None where none of it."""
+        """Return which part of an image one unit sees; None where none of it.
+
+        Raises:
+            CnnzooError: There is no such epoch.
+            IndexError: There is no such unit.
+        """
+        self._check(layer, unit)
         if layer == 0:
-            *_, row, column = unit
+            _, row, column = unit
             return Box(row, column, row + 1, column + 1)
         with explain_oom(1):
             return field_of_unit(self._model(epoch), image, layer, unit)
 
     def _pixel(self, image: Tensor, unit: Unit) -> Told:
-        if len(unit) != 3 or any(not 0 <= at < side for at, side in zip(unit, image.shape, strict=True)):
-            raise IndexError(f"there is no pixel {unit}")
         value, prep = image[unit].item(), self.net.preprocessing
         if not prep.mean:
             return Told(value, "A pixel of the picture, from 0 for black to 1 for white.")
@@ -281,6 +284,16 @@ class Explorer:
         """Return a layer's name, and which use of it this is where it is used again."""
         use = self._use(layer)
         return self.layers[layer].name + (f" (use {use + 1})" if use else "")
+
+    def _check(self, layer: int, unit: Unit, *, may_be_map: bool = False) -> None:
+        """See that there is such a unit, or a whole map of such units."""
+        if not 0 <= layer < len(self.layers):
+            raise IndexError(f"there is no layer {layer} in this net.")
+        shape = self.layers[layer].shape
+        fits = 1 <= len(unit) <= len(shape) if may_be_map else len(unit) == len(shape)
+        if not fits or any(not 0 <= at < side for at, side in zip(unit, shape, strict=False)):
+            place = ", ".join(map(str, unit))
+            raise IndexError(f"there is no unit ({place}) in {self.label(layer)}, which has {'×'.join(map(str, shape))}.")
 
     def _use(self, layer: int) -> int:
         return sum(it.name == self.layers[layer].name for it in self.layers[:layer])
@@ -319,12 +332,10 @@ class Explorer:
         """Have units put out 0 within the block."""
         by_module: dict[nn.Module, dict[int, Sequence[Unit]]] = {}
         for layer, units in off.items():
-            if not 1 <= layer < len(self.layers):
-                raise IndexError(f"there is no layer {layer}")
-            shape = self.layers[layer].shape
             for unit in units:
-                if not 1 <= len(unit) <= len(shape) or any(not 0 <= u < s for u, s in zip(unit, shape, strict=False)):
-                    raise IndexError(f"there is no unit {unit} in layer {layer}")
+                self._check(layer, unit, may_be_map=True)
+            if layer == 0:
+                raise IndexError("the picture itself cannot be switched off.")
             by_module.setdefault(self._module(model, layer), {})[self._use(layer)] = units
         hooks = []
         for module, uses in by_module.items():

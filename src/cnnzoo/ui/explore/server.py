@@ -29,9 +29,12 @@ def serve(explorer: Explorer, port: int, *, opens_browser: bool, announce: Calla
         CnnzooError: The port is taken, or not to be had.
         KeyboardInterrupt: Ctrl-C, after connections were closed.
     """
+    import torch
     import uvicorn
 
-    listening = _listen(port)
+    if explorer.is_small:
+        torch.set_num_threads(1)  # more of them would only wait for each other where the machine is busy
+    listening = listen(port)
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(16)
     address = f"http://{HOST}:{port}/{token}/"
@@ -59,7 +62,7 @@ def serve(explorer: Explorer, port: int, *, opens_browser: bool, announce: Calla
         raise
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
     """Return a socket that listens on this machine alone."""
     # By its protocol's name: else asyncio would not see that it is TCP, and each answer would wait 40 ms (Nagle).
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
