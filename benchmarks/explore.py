@@ -34,7 +34,9 @@ def drawing() -> bytes:
     return content.getvalue()
 
 
-def milliseconds(client: httpx.Client, kind: str, asked: dict[str, object], content: bytes, rounds: int) -> list[float]:
+def milliseconds(
+    client: httpx.Client, kind: str, asked: dict[str, object], content: bytes, rounds: int
+) -> list[float]:
     """Ask for the same so often; return how long each answer took."""
     times = []
     for _ in range(rounds):
@@ -59,7 +61,9 @@ def main() -> None:
             )
             run = train(config).run
             command = [sys.executable, "-m", "cnnzoo", "explore", str(run), "--no-browser"]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+            with subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            ) as server:
                 assert server.stdout is not None
                 try:
                     time_net(model, server.stdout.readline().strip(), arguments.rounds)

@@ -21,7 +21,14 @@ from cnnzoo.models.registry import create_model
 from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.helpers import quick, train
 
-EVERYTHING = {"dropout": 0.1, "lrn": True, "overlap": True, "groups": 2, "pooling": "max", "activation": "relu"}
+EVERYTHING = {
+    "dropout": 0.1,
+    "lrn": True,
+    "overlap": True,
+    "groups": 2,
+    "pooling": "max",
+    "activation": "relu",
+}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +60,9 @@ def test_the_arithmetic_of_any_unit_comes_to_the_number_that_the_net_computes(
     taken: list[tuple[nn.Module, Tensor]] = []
     for module in net.modules():
         if not any(module.children()):
-            module.register_forward_pre_hook(lambda module, inputs: taken.append((module, inputs[0][0].clone())))
+            module.register_forward_pre_hook(
+                lambda module, inputs: taken.append((module, inputs[0][0].clone()))
+            )
     layers = features(net, torch.randn(1, size, size))[1:]
     assert len(taken) == len(layers)
     for (module, before), (name, after) in zip(taken, layers, strict=True):
@@ -63,7 +72,9 @@ def test_the_arithmetic_of_any_unit_comes_to_the_number_that_the_net_computes(
             assert told.value == after[unit].item()
             assert told.lines, (name, told.rule)
             last = re.findall(r"= (−?[\d.]+(?:e[+−]?\d+)?)$", told.lines[-1])
-            assert float(last[0].replace("−", "-")) == pytest.approx(told.value, rel=2e-3, abs=2e-4), told.lines[-1]
+            assert float(last[0].replace("−", "-")) == pytest.approx(told.value, rel=2e-3, abs=2e-4), (
+                told.lines[-1]
+            )
 
 
 def test_a_sum_is_written_with_every_product() -> None:
@@ -93,7 +104,10 @@ def test_what_is_not_known_of_a_layer_is_said_and_not_made_up() -> None:
     assert "something else" in told.rule
     norm = nn.LayerNorm(4)
     told = tell_number(norm, torch.rand(4), torch.rand(4), (0,))
-    assert (told.lines, told.rule) == ((), "LayerNorm: how such a layer computes a number is not written out here.")
+    assert (told.lines, told.rule) == (
+        (),
+        "LayerNorm: how such a layer computes a number is not written out here.",
+    )
 
 
 def test_what_is_switched_off_puts_out_nothing_and_only_while_it_is_off(explorer: Explorer) -> None:
@@ -108,7 +122,10 @@ def test_what_is_switched_off_puts_out_nothing_and_only_while_it_is_off(explorer
     assert look.before is not None
     assert look.before.equal(plain.probabilities)
     assert not look.probabilities.equal(plain.probabilities)
-    assert explorer.tell(image, 1, (2, 0, 0), off={1: [(2,)]}).rule == "Switched off: it puts out 0, whatever it takes."
+    assert (
+        explorer.tell(image, 1, (2, 0, 0), off={1: [(2,)]}).rule
+        == "Switched off: it puts out 0, whatever it takes."
+    )
     again = explorer.look(image)
     assert all(one.equal(other) for one, other in zip(plain.outputs, again.outputs, strict=True))
     for off in ({0: [(0,)]}, {99: [(0,)]}, {1: [(6,)]}, {1: [()]}):
@@ -172,7 +189,9 @@ def test_residual_connections_are_found() -> None:
     assert len(joined) == 8
     assert joined[0] == ("layer1.0.relu", "+", ["layer1.0.bn2", "maxpool"])
     assert joined[2] == ("layer2.0.relu", "+", ["layer2.0.bn2", "layer2.0.downsample.1"])
-    assert [len(s.layers) for s in wiring(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), ["0", "1"]) or []] == [1, 1, 1]
+    assert [
+        len(s.layers) for s in wiring(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), ["0", "1"]) or []
+    ] == [1, 1, 1]
 
 
 class Asking(nn.Module):

@@ -108,7 +108,9 @@ class Page:
         self.until(lambda: len(row.find_elements(By.CSS_SELECTOR, ".map")) > number, "the map")
         it = row.find_elements(By.CSS_SELECTOR, ".map")[number]
         width, height = it.size["width"], it.size["height"]
-        ActionChains(self.driver).move_to_element_with_offset(it, (x - 0.5) * width, (y - 0.5) * height).click().perform()
+        ActionChains(self.driver).move_to_element_with_offset(
+            it, (x - 0.5) * width, (y - 0.5) * height
+        ).click().perform()
 
     def bring(self, file: Path) -> None:
         self.find("#tab-file").click()
@@ -124,7 +126,9 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     page = Page(browser, address)
     page.until(page.answer, "an answer")
     yield page
-    said = [line for line in browser.console() if "status of 4" not in line]  # which the page itself has told of
+    said = [
+        line for line in browser.console() if "status of 4" not in line
+    ]  # which the page itself has told of
     assert said == []
 
 
@@ -303,7 +307,9 @@ def test_two_tabs_do_not_take_each_others_turns(page: Page, address: str) -> Non
     page.until(lambda: page.all('[data-part="lines"] li'), "the arithmetic")
 
 
-def test_nothing_comes_from_anywhere_else_and_nothing_is_said_on_the_console(browser: Browser, address: str) -> None:
+def test_nothing_comes_from_anywhere_else_and_nothing_is_said_on_the_console(
+    browser: Browser, address: str
+) -> None:
     page = Page(browser, address)
     page.until(page.answer, "an answer")
     page.click_map(1)
@@ -312,7 +318,9 @@ def test_nothing_comes_from_anywhere_else_and_nothing_is_said_on_the_console(bro
     assert [url for url in browser.requests() if not url.startswith((address, "blob:", "about:"))] == []
 
 
-def test_the_page_says_that_the_server_is_gone_and_goes_on_when_it_is_back(browser: Browser, run: Path) -> None:
+def test_the_page_says_that_the_server_is_gone_and_goes_on_when_it_is_back(
+    browser: Browser, run: Path
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -326,7 +334,9 @@ def test_the_page_says_that_the_server_is_gone_and_goes_on_when_it_is_back(brows
         page.until(lambda: page.find("#gone").is_displayed(), "that it is gone")
         assert page.text("#gone").startswith("cnnzoo does not answer.")
     with served(run, "--port", port, cwd=run) as (address, _):
-        page.until(lambda: "Another explorer runs at this address now" in page.text("#fault"), "that another runs")
+        page.until(
+            lambda: "Another explorer runs at this address now" in page.text("#fault"), "that another runs"
+        )
         assert not page.find("#gone").is_displayed()
         again = Page(browser, address)
         again.until(again.answer, "an answer")
@@ -416,12 +426,18 @@ def test_ctrl_c_ends_it_at_once_with_a_page_open_and_a_request_running(browser: 
         page = Page(browser, address)
         page.until(page.answer, "an answer")
         content = io.BytesIO()
-        Image.fromarray(np.random.default_rng(0).integers(0, 255, (4_000, 5_000), np.uint8)).save(content, "PNG", compress_level=0)
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (4_000, 5_000), np.uint8)).save(
+            content, "PNG", compress_level=0
+        )
         with httpx.Client(timeout=30) as client:
-            request = client.build_request("POST", f"{address}api/look", content=content.getvalue()[:19_000_000])
+            request = client.build_request(
+                "POST", f"{address}api/look", content=content.getvalue()[:19_000_000]
+            )
             import threading
 
-            sending = threading.Thread(target=lambda: pytest.raises(httpx.HTTPError, client.send, request), daemon=True)
+            sending = threading.Thread(
+                target=lambda: pytest.raises(httpx.HTTPError, client.send, request), daemon=True
+            )
             sending.start()
             time.sleep(0.15)
             started = time.monotonic()

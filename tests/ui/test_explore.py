@@ -118,7 +118,10 @@ def test_test_images_come_by_the_page(page: httpx.Client) -> None:
     answer = page.get("api/tests", params={"start": 990, "count": 24})
     header = json.loads(answer.content[4 : 4 + int.from_bytes(answer.content[:4], "little")])
     assert (header["num"], header["start"], len(header["labels"])) == (1000, 990, 10)
-    assert refusal(page, "look", test=1000) == (422, "there is no test image 1000: there are 1,000, from 0 to 999.")
+    assert refusal(page, "look", test=1000) == (
+        422,
+        "there is no test image 1000: there are 1,000, from 0 to 999.",
+    )
 
 
 # What it refuses
@@ -154,10 +157,15 @@ def test_an_upload_is_counted_as_it_comes(page: httpx.Client) -> None:
             yield bytes(1_000_000)
 
     answer = page.post("api/look", params={"asked": '{"name": "film.mov"}'}, content=chunks())
-    assert (answer.status_code, answer.json()["error"]) == (413, "film.mov has more than 20 MB. Make it smaller.")
+    assert (answer.status_code, answer.json()["error"]) == (
+        413,
+        "film.mov has more than 20 MB. Make it smaller.",
+    )
 
 
-@pytest.mark.parametrize("asked", ["[]", "{", '{"epoch": "x"}', '{"evil": 1}', '{"off": [[1]]}' * 2, "[" * 9_000])
+@pytest.mark.parametrize(
+    "asked", ["[]", "{", '{"epoch": "x"}', '{"evil": 1}', '{"off": [[1]]}' * 2, "[" * 9_000]
+)
 def test_a_request_that_the_page_never_makes_is_refused(page: httpx.Client, asked: str) -> None:
     assert page.post("api/look", params={"asked": asked}).status_code == 400
 
@@ -176,7 +184,9 @@ def test_a_request_that_the_page_never_makes_is_refused(page: httpx.Client, aske
         ("field", {"layer": -1, "unit": [0]}),
     ],
 )
-def test_what_is_nowhere_in_the_net_gets_one_line(page: httpx.Client, kind: str, asked: dict[str, Any]) -> None:
+def test_what_is_nowhere_in_the_net_gets_one_line(
+    page: httpx.Client, kind: str, asked: dict[str, Any]
+) -> None:
     status, said = refusal(page, kind, test=0, **asked)
     assert (status, "\n" in said) == (422, False)
     assert said

@@ -104,7 +104,9 @@ class Explorer:
         found: list[tuple[str, nn.Module, tuple[int, ...]]] = []
         blank = torch.zeros(saved.in_channels, saved.image_size, saved.image_size)
         with torch.no_grad(), Arithmetic(net.model) as work:
-            run_layers(net.model, blank[None], lambda *it: found.append((it[0], it[1], tuple(it[2].shape[1:]))))
+            run_layers(
+                net.model, blank[None], lambda *it: found.append((it[0], it[1], tuple(it[2].shape[1:])))
+            )
         self.is_small = work.mult_adds < LARGE
         sources = wiring(net.model, [name for name, _, _ in found])
         self.is_wired = sources is not None
@@ -113,11 +115,17 @@ class Explorer:
         self.layers = [
             Layer("input", "Image", "the picture as the net takes it", tuple(blank.shape), Source(())),
             *(
-                Layer(name, type(module).__name__, _about(module), shape, source, isinstance(module, HANDS_ON))
+                Layer(
+                    name, type(module).__name__, _about(module), shape, source, isinstance(module, HANDS_ON)
+                )
                 for (name, module, shape), source in zip(found, each, strict=True)
             ),
         ]
-        kept = {int(path.stem.removeprefix("epoch-")): path for path in net.run.glob("epoch-*.pt") if _is_kept(path)}
+        kept = {
+            int(path.stem.removeprefix("epoch-")): path
+            for path in net.run.glob("epoch-*.pt")
+            if _is_kept(path)
+        }
         self.epochs = dict(sorted({**kept, saved.epoch: net.path}.items()))
         self._models: OrderedDict[int, nn.Module] = OrderedDict()
         self._tests: HeldOut | None = None
@@ -229,7 +237,9 @@ class Explorer:
         hook = module.register_forward_pre_hook(take)
         try:
             with torch.no_grad(), explain_oom(1), self._switched_off(model, off or {}):
-                run_layers(model, image[None], lambda _n, _m, output: outputs.append(output.detach()[0].clone()))
+                run_layers(
+                    model, image[None], lambda _n, _m, output: outputs.append(output.detach()[0].clone())
+                )
         finally:
             hook.remove()
         if any((off or {}).get(layer, ())) and _is_off(unit, (off or {})[layer]):
@@ -266,9 +276,13 @@ class Explorer:
         source = self.layers[layer].source
         if source.join != "+" or not source.is_plain or taken.shape != outputs[layer].shape or not told.lines:
             return told
-        values = [outputs[index][unit].item() for index in source.layers if outputs[index].shape == taken.shape]
+        values = [
+            outputs[index][unit].item() for index in source.layers if outputs[index].shape == taken.shape
+        ]
         total = taken[unit].item()
-        if len(values) != len(source.layers) or not math.isclose(sum(values), total, rel_tol=1e-3, abs_tol=1e-4):
+        if len(values) != len(source.layers) or not math.isclose(
+            sum(values), total, rel_tol=1e-3, abs_tol=1e-4
+        ):
             return told
         shown = " + ".join(
             f"{f'({number(value)})' if value < 0 else number(value)} ({self.label(index)})"
@@ -293,7 +307,9 @@ class Explorer:
         fits = 1 <= len(unit) <= len(shape) if may_be_map else len(unit) == len(shape)
         if not fits or any(not 0 <= at < side for at, side in zip(unit, shape, strict=False)):
             place = ", ".join(map(str, unit))
-            raise IndexError(f"there is no unit ({place}) in {self.label(layer)}, which has {'×'.join(map(str, shape))}.")
+            raise IndexError(
+                f"there is no unit ({place}) in {self.label(layer)}, which has {'×'.join(map(str, shape))}."
+            )
 
     def _use(self, layer: int) -> int:
         return sum(it.name == self.layers[layer].name for it in self.layers[:layer])
@@ -308,7 +324,9 @@ class Explorer:
         assert isinstance(logits, Tensor)
         logits = logits[0].float().cpu()
         if not logits.isfinite().all():
-            raise CnnzooError("the net answers with numbers that are NaN or infinite. Try another checkpoint.")
+            raise CnnzooError(
+                "the net answers with numbers that are NaN or infinite. Try another checkpoint."
+            )
         return logits
 
     def _model(self, epoch: int | None) -> nn.Module:
@@ -316,7 +334,9 @@ class Explorer:
         if epoch is None or epoch == self.net.saved.epoch:
             return self.net.model
         if epoch not in self.epochs:
-            raise CnnzooError(f"there are no weights of epoch {epoch}: there are those of {_listed(self.epochs)}.")
+            raise CnnzooError(
+                f"there are no weights of epoch {epoch}: there are those of {_listed(self.epochs)}."
+            )
         if epoch not in self._models:
             path = self.epochs[epoch]
             model = to_device(load_checkpoint(path).build_model(path.parent), self.net.device).eval()

@@ -155,7 +155,9 @@ def activations(
 
     with torch.enable_grad():
         start = images.detach().clone().requires_grad_()
-        logits = logits_in(run_layers(model, start.clone(), look))  # of a clone, which a layer may change in place
+        logits = logits_in(
+            run_layers(model, start.clone(), look)
+        )  # of a clone, which a layer may change in place
         assert isinstance(logits, Tensor)
         loss = (criterion or criterion_of(model))(logits, targets.to(logits.device))
         if loss.requires_grad:

@@ -120,7 +120,9 @@ def _sum(values: list[float], *, names: list[str] | None = None) -> str:
 
 def _products(inputs: list[float], weights: list[float]) -> str:
     few = list(zip(inputs, weights, strict=True))[:MOST_TERMS]
-    text = " + ".join(f"{number(x)}·{_in_product(w)}" if x >= 0 else f"({number(x)})·{_in_product(w)}" for x, w in few)
+    text = " + ".join(
+        f"{number(x)}·{_in_product(w)}" if x >= 0 else f"({number(x)})·{_in_product(w)}" for x, w in few
+    )
     return text + (f" + {len(inputs) - len(few):,} more" if len(inputs) > len(few) else "")
 
 
@@ -184,9 +186,15 @@ def _convolution(module: nn.Conv2d, taken: Tensor, unit: Unit) -> _Draft | None:
         + (", plus the bias." if module.bias is not None else ".")
     )
     lines = [
-        f"{part.name}: {_products(_flat(part.inputs), _flat(part.weights or []))} = {number(part.total)}" for part in parts
+        f"{part.name}: {_products(_flat(part.inputs), _flat(part.weights or []))} = {number(part.total)}"
+        for part in parts
     ]
-    return _Draft(total, rule, [*lines, _closing(parts, rest, len(seen), bias, module.bias is not None, total, "maps")], parts)
+    return _Draft(
+        total,
+        rule,
+        [*lines, _closing(parts, rest, len(seen), bias, module.bias is not None, total, "maps")],
+        parts,
+    )
 
 
 def _linear(module: nn.Linear, taken: Tensor, unit: Unit) -> _Draft:
@@ -202,14 +210,19 @@ def _linear(module: nn.Linear, taken: Tensor, unit: Unit) -> _Draft:
     ]
     total = products.sum().item() + bias
     rest = products.sum().item() - sum(part.total for part in parts)
-    rule = (
-        f"Fully connected: each of the {len(inputs):,} inputs times its weight, all summed"
-        + (", plus the bias." if module.bias is not None else ".")
+    rule = f"Fully connected: each of the {len(inputs):,} inputs times its weight, all summed" + (
+        ", plus the bias." if module.bias is not None else "."
     )
     lines = [
-        f"{part.name}: {_products(part.inputs[0], (part.weights or [[]])[0])} = {number(part.total)}" for part in parts
+        f"{part.name}: {_products(part.inputs[0], (part.weights or [[]])[0])} = {number(part.total)}"
+        for part in parts
     ]
-    return _Draft(total, rule, [*lines, _closing(parts, rest, len(inputs), bias, module.bias is not None, total, "inputs")], parts)
+    return _Draft(
+        total,
+        rule,
+        [*lines, _closing(parts, rest, len(inputs), bias, module.bias is not None, total, "inputs")],
+        parts,
+    )
 
 
 def _closing(
@@ -250,13 +263,18 @@ def _pooling(
         total = max(finite)
         inputs = [[value if math.isfinite(value) else 0.0 for value in line] for line in inputs]
         line = f"max({', '.join(map(number, finite))}) = {number(total)}"
-        return _Draft(total, f"Max pooling: the largest number in the {h}×{w} window.", [line], [
-            Part(f"map {channel}", inputs, None, total)
-        ])
+        return _Draft(
+            total,
+            f"Max pooling: the largest number in the {h}×{w} window.",
+            [line],
+            [Part(f"map {channel}", inputs, None, total)],
+        )
     plain = _flat(inputs)
     mean = sum(plain) / len(plain)
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
-    if isinstance(weight, Tensor) and isinstance(bias, Tensor):  # LeNet-5's sub-sampling (LeCun et al. 1998, II.B)
+    if isinstance(weight, Tensor) and isinstance(
+        bias, Tensor
+    ):  # LeNet-5's sub-sampling (LeCun et al. 1998, II.B)
         summed, w_, b_ = sum(plain), weight[channel].item(), bias[channel].item()
         total = summed * w_ + b_
         lines = [
@@ -268,9 +286,12 @@ def _pooling(
     few = plain[:MOST_TERMS]
     more = f" + {len(plain) - len(few):,} more" if len(plain) > len(few) else ""
     line = f"({_sum(few)}{more})/{len(plain)} = {number(mean)}"
-    return _Draft(mean, f"Average pooling: the mean of the {h}×{w} window.", [line], [
-        Part(f"map {channel}", inputs, None, mean)
-    ])
+    return _Draft(
+        mean,
+        f"Average pooling: the mean of the {h}×{w} window.",
+        [line],
+        [Part(f"map {channel}", inputs, None, mean)],
+    )
 
 
 def _window(module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, taken: Tensor, row: int, column: int) -> Tensor:
@@ -324,9 +345,7 @@ def _response_norm(module: nn.LocalResponseNorm, taken: Tensor, unit: Unit) -> _
     squares = sum(value * value for value in neighbours)
     x = taken[unit].item()
     total = x / (module.k + module.alpha / module.size * squares) ** module.beta
-    line = (
-        f"{number(x)}/({module.k:g} + {module.alpha / module.size:g}·{number(squares)})^{module.beta:g} = {number(total)}"
-    )
+    line = f"{number(x)}/({module.k:g} + {module.alpha / module.size:g}·{number(squares)})^{module.beta:g} = {number(total)}"
     rule = (
         f"Local response normalisation: divided by a power of the squares of {len(neighbours)} neighbouring maps at the "
         "same place."
@@ -349,7 +368,10 @@ def _handed_on(module: nn.Module, taken: Tensor, given: Tensor, unit: Unit) -> _
     what = {
         nn.Flatten: "Flatten: maps laid out in one row. This is the number at",
         nn.Identity: "Identity: hands on the number at",
-    }.get(type(module), f"{type(module).__name__}: once trained it hands on what it is given. This is the number at")
+    }.get(
+        type(module),
+        f"{type(module).__name__}: once trained it hands on what it is given. This is the number at",
+    )
     return _Draft(value, f"{what} ({where}) of the layer before.", [f"{number(value)} = {number(value)}"])
 
 
@@ -370,8 +392,16 @@ def _distance(taken: Tensor, codes: Tensor, unit: Unit) -> _Draft:
         values.append(rest)
         names.append(f"the other {len(code) - len(order)} inputs together")
     lines.append(f"−({_sum(values, names=names)}) = {number(total)}")
-    rows = (12, 7) if len(code) == 84 else (1, len(code))  # LeNet-5's codes are characters of 7×12 (LeCun 1998, Fig. 3)
-    part = Part("the layer before, and the code of the class", taken.view(rows).tolist(), code.view(rows).tolist(), total, "−")
+    rows = (
+        (12, 7) if len(code) == 84 else (1, len(code))
+    )  # LeNet-5's codes are characters of 7×12 (LeCun 1998, Fig. 3)
+    part = Part(
+        "the layer before, and the code of the class",
+        taken.view(rows).tolist(),
+        code.view(rows).tolist(),
+        total,
+        "−",
+    )
     rule = (
         f"Euclidean RBF: minus the squared distance of the {len(code)} inputs to the code of the class, so that 0 would "
         "be a perfect match (LeCun et al. 1998, eq. 7)."
@@ -389,7 +419,11 @@ _CURVES: dict[str, tuple[str, str, Callable[[float], float]]] = {
         "1.7159·tanh(2/3·{p})",
         lambda x: 1.7159 * math.tanh(x * 2 / 3),
     ),
-    "SiLU": ("the number times its own sigmoid", "{x}/(1 + e^(−{p}))", lambda x: x / (1 + math.exp(-max(x, -700.0)))),
+    "SiLU": (
+        "the number times its own sigmoid",
+        "{x}/(1 + e^(−{p}))",
+        lambda x: x / (1 + math.exp(-max(x, -700.0))),
+    ),
     "GELU": (
         "the number times the share of a normal distribution below it",
         "{x}·Φ({x})",
@@ -413,7 +447,11 @@ def _pointwise(module: nn.Module, x: float) -> _Draft | None:
     if isinstance(module, nn.LeakyReLU):
         slope = module.negative_slope
         total = x if x >= 0 else slope * x
-        text = f"{number(x)} is not negative, and stays" if x >= 0 else f"{slope:g}·({number(x)}) = {number(total)}"
+        text = (
+            f"{number(x)} is not negative, and stays"
+            if x >= 0
+            else f"{slope:g}·({number(x)}) = {number(total)}"
+        )
         return _Draft(total, f"LeakyReLU: what is negative is multiplied by {slope:g}.", [text])
     if name not in _CURVES:
         return None

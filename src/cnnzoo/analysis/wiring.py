@@ -45,7 +45,9 @@ def wiring(model: nn.Module, names: Sequence[str]) -> list[Source] | None:
     called = {name: module for name, module in model.named_modules() if name}
     tracer = _Tracer({called[name] for name in names if name in called})
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what cannot be followed; the comparison below tells that
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # of what cannot be followed; the comparison below tells that
             graph = tracer.trace(model)
     except Exception:  # a model is anybody's code: it may fail in any way
         return None

@@ -16,10 +16,14 @@ def explore_command(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="RUN", help="A run (its best.pt counts) or a .pt file [the newest run].", show_default=False
+            metavar="RUN",
+            help="A run (its best.pt counts) or a .pt file [the newest run].",
+            show_default=False,
         ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Where to serve it; 0: a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Where to serve it; 0: a free one.")
+    ] = 0,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page, or only print its address.")
     ] = True,
@@ -34,7 +38,9 @@ def explore_command(
     address, and nothing is written. Ctrl-C ends it. Needs the extra: pip install 'cnnzoo[explore]'
     """
     if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
-        raise CnnzooError(f"explore needs {' and '.join(missing)}. Install what it needs: pip install 'cnnzoo[explore]'")
+        raise CnnzooError(
+            f"explore needs {' and '.join(missing)}. Install what it needs: pip install 'cnnzoo[explore]'"
+        )
     checkpoint = find_checkpoint(run, out)
     from cnnzoo.analysis.explore import Explorer
     from cnnzoo.analysis.trained_net import load_net
@@ -42,9 +48,7 @@ def explore_command(
     from cnnzoo.ui.screen import QuietScreen
 
     screen = QuietScreen()
-    net = load_net(
-        checkpoint, device=device, precision="fp32", imports=tuple(import_ or ()), reporter=screen
-    )
+    net = load_net(checkpoint, device=device, precision="fp32", imports=tuple(import_ or ()), reporter=screen)
     explorer = Explorer(net, screen)
     typer.echo(f"{checkpoint}: {net.saved.model}, epoch {net.saved.epoch}. Ctrl-C ends this.", err=True)
     serve(explorer, port, opens_browser=browser, announce=lambda address: print(address, flush=True))

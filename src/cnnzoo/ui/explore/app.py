@@ -142,7 +142,9 @@ class Desk:
     def field(self, asked: Asked, content: bytes) -> bytes:
         """Return what a unit sees of the picture."""
         number, image, _ = self._picture(asked, content)
-        return frame({"picture": number, "box": self.explorer.field(image, asked.layer, asked.unit, asked.epoch)})
+        return frame(
+            {"picture": number, "box": self.explorer.field(image, asked.layer, asked.unit, asked.epoch)}
+        )
 
     def tests(self, start: int, count: int) -> bytes:
         """Return a few test images."""
@@ -150,7 +152,9 @@ class Desk:
         indices = range(max(start, 0), min(start + count, num))
         pixels, labels = self.explorer.test_pixels(indices)
         small = thumbnails(pixels)
-        return frame({"num": num, "start": indices.start, "labels": labels, "size": list(small.shape[1:])}, small)
+        return frame(
+            {"num": num, "start": indices.start, "labels": labels, "size": list(small.shape[1:])}, small
+        )
 
     def _picture(self, asked: Asked, content: bytes) -> tuple[int, Tensor, dict[str, Any]]:
         if content:
@@ -227,7 +231,9 @@ def build_app(explorer: Explorer, token: str, port: int) -> tuple[Application, T
 
     async def tests(request: "Request") -> "Response":
         try:
-            start, count = (int(request.query_params.get(name, usual)) for name, usual in (("start", 0), ("count", 24)))
+            start, count = (
+                int(request.query_params.get(name, usual)) for name, usual in (("start", 0), ("count", 24))
+            )
         except ValueError:
             return JSONResponse({"error": "this request is none of the page's. Load the page anew."}, 400)
         return await answer("tests", request, partial(desk.tests, start, min(max(count, 1), MOST_TESTS)))

@@ -24,7 +24,9 @@ MOST_THUMBNAIL = 56
 def frame(header: dict[str, Any], *parts: Tensor) -> bytes:
     """Return a header and uint8 tensors as one message: 4 bytes (little-endian) of length, JSON, and the tensors."""
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
-    return b"".join((len(text).to_bytes(4, "little"), text, *(part.contiguous().numpy().tobytes() for part in parts)))
+    return b"".join(
+        (len(text).to_bytes(4, "little"), text, *(part.contiguous().numpy().tobytes() for part in parts))
+    )
 
 
 def look_frame(

@@ -57,9 +57,13 @@ class Guard:
         await self.inside(scope, receive, send_safely)
 
     def _objection(self, scope: Scope) -> str:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
         if headers.get("host", "").lower() not in self.hosts:
-            return "This explorer answers under 127.0.0.1 alone. Open the address that cnnzoo explore printed."
+            return (
+                "This explorer answers under 127.0.0.1 alone. Open the address that cnnzoo explore printed."
+            )
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in {f"http://{host}" for host in self.hosts}:
             return "This explorer answers its own page alone. Open the address that cnnzoo explore printed."

@@ -55,7 +55,9 @@ def serve(explorer: Explorer, port: int, *, opens_browser: bool, announce: Calla
     try:
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
-        if turns.is_busy:  # a computation cannot be interrupted, and Python would trip over its thread at the end
+        if (
+            turns.is_busy
+        ):  # a computation cannot be interrupted, and Python would trip over its thread at the end
             print_error("stopped.")
             sys.stdout.flush()
             os._exit(130)
