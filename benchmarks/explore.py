@@ -1,8 +1,8 @@
 """How long a person waits for what the net makes of a stroke, over HTTP as the page asks for it.
 
-``python benchmarks/explore.py [--models lenet alexnet] [--rounds 100]``: trains each net a little on the sample that
-ships with cnnzoo, starts ``cnnzoo explore`` and prints medians: of a new drawing, of the same with a map switched off, of
-the arithmetic of one number, and of what a unit sees.
+``python benchmarks/explore.py [--models lenet alexnet] [--rounds 100]``: trains each net a little on the sample
+that ships with cnnzoo, starts ``cnnzoo explore`` and prints medians: of a new drawing, of the same with a map switched
+off, of the arithmetic of one number, and of what a unit sees.
 """
 
 import argparse

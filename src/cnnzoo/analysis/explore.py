@@ -1,4 +1,4 @@
-"""A trained net that is asked about one picture at a time: every layer's maps, one number of them, what it does without.
+"""A trained net that is asked about one picture at a time: every layer's maps, one number, what it does without a part.
 
 All of it is computed in the net's own forward pass, in float32, so that what is written out adds up.
 """
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from cnnzoo.analysis.features import HANDS_ON, run_layers
 from cnnzoo.analysis.fields import Box, field_of_unit
 from cnnzoo.analysis.held_out import HeldOut, held_out_images
-from cnnzoo.analysis.one_number import Told, Unit, number, tell_number
+from cnnzoo.analysis.layers import Layer, about
+from cnnzoo.analysis.one_number import Told, Unit, tell_number
 from cnnzoo.analysis.predict import Invert, PictureReader
+from cnnzoo.analysis.sums import number
 from cnnzoo.analysis.trained_net import TrainedNet
 from cnnzoo.analysis.wiring import Source, wiring
 from cnnzoo.data.images import open_image, quiet
@@ -38,32 +40,6 @@ MAX_EPOCH_BYTES = 1 << 29
 
 Off = Mapping[int, Sequence[Unit]]
 """What is switched off: of each layer, by its index, whole maps ``(channel,)`` or single units."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer, in one use of it.
-
-    Attributes:
-        name: Where it is in the model.
-        type: Its class.
-        about: What it does, in a few words: ``6 kernels of 1×5×5``.
-        shape: Of what it puts out for one image.
-        source: Where its numbers come from.
-        hands_on: Whether it changes no number.
-    """
-
-    name: str
-    type: str
-    about: str
-    shape: tuple[int, ...]
-    source: Source
-    hands_on: bool = False
-
-    @property
-    def is_maps(self) -> bool:
-        """Whether it puts out maps of more than one pixel."""
-        return len(self.shape) == 3 and self.shape[1] * self.shape[2] > 1
 
 
 @dataclass(frozen=True)
@@ -115,9 +91,7 @@ class Explorer:
         self.layers = [
             Layer("input", "Image", "the picture as the net takes it", tuple(blank.shape), Source(())),
             *(
-                Layer(
-                    name, type(module).__name__, _about(module), shape, source, isinstance(module, HANDS_ON)
-                )
+                Layer(name, type(module).__name__, about(module), shape, source, isinstance(module, HANDS_ON))
                 for (name, module, shape), source in zip(found, each, strict=True)
             ),
         ]
@@ -162,7 +136,7 @@ class Explorer:
     def picture(
         self, content: bytes, name: str, invert: Invert = "auto", *, crop_to_ink: bool = False
     ) -> tuple[Tensor, bool]:
-        """Return a picture as the net takes it, float32 ``(C, H, W)``, by the way of ``predict``, and if it is inverted.
+        """Return a picture as the net takes it, float32 ``(C, H, W)``, as ``predict`` does, and whether it is inverted.
 
         Args:
             content: Of a file that Pillow opens.
@@ -183,7 +157,7 @@ class Explorer:
                     f"{name} has {width:,}×{height:,} pixels, and {MAX_PIXELS // 1_000_000} million are the most. "
                     "Make it smaller."
                 )
-            pixels, inverted = reader.read(Picture(name, content))
+            pixels, inverted, _ = reader.read(Picture(name, content))
             return self.net.preprocessing.normalized(reader.sized(pixels))[0].cpu(), inverted
 
     def look(self, image: Tensor, epoch: int | None = None, off: Off | None = None) -> Look:
@@ -268,7 +242,7 @@ class Explorer:
         mean, std = prep.mean[unit[0]], prep.std[unit[0]]
         pixel = round(value * std + mean, 4)  # black is a hair off 0 after both ways
         line = f"({number(pixel)} − {number(mean)})/{number(std)} = {number(value)}"
-        rule = "A pixel, from 0 for black to 1 for white, less the mean of the training images, divided by their deviation."
+        rule = "A pixel, 0 for black to 1 for white, less the mean of the training images, divided by their deviation."
         return Told(value, rule, (line,))
 
     def _joined(self, told: Told, layer: int, taken: Tensor, outputs: list[Tensor], unit: Unit) -> Told:
@@ -316,8 +290,8 @@ class Explorer:
 
     def _module(self, model: nn.Module, layer: int) -> nn.Module:
         name = self.layers[layer].name
-        modules = dict(model.named_modules())
-        return modules.get(name, model)  # the whole model where it is one layer
+        named: dict[str, nn.Module] = {found: module for found, module in model.named_modules() if found}
+        return named.get(name, model)  # the whole model where it is one layer
 
     def _logits(self, answer: object) -> Tensor:
         logits = logits_in(answer)
@@ -378,7 +352,7 @@ def _silencer(uses: Mapping[int, Sequence[Unit]]) -> Any:  # noqa: ANN401
             return answer
         silenced = answer.clone()
         for unit in uses[use]:
-            silenced[(slice(None), *unit)] = 0
+            silenced[0][unit] = 0
         return silenced
 
     return silence
@@ -394,25 +368,3 @@ def _is_kept(path: Path) -> bool:
 
 def _listed(epochs: Mapping[int, object]) -> str:
     return ", ".join(map(str, epochs))
-
-
-def _about(module: nn.Module) -> str:
-    """Say what a layer is, in a few words."""
-
-    def sides(value: Any) -> str:  # noqa: ANN401
-        return "×".join(map(str, (value, value) if isinstance(value, int) else value))
-
-    def plain(value: Any) -> object:  # noqa: ANN401
-        same = isinstance(value, tuple) and len(set(value)) == 1
-        return value[0] if same else value if isinstance(value, int | str) else sides(value)
-
-    if isinstance(module, nn.Conv2d):
-        said = f"{module.out_channels} kernels of {module.in_channels // module.groups}×{sides(module.kernel_size)}"
-        extras = {"stride": (module.stride, 1), "padding": (module.padding, 0), "groups": (module.groups, 1)}
-        return said + "".join(f", {k} {plain(v)}" for k, (v, usual) in extras.items() if plain(v) != usual)
-    if isinstance(module, nn.Linear):
-        return f"{module.out_features:,} sums of {module.in_features:,} inputs"
-    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
-        kind = "largest" if isinstance(module, nn.MaxPool2d) else "mean"
-        return f"{kind} of {sides(module.kernel_size)}, stride {plain(module.stride)}"
-    return ""

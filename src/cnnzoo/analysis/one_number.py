@@ -8,16 +8,17 @@ where a layer does something else than is known of its kind, that is said and no
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from cnnzoo.analysis.curves import apply_curve
+from cnnzoo.analysis.features import HANDS_ON
+from cnnzoo.analysis.sums import MOST_TERMS, in_product, number, products, total_of
+
 MOST_PARTS = 8
 """Channels of a window, or inputs of a vector, that are written out: those that give most."""
-
-MOST_TERMS = 121
-"""Products of one channel that are written out: an 11×11 kernel, AlexNet's first, has so many."""
 
 Unit = tuple[int, ...]
 """A number's place in a layer's output without the batch: ``(channel, row, column)`` or ``(index,)``."""
@@ -94,68 +95,27 @@ def tell_number(module: nn.Module, taken: Tensor, given: Tensor, unit: Unit) -> 
     return Told(value, draft.rule, tuple(draft.lines), tuple(draft.parts))
 
 
-def number(value: float) -> str:
-    """Return a number in four significant digits, as it is written in a sum."""
-    text = f"{value:.4g}" if value and not 1e-4 <= abs(value) < 1e6 else f"{value:.{_places(value)}f}"
-    text = "0" if not value else text.replace("-", "−")
-    return text
-
-
-def _places(value: float) -> int:
-    return max(0, min(4, 3 - math.floor(math.log10(abs(value))))) if value else 0
-
-
-def _in_product(value: float) -> str:
-    return f"({number(value)})" if value < 0 else number(value)
-
-
-def _sum(values: list[float], *, names: list[str] | None = None) -> str:
-    """Return ``0.5 − 0.25 + 1``, each with its name behind it where there are names."""
-    text = ""
-    for index, value in enumerate(values):
-        sign = (" − " if value < 0 else " + ") if index else ("−" if value < 0 else "")
-        text += sign + number(abs(value)) + (f" ({names[index]})" if names else "")
-    return text or "0"
-
-
-def _products(inputs: list[float], weights: list[float]) -> str:
-    few = list(zip(inputs, weights, strict=True))[:MOST_TERMS]
-    text = " + ".join(
-        f"{number(x)}·{_in_product(w)}" if x >= 0 else f"({number(x)})·{_in_product(w)}" for x, w in few
-    )
-    return text + (f" + {len(inputs) - len(few):,} more" if len(inputs) > len(few) else "")
-
-
 def _largest(draft: _Draft) -> float:
     return max((abs(part.total) for part in draft.parts), default=abs(draft.total))
 
 
 def _draft(module: nn.Module, taken: Tensor, given: Tensor, unit: Unit) -> _Draft | None:
     """Return the arithmetic of a layer of a known kind."""
-    if isinstance(module, nn.Conv2d) and taken.ndim == 3:
-        return _convolution(module, taken, unit)
-    if isinstance(module, nn.Linear):
-        return _linear(module, taken, unit)
-    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
-        return _pooling(module, taken, given, unit)
-    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and taken.shape == given.shape:
-        return _batch_norm(module, taken, unit)
-    if isinstance(module, nn.LocalResponseNorm) and taken.ndim == 3:
-        return _response_norm(module, taken, unit)
-    if isinstance(module, nn.Flatten | nn.Unflatten | nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d):
-        return _handed_on(module, taken, given, unit)
+    for kinds, draft in _KINDS:
+        if isinstance(module, kinds):
+            return draft(module, taken, given, unit)
     codes = getattr(module, "codes", None)
     if isinstance(codes, Tensor) and codes.ndim == 2 and taken.shape == codes.shape[1:]:
         return _distance(taken, codes.double().to(taken.device), unit)
-    if taken.shape == given.shape:
-        return _pointwise(module, taken[unit].item())
-    return None
+    curve = apply_curve(module, taken[unit].item()) if taken.shape == given.shape else None
+    return _Draft(curve[0], curve[1], [curve[2]]) if curve else None
 
 
-def _convolution(module: nn.Conv2d, taken: Tensor, unit: Unit) -> _Draft | None:
-    if module.padding_mode != "zeros":
+def _convolution(module: nn.Conv2d, taken: Tensor, _: Tensor, unit: Unit) -> _Draft | None:
+    if module.padding_mode != "zeros" or taken.ndim != 3:
         return None
-    kernels: Tensor = module.kernels() if hasattr(module, "kernels") else module.weight
+    whole: Callable[[], Tensor] | None = getattr(module, "kernels", None)  # of one that does not see all maps
+    kernels = whole() if whole else module.weight
     out, row, column = unit
     kernel = kernels[out].double().to(taken.device)  # (C / groups, h, w)
     window = _window(module, taken, row, column)
@@ -186,7 +146,7 @@ def _convolution(module: nn.Conv2d, taken: Tensor, unit: Unit) -> _Draft | None:
         + (", plus the bias." if module.bias is not None else ".")
     )
     lines = [
-        f"{part.name}: {_products(_flat(part.inputs), _flat(part.weights or []))} = {number(part.total)}"
+        f"{part.name}: {products(_flat(part.inputs), _flat(part.weights or []))} = {number(part.total)}"
         for part in parts
     ]
     return _Draft(
@@ -197,24 +157,24 @@ def _convolution(module: nn.Conv2d, taken: Tensor, unit: Unit) -> _Draft | None:
     )
 
 
-def _linear(module: nn.Linear, taken: Tensor, unit: Unit) -> _Draft:
+def _linear(module: nn.Linear, taken: Tensor, _: Tensor, unit: Unit) -> _Draft:
     *at, out = unit
     inputs = taken[tuple(at)]
     weights = module.weight[out].double().to(taken.device)
     bias = 0.0 if module.bias is None else module.bias[out].item()
-    products = inputs * weights
-    order = products.abs().argsort(descending=True).tolist()[:MOST_PARTS]
+    given_by = inputs * weights
+    order = given_by.abs().argsort(descending=True).tolist()[:MOST_PARTS]
     parts = [
-        Part(f"input {index}", [[inputs[index].item()]], [[weights[index].item()]], products[index].item())
+        Part(f"input {index}", [[inputs[index].item()]], [[weights[index].item()]], given_by[index].item())
         for index in order
     ]
-    total = products.sum().item() + bias
-    rest = products.sum().item() - sum(part.total for part in parts)
+    total = given_by.sum().item() + bias
+    rest = given_by.sum().item() - sum(part.total for part in parts)
     rule = f"Fully connected: each of the {len(inputs):,} inputs times its weight, all summed" + (
         ", plus the bias." if module.bias is not None else "."
     )
     lines = [
-        f"{part.name}: {_products(part.inputs[0], (part.weights or [[]])[0])} = {number(part.total)}"
+        f"{part.name}: {products(part.inputs[0], (part.weights or [[]])[0])} = {number(part.total)}"
         for part in parts
     ]
     return _Draft(
@@ -236,7 +196,7 @@ def _closing(
     if has_bias:
         values.append(bias)
         names.append("bias")
-    return f"{_sum(values, names=names)} = {number(total)}"
+    return f"{total_of(values, names=names)} = {number(total)}"
 
 
 def _pooling(
@@ -278,14 +238,14 @@ def _pooling(
         summed, w_, b_ = sum(plain), weight[channel].item(), bias[channel].item()
         total = summed * w_ + b_
         lines = [
-            f"{_sum(plain)} = {number(summed)}",
-            f"{number(summed)}·{_in_product(w_)} {_sum([0.0, b_]).removeprefix('0 ')} = {number(total)}",
+            f"{total_of(plain)} = {number(summed)}",
+            f"{number(summed)}·{in_product(w_)} {total_of([0.0, b_]).removeprefix('0 ')} = {number(total)}",
         ]
         rule = f"Sub-sampling: the sum of the {h}×{w} window, times the map's coefficient, plus its bias."
         return _Draft(total, rule, lines, [Part(f"map {channel}", inputs, None, total)])
     few = plain[:MOST_TERMS]
     more = f" + {len(plain) - len(few):,} more" if len(plain) > len(few) else ""
-    line = f"({_sum(few)}{more})/{len(plain)} = {number(mean)}"
+    line = f"({total_of(few)}{more})/{len(plain)} = {number(mean)}"
     return _Draft(
         mean,
         f"Average pooling: the mean of the {h}×{w} window.",
@@ -318,8 +278,10 @@ def _window(module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d, taken: Tensor, row:
     return window
 
 
-def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, taken: Tensor, unit: Unit) -> _Draft | None:
-    if module.running_mean is None or module.running_var is None:
+def _batch_norm(
+    module: nn.BatchNorm1d | nn.BatchNorm2d, taken: Tensor, given: Tensor, unit: Unit
+) -> _Draft | None:
+    if module.running_mean is None or module.running_var is None or taken.shape != given.shape:
         return None
     channel = unit[0]
     x, mean = taken[unit].item(), module.running_mean[channel].item()
@@ -328,8 +290,8 @@ def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, taken: Tensor, unit: Un
     shift = 0.0 if module.bias is None else module.bias[channel].item()
     total = (x - mean) / math.sqrt(variance + module.eps) * scale + shift
     line = (
-        f"({number(x)} − {_in_product(mean)})/√({number(variance)} + {module.eps:g})·{_in_product(scale)} "
-        f"{_sum([0.0, shift]).removeprefix('0 ')} = {number(total)}"
+        f"({number(x)} − {in_product(mean)})/√({number(variance)} + {module.eps:g})·{in_product(scale)} "
+        f"{total_of([0.0, shift]).removeprefix('0 ')} = {number(total)}"
     )
     rule = (
         "Batch normalisation: less the mean that its map had in training, divided by the root of its variance, times a "
@@ -338,17 +300,20 @@ def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, taken: Tensor, unit: Un
     return _Draft(total, rule, [line])
 
 
-def _response_norm(module: nn.LocalResponseNorm, taken: Tensor, unit: Unit) -> _Draft:
+def _response_norm(module: nn.LocalResponseNorm, taken: Tensor, _: Tensor, unit: Unit) -> _Draft | None:
+    if taken.ndim != 3:
+        return None
     channel, row, column = unit
     low, high = channel - module.size // 2, channel + (module.size - 1) // 2
     neighbours = taken[max(low, 0) : high + 1, row, column].tolist()
     squares = sum(value * value for value in neighbours)
     x = taken[unit].item()
     total = x / (module.k + module.alpha / module.size * squares) ** module.beta
-    line = f"{number(x)}/({module.k:g} + {module.alpha / module.size:g}·{number(squares)})^{module.beta:g} = {number(total)}"
+    below = f"({module.k:g} + {module.alpha / module.size:g}·{number(squares)})^{module.beta:g}"
+    line = f"{number(x)}/{below} = {number(total)}"
     rule = (
-        f"Local response normalisation: divided by a power of the squares of {len(neighbours)} neighbouring maps at the "
-        "same place."
+        f"Local response normalisation: divided by a power of the squares of {len(neighbours)} neighbouring maps "
+        "at the same place."
     )
     return _Draft(total, rule, [line])
 
@@ -381,7 +346,7 @@ def _distance(taken: Tensor, codes: Tensor, unit: Unit) -> _Draft:
     order = squares.argsort(descending=True).tolist()[:MOST_PARTS]
     rest = squares.sum().item() - sum(squares[index].item() for index in order)
     lines = [
-        f"input {index}: ({number(taken[index].item())} − {_in_product(code[index].item())})² = "
+        f"input {index}: ({number(taken[index].item())} − {in_product(code[index].item())})² = "
         f"{number(squares[index].item())}"
         for index in order
     ]
@@ -391,7 +356,7 @@ def _distance(taken: Tensor, codes: Tensor, unit: Unit) -> _Draft:
     if len(code) > len(order):
         values.append(rest)
         names.append(f"the other {len(code) - len(order)} inputs together")
-    lines.append(f"−({_sum(values, names=names)}) = {number(total)}")
+    lines.append(f"−({total_of(values, names=names)}) = {number(total)}")
     rows = (
         (12, 7) if len(code) == 84 else (1, len(code))
     )  # LeNet-5's codes are characters of 7×12 (LeCun 1998, Fig. 3)
@@ -403,63 +368,21 @@ def _distance(taken: Tensor, codes: Tensor, unit: Unit) -> _Draft:
         "−",
     )
     rule = (
-        f"Euclidean RBF: minus the squared distance of the {len(code)} inputs to the code of the class, so that 0 would "
-        "be a perfect match (LeCun et al. 1998, eq. 7)."
+        f"Euclidean RBF: minus the squared distance of the {len(code)} inputs to the code of the class, so that 0 "
+        "would be a perfect match (LeCun et al. 1998, eq. 7)."
     )
     return _Draft(total, rule, lines, [part])
 
 
-_CURVES: dict[str, tuple[str, str, Callable[[float], float]]] = {
-    "ReLU": ("what is negative becomes 0", "max(0, {x})", lambda x: max(0.0, x)),
-    "ReLU6": ("kept between 0 and 6", "min(max(0, {x}), 6)", lambda x: min(max(0.0, x), 6.0)),
-    "Sigmoid": ("a curve from 0 to 1", "1/(1 + e^(−{p}))", lambda x: 1 / (1 + math.exp(-max(x, -700.0)))),
-    "Tanh": ("a curve from −1 to 1", "tanh({x})", math.tanh),
-    "ScaledTanh": (
-        "a curve from −1.7159 to 1.7159, by which ±1 stays ±1 (LeCun et al. 1998, appendix A)",
-        "1.7159·tanh(2/3·{p})",
-        lambda x: 1.7159 * math.tanh(x * 2 / 3),
-    ),
-    "SiLU": (
-        "the number times its own sigmoid",
-        "{x}/(1 + e^(−{p}))",
-        lambda x: x / (1 + math.exp(-max(x, -700.0))),
-    ),
-    "GELU": (
-        "the number times the share of a normal distribution below it",
-        "{x}·Φ({x})",
-        lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
-    ),
-    "Hardswish": (
-        "a straight-line sketch of x·sigmoid(x)",
-        "{x}·min(max(0, {p} + 3), 6)/6",
-        lambda x: x * min(max(0.0, x + 3), 6.0) / 6,
-    ),
-    "Hardsigmoid": (
-        "a straight-line sketch of the sigmoid",
-        "min(max(0, {p} + 3), 6)/6",
-        lambda x: min(max(0.0, x + 3), 6.0) / 6,
-    ),
-}
-
-
-def _pointwise(module: nn.Module, x: float) -> _Draft | None:
-    name = type(module).__name__
-    if isinstance(module, nn.LeakyReLU):
-        slope = module.negative_slope
-        total = x if x >= 0 else slope * x
-        text = (
-            f"{number(x)} is not negative, and stays"
-            if x >= 0
-            else f"{slope:g}·({number(x)}) = {number(total)}"
-        )
-        return _Draft(total, f"LeakyReLU: what is negative is multiplied by {slope:g}.", [text])
-    if name not in _CURVES:
-        return None
-    what, formula, curve = _CURVES[name]
-    total = curve(x)
-    text = formula.format(x=number(x), p=_in_product(x))
-    return _Draft(total, f"{name}: {what}.", [f"{text} = {number(total)}"])
-
-
 def _flat(rows: list[list[float]]) -> list[float]:
     return [value for row in rows for value in row]
+
+
+_KINDS: tuple[tuple[Any, Callable[[Any, Tensor, Tensor, Unit], _Draft | None]], ...] = (
+    (nn.Conv2d, _convolution),
+    (nn.Linear, _linear),
+    (nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d, _pooling),
+    (nn.BatchNorm1d | nn.BatchNorm2d, _batch_norm),
+    (nn.LocalResponseNorm, _response_norm),
+    (HANDS_ON, _handed_on),
+)

@@ -4,11 +4,12 @@ import operator
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx, nn
 
-_JOINS = {
+_JOINS: dict[Any, str] = {
     **dict.fromkeys((operator.add, operator.iadd, torch.add, "add", "add_"), "+"),
     **dict.fromkeys((operator.mul, operator.imul, torch.mul, "mul", "mul_"), "×"),
     **dict.fromkeys((torch.cat, torch.concat), "joined"),

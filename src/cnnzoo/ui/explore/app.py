@@ -163,7 +163,7 @@ class Desk:
         elif asked.test is not None:
             image, label = self.explorer.test_image(asked.test)
             about = {"inverted": False, "truth": label}
-        elif asked.picture in self.pictures:
+        elif asked.picture is not None and asked.picture in self.pictures:
             self.pictures.move_to_end(asked.picture)
             return asked.picture, *self.pictures[asked.picture]
         else:

@@ -43,7 +43,8 @@ def look_frame(
         more: To be told, too.
     """
     most = MOST_MAPS if len(explorer.layers) <= DEEP else FEW_MAPS
-    layers, parts = [], [pixels_of(look.outputs[0], explorer.net.preprocessing)]
+    layers: list[dict[str, object] | None] = []
+    parts = [pixels_of(look.outputs[0], explorer.net.preprocessing)]
     for index, (layer, output) in enumerate(zip(explorer.layers, look.outputs, strict=True)):
         if layer.hands_on:
             layers.append(None)

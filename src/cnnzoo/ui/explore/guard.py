@@ -69,7 +69,7 @@ class Guard:
             return "This explorer answers its own page alone. Open the address that cnnzoo explore printed."
         token = scope["path"].split("/")[1] if "/" in scope["path"] else ""
         if not hmac.compare_digest(token.encode(), self.token.encode()):
-            return "This is not the address of an explorer that runs. Open the whole address that cnnzoo explore printed."
+            return "No explorer runs at this address. Open the whole address that cnnzoo explore printed."
         return ""
 
 

@@ -76,7 +76,7 @@ def listen(port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise CnnzooError(
-            f"port {port} cannot be had: {one_line(error)}. Choose another with --port, or leave that out for a free one."
+            f"port {port} cannot be had: {one_line(error)}. Choose another --port, or leave it out for a free one."
         ) from error
     return listening
 
