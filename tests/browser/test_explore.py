@@ -88,11 +88,14 @@ class Page:
         return self.text("#bars")
 
     def changes(self, do: Callable[[], object]) -> str:
-        """Do something, and wait until the answer is another."""
+        """Do something, and wait until the answer is another, and the last one."""
         before = self.answer()
         do()
-        self.until(lambda: self.answer() not in (before, ""), "another answer")
+        self.until(lambda: self.answer() not in (before, "") and not self.is_busy(), "another answer")
         return self.answer()
+
+    def is_busy(self) -> bool:
+        return self.find("#answer").get_attribute("aria-busy") == "true"
 
     def draw(self, *points: tuple[float, float]) -> None:
         pad = self.find("#pad")

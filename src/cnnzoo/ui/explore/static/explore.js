@@ -34,6 +34,7 @@ function wish(kind, makeAsked, take) {
 
 async function run(kind) {
   running.add(kind);
+  find("answer").setAttribute("aria-busy", true);
   while (waiting[kind]) {
     const { makeAsked, take } = waiting[kind];
     waiting[kind] = null;
@@ -48,6 +49,7 @@ async function run(kind) {
     }
   }
   running.delete(kind);
+  find("answer").setAttribute("aria-busy", running.size > 0);
 }
 
 async function fail(kind, error, again) {
