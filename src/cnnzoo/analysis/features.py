@@ -21,7 +21,7 @@ There its slope is below 4% of the steepest: σ' = y(1 − y) is 0.0099 at y = 0
 BINS = 80
 """Of a distribution."""
 
-_HANDS_ON = (  # layers whose numbers, in evaluation, are those of the layer before
+HANDS_ON = (  # layers whose numbers, in evaluation, are those of the layer before
     nn.Identity | nn.Flatten | nn.Unflatten
     | nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d | nn.AlphaDropout
 )  # fmt: skip
@@ -129,7 +129,7 @@ def activations(
     gradients: dict[int, Distribution] = {}
 
     def look(name: str, module: nn.Module, output: Tensor) -> None:
-        if isinstance(module, _HANDS_ON):
+        if isinstance(module, HANDS_ON):
             return
         values, number = output.detach(), len(layers)
         by_unit = values.movedim(1 if values.ndim > 3 else -1, 0).flatten(1)

@@ -110,12 +110,15 @@ class PartialConv2d(nn.Conv2d):
         self.bias.data *= 2.4 / torch.tensor([len(maps) * kernel_size**2 for maps in inputs])
         self.register_buffer("pairs", torch.tensor(pairs))
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """Return ``(N, 16, H - 4, W - 4)`` of ``(N, 6, H, W)``."""
+    def kernels(self) -> Tensor:
+        """Return the kernels of all pairs of maps, ``(16, 6, 5, 5)``: 0 where one does not see the other."""
         size = self.out_channels * self.in_channels, *self.weight.shape[1:]
         kernels = self.weight.new_zeros(size).index_copy(0, self.get_buffer("pairs"), self.weight)
-        weight = kernels.view(self.out_channels, self.in_channels, *size[1:])
-        return F.conv2d(maps, weight, self.bias)
+        return kernels.view(self.out_channels, self.in_channels, *size[1:])
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return ``(N, 16, H - 4, W - 4)`` of ``(N, 6, H, W)``."""
+        return F.conv2d(maps, self.kernels(), self.bias)
 
 
 class EuclideanRBF(nn.Module):
