@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from matplotlib.collections import PolyCollection
@@ -285,6 +286,27 @@ def test_what_has_not_ended_is_left_out_of_a_study_and_said_of_a_run(make: Make,
         compare([part / "seed-1", whole])
 
 
+def test_a_run_that_two_studies_have_counts_once(make: Make) -> None:
+    studies = [
+        study(make, "rates/base", (500, 510)).parent,
+        study(make, "init/base", (500, 510)).parent,
+    ]
+    study(make, "rates/small", (520, 530), lr=0.01)
+    study(make, "init/he", (540, 550), init="he")
+    result = compare(studies)
+    assert [setting.name for setting in result.settings] == ["base", "lr=0.01", "init=he"]
+    assert [len(setting.runs) for setting in result.settings] == [2, 2, 2]
+    assert result.notes == ["2 of the runs have settings, seed and results of others here, and count once."]
+
+
+def test_a_run_with_a_limit_of_steps_is_over_once_they_are_done(tmp_path: Path) -> None:
+    done = train(quick(tmp_path, max_steps=3, limit_train=64, seed=1)).run
+    other = train(quick(tmp_path, max_steps=3, limit_train=64, lr=0.01)).run
+    result = compare([done.parent])
+    assert (len(result.settings), result.notes) == (2, [])
+    assert other.is_dir()
+
+
 def test_other_numbers_of_epochs_are_said(make: Make) -> None:
     one, two = make("one", lr=0.1), make("two", epochs=2)
     history = (two / "history.csv").read_text()
@@ -406,7 +428,7 @@ def test_the_picture_has_a_band_for_each_setting_of_several_seeds(make: Make, th
     assert [label.get_text() for label in dots.get_yticklabels()] == [
         "lr=0.1", "lr=0.01", "lr=0.001, weight_decay=0.25", "lr=0.5",
     ]  # fmt: skip
-    shown = [sorted(map(float, line.get_xdata())) for line in dots.lines if line.get_marker() == "o"]
+    shown = [sorted(np.asarray(line.get_xdata()).tolist()) for line in dots.lines if line.get_marker() == "o"]
     assert shown == [
         [0.5, 0.51, 0.52, 0.53, 0.54],
         [0.505, 0.51, 0.53, 0.53, 0.535],

@@ -90,16 +90,18 @@ def test_welch_takes_spreads_as_they_are_and_permutes_what_has_none() -> None:
     first, second = [0.5, 0.6, 0.55], [0.52, 0.53, 0.525, 0.524]
     result = compare_unpaired(first, second)
     theirs = stats.ttest_ind(second, first, equal_var=False)
-    assert (result.test, result.p_value) == ("Welch's t", pytest.approx(theirs.pvalue))
+    assert result.test == "Welch's t"
+    assert result.p_value == pytest.approx(theirs.pvalue)
     assert result.low is not None
     assert result.high is not None
     assert result.low < mean(second) - mean(first) < result.high
     flat = compare_unpaired([0.5] * 3, [0.6] * 3)
-    assert (flat.test, flat.p_value) == ("permutation of the runs", pytest.approx(2 / math.comb(6, 3)))
+    assert flat.test == "permutation of the runs"
+    assert flat.p_value == pytest.approx(2 / math.comb(6, 3))
     assert compare_unpaired([0.5] * 3, [0.5] * 3).p_value == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=10, deadline=None)  # statsmodels collects garbage at each call
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_holm_multiplies_the_smallest_by_their_number_the_next_by_one_less_and_so_on(
     p_values: list[float],

@@ -1,5 +1,6 @@
 """Runs compared: what differs in their settings, what in their results, and whether that is more than chance."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -15,6 +16,7 @@ from cnnzoo.analysis.run_settings import (
     names_of,
     read_run,
     runs_below,
+    settings_of,
     what_differs,
 )
 from cnnzoo.analysis.significance import (
@@ -34,6 +36,7 @@ from cnnzoo.analysis.tested import Tested, answers_of
 from cnnzoo.errors import CnnzooError, UsageError, named, unknown
 from cnnzoo.models.registry import import_models
 from cnnzoo.runs.folder import resolve_run
+from cnnzoo.runs.history import MEASURES
 from cnnzoo.training.reporter import Reporter
 
 
@@ -300,6 +303,7 @@ def compare(
         answers = answers_of(run.folder, dataset, data_dir=data_dir, imports=imports, reporter=reporter)
         tested.append(ComparedRun(run, answers))
         _check_same_images(tested[0], tested[-1])
+    tested = _without_repeats(tested, notes)
     settings = _as_settings(tested)
     if len({run.recorded.epochs for run in tested}) > 1:
         shortest, longest = (pick(run.recorded.epochs for run in tested) for pick in (min, max))
@@ -339,7 +343,7 @@ def _read(words: Sequence[str | Path], out: Path, notes: list[str]) -> list[Reco
             seen.add(path.resolve())
             is_named = path == folder
             try:
-                run = read_run(path)
+                run = read_run(path, is_named=is_named)
             except CnnzooError as error:
                 if is_named:
                     raise
@@ -387,6 +391,20 @@ def _check_same_images(first: ComparedRun, other: ComparedRun) -> None:
         raise CnnzooError(
             f"{names} were tested on other images, {sets[0]} and {sets[1]}. Test both on the same with --dataset."
         )
+
+
+def _without_repeats(runs: list[ComparedRun], notes: list[str]) -> list[ComparedRun]:
+    """Return the runs without those of a study that another one has trained, too, to the same figures."""
+    kept: dict[str, ComparedRun] = {}
+    for run in runs:
+        recorded = run.recorded
+        measured = [name for name in recorded.history.frame if name in MEASURES]
+        figures = recorded.history.frame[measured].to_json(double_precision=15)
+        same = json.dumps([settings_of(recorded), run.seed, figures, run.tested.accuracy], default=str)
+        kept.setdefault(f"{recorded.folder} {same}" if recorded.is_named else same, run)
+    if repeats := len(runs) - len(kept):
+        notes.append(f"{repeats} of the runs have settings, seed and results of others here, and count once.")
+    return list(kept.values())
 
 
 def _as_settings(runs: list[ComparedRun]) -> list[ComparedSetting]:

@@ -15,7 +15,7 @@ from cnnzoo.config_file import read_recorded, read_yaml
 from cnnzoo.data.folders import is_files
 from cnnzoo.data.splits import short_name
 from cnnzoo.errors import CnnzooError, one_line
-from cnnzoo.files import natural
+from cnnzoo.files import as_typed, natural
 from cnnzoo.models.registry import get_spec, is_registered
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.history import History, HistoryRow
@@ -49,12 +49,14 @@ class RecordedRun:
         config: Its settings.
         history: What it went through.
         is_over: Whether it has reached one of its limits.
+        is_named: Whether a person named it by itself, and not a study that it is in.
     """
 
     folder: Path
     config: TrainConfig
     history: History
     is_over: bool
+    is_named: bool
 
     @property
     def seed(self) -> int:
@@ -81,7 +83,7 @@ def runs_below(folder: Path, depth: int = 2) -> list[Path]:
     return found or ([folder] if (folder / "config.yaml").is_file() else [])
 
 
-def read_run(folder: Path) -> RecordedRun:
+def read_run(folder: Path, *, is_named: bool) -> RecordedRun:
     """Read a run's settings and history.
 
     Raises:
@@ -90,7 +92,9 @@ def read_run(folder: Path) -> RecordedRun:
     config = TrainConfig.from_dict(read_yaml(folder / "config.yaml"), source=f"the settings in {folder}")
     history = read_history(folder)
     if not (folder / "best.pt").is_file():
-        raise CnnzooError(f"{folder} has no best.pt. Go on with it: `cnnzoo train --resume`.")
+        raise CnnzooError(
+            f"{folder} has no best.pt. Go on with it: `cnnzoo train --resume {as_typed(folder)}`."
+        )
     columns = HistoryRow.__dataclass_fields__
     rows = [
         HistoryRow(
@@ -101,8 +105,8 @@ def read_run(folder: Path) -> RecordedRun:
     is_over = limit_reached(rows, config) is not None
     if not is_over and config.max_steps is not None:  # which last.pt alone knows of
         state = load_checkpoint(folder / "last.pt").training
-        is_over = state is not None and state.ending is not None
-    return RecordedRun(folder, config, history, is_over)
+        is_over = state is not None and (state.ending is not None or not state.totals.steps)
+    return RecordedRun(folder, config, history, is_over, is_named)
 
 
 def settings_of(run: RecordedRun) -> dict[str, Any]:
