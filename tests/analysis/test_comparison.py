@@ -164,7 +164,7 @@ def test_noise_is_called_noise_and_the_seeds_that_it_takes_are_told(make: Make) 
     assert pair.seeds_needed is not None
     assert pair.seeds_needed > 5
     assert pair.in_words().startswith(
-        f"5 seeds cannot tell lr=0.01 from lr=0.1; about {pair.seeds_needed} would. Were the 0.20 points seen"
+        f"5 seeds cannot tell lr=0.01 from lr=0.1; about {pair.seeds_needed} would. Were the true difference the 0.20 "
     )
 
 
@@ -246,7 +246,7 @@ def test_a_study_alone_compares_its_own_settings_by_what_is_unusual_of_them(
         study(make, f"s/lr{seed}", (500,), first=seed, lr=0.1)
         study(make, f"s/wd{seed}", (500,), first=seed, weight_decay=0.01, augment=["flip", "crop"])
     result = compare([tmp_path / "s"])
-    names = ["base", "lr=0.1", "augment=flip+crop, weight_decay=0.01"]
+    names = ["base", "lr=0.1", "augment=flip+crop weight_decay=0.01"]
     assert [setting.name for setting in result.settings] == names
     assert result.settings[0].differs == {"augment": "none", "lr": "0.001", "weight_decay": "0"}
     assert result.study == tmp_path / "s"
@@ -265,7 +265,7 @@ def test_nets_of_other_models_are_called_by_them(make: Make) -> None:
     one = make("one", model="lenet", model_options={"activation": "relu"})
     two = make("two", model="alexnet", model_options={}, image_size=67)
     names = [setting.name for setting in compare([one, two]).settings]
-    assert names == ["model=lenet, image_size=none, activation=relu", "model=alexnet, image_size=67"]
+    assert names == ["model=lenet activation=relu image_size=none", "model=alexnet image_size=67"]
 
 
 def test_what_has_not_ended_is_left_out_of_a_study_and_said_of_a_run(make: Make, tmp_path: Path) -> None:
@@ -426,7 +426,7 @@ def test_the_picture_has_a_band_for_each_setting_of_several_seeds(make: Make, th
     for axes in (loss, accuracy):
         assert len([made for made in axes.collections if isinstance(made, PolyCollection)]) == 3
     assert [label.get_text() for label in dots.get_yticklabels()] == [
-        "lr=0.1", "lr=0.01", "lr=0.001, weight_decay=0.25", "lr=0.5",
+        "lr=0.1", "lr=0.01", "lr=0.001 weight_decay=0.25", "lr=0.5",
     ]  # fmt: skip
     shown = [sorted(np.asarray(line.get_xdata()).tolist()) for line in dots.lines if line.get_marker() == "o"]
     assert shown == [

@@ -111,7 +111,10 @@ class ComparedSetting:
         None where several seeds have reached the very same, which gives no spread to reckon with.
         """
         if len(self.runs) > 1:
-            return t_interval(self.accuracies) if len(set(self.accuracies)) > 1 else None
+            if len(set(self.accuracies)) == 1:
+                return None
+            low, high = t_interval(self.accuracies)
+            return max(low, 0.0), min(high, 1.0)  # beyond which there is no accuracy
         return self.runs[0].tested.low, self.runs[0].tested.high
 
     def to_dict(self) -> dict[str, Any]:
@@ -189,9 +192,9 @@ class ComparedPair(Significance):
             return f"{apart}, nor would {MOST_SEEDS:,}: the difference seen is next to nothing."
         each = "" if self.is_paired else " of each"
         return (
-            f"{apart}; about {self.seeds_needed:,}{each} would. Were the {points} seen the true difference, "
-            f"{abs(self.effect_size):.2f} standard deviations, so many seeds find it in {POWER:.0%} of the cases (t "
-            f"test, alpha {ALPHA})."
+            f"{apart}; about {self.seeds_needed:,}{each} would. Were the true difference the {points} seen "
+            f"({abs(self.effect_size):.2f} standard deviations), so many seeds would find it in {POWER:.0%} of the "
+            f"cases (t test, alpha {ALPHA})."
         )
 
     @property

@@ -117,8 +117,9 @@ def settings_of(run: RecordedRun) -> dict[str, Any]:
     plain = {name: value for name, value in run.config.to_dict().items() if name not in WITHOUT_EFFECT}
     own = {**_default_options(run.config.model), **plain.pop("model_options")}
     factors = {f"lr_scale {part}": factor for part, factor in plain.pop("lr_scale").items()}
-    for name, value in (*own.items(), *plain.pop("optimizer_options").items(), *factors.items()):
-        plain[name if name not in plain else f"option {name}"] = value
+    options = (*own.items(), *plain.pop("optimizer_options").items(), *factors.items())
+    named = {name if name not in plain else f"option {name}": value for name, value in options}
+    plain = {"model": plain["model"], **named, **plain}
     recorded = read_recorded(run.folder)
     if isinstance(digest := recorded.get("data_sha256"), str):
         plain[IMAGES] = digest[:8]
@@ -179,9 +180,7 @@ def names_of(differing: Sequence[Mapping[str, str]]) -> list[str]:
         if 2 * times > num
     }
     return [
-        ", ".join(
-            f"{name}={value}" for name, value in each.items() if value not in (usual.get(name), MISSING)
-        )
+        " ".join(f"{name}={value}" for name, value in each.items() if value not in (usual.get(name), MISSING))
         or BASE
         for each in differing
     ]

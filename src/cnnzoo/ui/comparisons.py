@@ -7,6 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cnnzoo.analysis.comparison import points_between, written_p
+from cnnzoo.analysis.significance import (
+    ALPHA,
+    FLIPS_FROM,
+    MCNEMAR,
+    PAIRED_T,
+    PERMUTATION,
+    POWER,
+    SIGN_FLIP,
+    WELCH,
+)
 from cnnzoo.ui.page import Layout, Page
 
 if TYPE_CHECKING:
@@ -24,7 +34,9 @@ _LATEX = str.maketrans({"–": "--", "−": "-", "<": "$<$"})
 def print_comparison(result: "ComparisonResult") -> None:
     """Print what differs in the settings and in the results, then each pair with its test, in a table and in words."""
     page = Page()
-    if any(len(setting.differs) > 1 for setting in result.settings):
+    if any(
+        f"{key}={value}" not in each.name for each in result.settings for key, value in each.differs.items()
+    ):
         page.line("What differs in the settings", "bold")
         page.table(*_difference_layouts(result))
         page.line()
@@ -165,17 +177,6 @@ def _about_intervals(result: "ComparisonResult") -> str:
 
 
 def _about_tests(result: "ComparisonResult") -> Iterator[str]:
-    from cnnzoo.analysis.significance import (
-        ALPHA,
-        FLIPS_FROM,
-        MCNEMAR,
-        PAIRED_T,
-        PERMUTATION,
-        POWER,
-        SIGN_FLIP,
-        WELCH,
-    )
-
     said = {
         MCNEMAR: f"{MCNEMAR}: two nets on the same images",
         PAIRED_T: f"{PAIRED_T}: runs of the same seed against each other (below {FLIPS_FROM} seeds)",
@@ -190,7 +191,7 @@ def _about_tests(result: "ComparisonResult") -> Iterator[str]:
     many = len(result.pairs)
     if many > 1:
         yield f"p (Holm): corrected for {many} pairs; the verdict goes by it, at {ALPHA}."
-    if any(pair.seeds_needed and not pair.is_real for pair in result.pairs):
+    if any(pair.seeds_needed and pair.p_value >= ALPHA for pair in result.pairs):
         yield (
             f"Seeds needed: to find the difference seen, were it the true one, in {POWER:.0%} of the cases, at {ALPHA} "
             "for that pair alone."
