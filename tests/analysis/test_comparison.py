@@ -17,7 +17,8 @@ from matplotlib.collections import PolyCollection
 from rich.cells import cell_len
 from scipy import stats
 
-from cnnzoo.analysis.comparison import ComparisonResult, compare
+from cnnzoo.analysis.compared import ComparisonResult
+from cnnzoo.analysis.comparison import compare
 from cnnzoo.analysis.evaluation import evaluate
 from cnnzoo.analysis.significance import compare_nets
 from cnnzoo.config_file import read_yaml
@@ -126,6 +127,8 @@ def test_a_copy_of_a_run_is_called_by_its_folder(make: Make) -> None:
     result = compare([make("one"), make("two")])
     assert [setting.name for setting in result.settings] == ["one", "two"]
     assert result.pairs[0].p_value == 1
+    same_name = compare([make("a/net"), make("b/net")])
+    assert [Path(setting.name).parts[-2:] for setting in same_name.settings] == [("a", "net"), ("b", "net")]
 
 
 # Several seeds

@@ -47,6 +47,8 @@ class RecordedRun:
     Attributes:
         folder: Where it is.
         config: Its settings.
+        settings: What makes its net what it is, the seed aside: settings by name, the model's options with defaults,
+            and checksums of the training images and of imported source where they are known.
         history: What it went through.
         is_over: Whether it has reached one of its limits.
         is_named: Whether a person named it by itself, and not a study that it is in.
@@ -54,6 +56,7 @@ class RecordedRun:
 
     folder: Path
     config: TrainConfig
+    settings: dict[str, Any]
     history: History
     is_over: bool
     is_named: bool
@@ -86,6 +89,10 @@ def runs_below(folder: Path, depth: int = 2) -> list[Path]:
 def read_run(folder: Path, *, is_named: bool) -> RecordedRun:
     """Read a run's settings and history.
 
+    Args:
+        folder: Where it is.
+        is_named: Whether a person named it by itself.
+
     Raises:
         CnnzooError: It has no weights or no history yet, or a file of it cannot be read.
     """
@@ -106,21 +113,17 @@ def read_run(folder: Path, *, is_named: bool) -> RecordedRun:
     if not is_over and config.max_steps is not None:  # which last.pt alone knows of
         state = load_checkpoint(folder / "last.pt").training
         is_over = state is not None and (state.ending is not None or not state.totals.steps)
-    return RecordedRun(folder, config, history, is_over, is_named)
+    return RecordedRun(folder, config, _settings_of(folder, config), history, is_over, is_named)
 
 
-def settings_of(run: RecordedRun) -> dict[str, Any]:
-    """Return what makes a run's net what it is, its seed aside: settings by name, the model's options with defaults.
-
-    Where the images or the imported source are known, their checksums stand beside them.
-    """
-    plain = {name: value for name, value in run.config.to_dict().items() if name not in WITHOUT_EFFECT}
-    own = {**_default_options(run.config.model), **plain.pop("model_options")}
+def _settings_of(folder: Path, config: TrainConfig) -> dict[str, Any]:
+    plain = {name: value for name, value in config.to_dict().items() if name not in WITHOUT_EFFECT}
+    own = {**_default_options(config.model), **plain.pop("model_options")}
     factors = {f"lr_scale {part}": factor for part, factor in plain.pop("lr_scale").items()}
     options = (*own.items(), *plain.pop("optimizer_options").items(), *factors.items())
     named = {name if name not in plain else f"option {name}": value for name, value in options}
     plain = {"model": plain["model"], **named, **plain}
-    recorded = read_recorded(run.folder)
+    recorded = read_recorded(folder)
     if isinstance(digest := recorded.get("data_sha256"), str):
         plain[IMAGES] = digest[:8]
     if sources := recorded.get(SOURCES):
@@ -134,19 +137,18 @@ def _default_options(model: str) -> dict[str, Any]:
     return {name: p.default for name, p in get_spec(model).options.items() if p.default is not p.empty}
 
 
-def group_by_settings(runs: Iterable[RecordedRun]) -> list[tuple[dict[str, Any], list[RecordedRun]]]:
+def group_by_settings(runs: Iterable[RecordedRun]) -> list[list[RecordedRun]]:
     """Return the runs by their settings: each group's runs differ in nothing but the seed.
 
     A seed that a group has already begins another group of the same settings.
     """
-    groups: dict[tuple[str, int], tuple[dict[str, Any], list[RecordedRun]]] = {}
+    groups: dict[tuple[str, int], list[RecordedRun]] = {}
     times: Counter[tuple[str, int]] = Counter()
     for run in runs:
-        settings = settings_of(run)
-        key = json.dumps(settings, sort_keys=True, default=str)
+        key = json.dumps(run.settings, sort_keys=True, default=str)
         group = key, times[key, run.seed]
         times[key, run.seed] += 1
-        groups.setdefault(group, (settings, []))[1].append(run)
+        groups.setdefault(group, []).append(run)
     return list(groups.values())
 
 

@@ -12,7 +12,7 @@ from cnnzoo.cli import GroupedCommand, ImportOption, app
 def compare_command(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN|STUDY...", help="Runs, or folders of runs; one study alone will do."),
+        typer.Argument(metavar="RUN|STUDY", help="Runs, or folders of runs; one study alone will do."),
     ],
     baseline: Annotated[
         str | None,
@@ -43,13 +43,13 @@ def compare_command(
     out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     import_: ImportOption = None,
 ) -> None:
-    """Compare runs by their test accuracy: what differs, and whether it is more than chance.
+    """Compare runs: what differs, and whether it is more than chance.
 
-    Runs that differ in nothing but the seed count as one setting. Two single runs are compared on the test images
-    (McNemar's exact test), settings with several seeds by seed (Student's t; sign flips from eight seeds on; Welch's t
-    where the seeds are not the same). p values are corrected for their number (Holm). Nets that `cnnzoo eval` has not
-    tested are tested first. A picture lays the curves over each other, with bands over seeds; other formats than the
-    table draw it with --output alone.
+    What is compared is the test accuracy. Runs that differ in nothing but the seed count as one setting. Two single
+    runs are compared on the test images (McNemar's exact test), settings with several seeds by seed (Student's t; sign
+    flips from eight seeds on; Welch's t where the seeds are not the same). p values are corrected for their number
+    (Holm). Nets that `cnnzoo eval` has not tested are tested first. A picture lays the curves over each other, with
+    bands over seeds; other formats than the table draw it with --output alone.
     """
     from cnnzoo.analysis.comparison import compare
     from cnnzoo.cli.pictures import say
