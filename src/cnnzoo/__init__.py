@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cnnzoo.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from cnnzoo.analysis.comparison import compare
     from cnnzoo.analysis.evaluation import EvaluationResult, evaluate
     from cnnzoo.analysis.features import activations, features
     from cnnzoo.analysis.predict import predict
@@ -38,6 +39,7 @@ __all__ = [
     "RunResult",
     "TrainConfig",
     "activations",
+    "compare",
     "create_model",
     "evaluate",
     "features",
@@ -70,6 +72,7 @@ _HOME = {
     "RunResult": "training.result",
     "TrainConfig": "config",
     "activations": "analysis.features",
+    "compare": "analysis.comparison",
     "create_model": "models.registry",
     "evaluate": "analysis.evaluation",
     "features": "analysis.features",

@@ -105,17 +105,32 @@ def plot_histories(histories: Sequence[History], figure: "Figure | None" = None)
     return figure
 
 
-def save_figure(figure: "Figure", path: Path) -> None:
+def picture_suffix(path: Path) -> str:
+    """Return what a picture's name ends in.
+
+    Raises:
+        UsageError: It is none of .png, .svg and .pdf.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _METADATA:
+        raise UsageError(f"cannot draw {path}. Name a file that ends in .png, .svg or .pdf.")
+    return suffix
+
+
+def save_figure(figure: "Figure", path: Path, *, command: str = "cnnzoo plot") -> None:
     """Write a picture; one that was there before is replaced once the new one is whole.
+
+    Args:
+        figure: The picture.
+        path: Where it goes.
+        command: What a person has typed, for the advice where it cannot be written.
 
     Raises:
         UsageError: The file's name does not end in .png, .svg or .pdf.
         CnnzooError: It cannot be written.
     """
-    suffix = path.suffix.lower()
-    if suffix not in _METADATA:
-        raise UsageError(f"cannot draw {path}. Name a file that ends in .png, .svg or .pdf.")
-    with replacing(path, otherwise="draw it elsewhere with `cnnzoo plot -o FILE`") as file:
+    suffix = picture_suffix(path)
+    with replacing(path, otherwise=f"draw it elsewhere with `{command} -o FILE`") as file:
         write_figure(figure, file, suffix)
 
 
