@@ -78,6 +78,23 @@ def locked(run: Path, otherwise: str = "Choose another folder with --out.") -> I
         lock.release()
 
 
+def is_locked(run: Path) -> bool:
+    """Whether another process trains in ``run``; nothing is written there."""
+    from filelock import FileLock, Timeout
+
+    if not os.access(
+        run / ".lock", os.W_OK
+    ):  # a folder that cannot be written to, or in which nobody has trained
+        return False
+    try:
+        with FileLock(run / ".lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
 def released(run: Path, seconds: float) -> None:
     """Wait until no other process trains in ``run``, at most so many seconds."""
     from filelock import FileLock, Timeout

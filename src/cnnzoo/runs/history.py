@@ -50,6 +50,16 @@ def best_row(history: Sequence[HistoryRow], monitor: str) -> HistoryRow:
     return max(history, key=lambda row: score(row, monitor))
 
 
+def as_csv(rows: Iterable[HistoryRow]) -> bytes:
+    """Return a history as ``history.csv`` holds it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(HistoryRow))
+    # csv writes a float as repr does, which reads back as the very same float.
+    writer.writerows(astuple(row) for row in rows)
+    return text.getvalue().encode()
+
+
 def write_history(path: Path, rows: Iterable[HistoryRow]) -> None:
     """Write the whole history; ``path`` holds the old one or the new one at every moment.
 
@@ -58,12 +68,7 @@ def write_history(path: Path, rows: Iterable[HistoryRow]) -> None:
     Raises:
         CnnzooError: It cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(HistoryRow))
-    # csv writes a float as repr does, which reads back as the very same float.
-    writer.writerows(astuple(row) for row in rows)
-    content = text.getvalue().encode()
+    content = as_csv(rows)
     if path.is_file() and path.read_bytes() == content:
         return
     with replacing(path) as file:
