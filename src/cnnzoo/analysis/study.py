@@ -5,8 +5,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -98,6 +98,7 @@ def train_seeds(
     jobs: int | str | None = None,
     new: bool = False,
     listener: LaneReporter | None = None,
+    told: Callable[[Reporter], AbstractContextManager[Reporter]] = nullcontext,
 ) -> StudyResult:
     """Train a setting with several seeds, from the config's own on, each a run ``seed-S`` in the study's folder.
 
@@ -110,6 +111,7 @@ def train_seeds(
             after another. Where it is given, each has its share of the cores as threads, and no watch.
         new: Begin another study, though there is one of these settings.
         listener: Told what happens.
+        told: Makes of a run's reporter, in the run's own process, one that tells others too; can be pickled.
 
     Raises:
         UsageError: A setting that cannot be right, or that differs from those of runs that are there.
@@ -125,7 +127,7 @@ def train_seeds(
     ]
     for each in wanted:
         _check_same(each)
-    tasks = [Task(str(each.name), partial(_train, each)) for each in wanted]
+    tasks = [Task(str(each.name), partial(_train, each, told)) for each in wanted]
     ended: dict[str, RunResult] = {}
 
     def keep(name: str, outcome: object) -> None:
@@ -227,20 +229,23 @@ def study_held(folder: Path) -> Iterator[None]:
         yield
 
 
-def _train(config: TrainConfig, report: Reporter) -> RunResult:
+def _train(
+    config: TrainConfig, told: Callable[[Reporter], AbstractContextManager[Reporter]], reporter: Reporter
+) -> RunResult:
     """Train a run in its lane, or go on with it."""
     from cnnzoo.training.resume import resume
     from cnnzoo.training.train import train
 
     run = config.out / str(config.name)
     released(run, ORPHAN_SECONDS)
-    if not (run / "last.pt").is_file():
-        return train(config, reporter=report)
     settings = ("imports", "device", "num_workers", "save_every", *EXTENDABLE)
     changes = {name: getattr(config, name) for name in settings}
-    return resume(
-        run, {**changes, **({"data_dir": config.data_dir} if config.data_dir else {})}, reporter=report
-    )
+    with told(reporter) as report:
+        if not (run / "last.pt").is_file():
+            return train(config, reporter=report)
+        return resume(
+            run, {**changes, **({"data_dir": config.data_dir} if config.data_dir else {})}, reporter=report
+        )
 
 
 def _write_results(folder: Path, runs: Sequence[RunResult]) -> None:

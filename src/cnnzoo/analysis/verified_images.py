@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnzoo.analysis.verification import Check
+from cnnzoo.analysis.findings import Check
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import get_dataset_spec
 from cnnzoo.data.folders import CSV, FOLDER, is_files
 from cnnzoo.data.locate import DatasetUnavailableError, verify
 from cnnzoo.data.sources import Dataset, Streamed
-from cnnzoo.data.splits import open_images
+from cnnzoo.data.splits import full_name, open_images
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.trained import read_trained
@@ -45,7 +45,7 @@ def verify_images(
     except CnnzooError:
         return [Check("images", "unknown", "what they were cannot be told for want of last.pt")]
     known_dir = config.data_dir if config.data_dir and config.data_dir.exists() else None
-    config = config.replace(dataset=dataset or saved.dataset, data_dir=data_dir or known_dir)
+    config = config.replace(dataset=full_name(dataset or saved.dataset), data_dir=data_dir or known_dir)
     try:
         return list(_checks(run, saved, config, reporter or Reporter()))
     except DatasetUnavailableError as error:

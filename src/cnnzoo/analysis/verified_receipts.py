@@ -9,9 +9,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from cnnzoo.analysis.findings import Check
 from cnnzoo.analysis.receipts import Judgement, Receipt, SeedResult, Target, as_markdown, judge
 from cnnzoo.analysis.study import OF_THE_MACHINE
-from cnnzoo.analysis.verification import Check
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.splits import full_name
 from cnnzoo.errors import CnnzooError, UsageError, one_line

@@ -1,5 +1,6 @@
 """``cnnzoo train --seeds``: a setting with several seeds."""
 
+from functools import partial
 from typing import Any
 
 import typer
@@ -23,19 +24,34 @@ def parse_jobs(text: str | None) -> int | str | None:
 
 
 def train_study(
-    settings: dict[str, Any], source: str, seeds: int, jobs: str | None, *, new: bool, quiet: bool
+    settings: dict[str, Any],
+    source: str,
+    seeds: int,
+    jobs: str | None,
+    *,
+    new: bool,
+    quiet: bool,
+    trackers: tuple[str, ...],
 ) -> None:
     """Train, show, and end as the runs did."""
     from cnnzoo.analysis.study import train_seeds
     from cnnzoo.training.lanes import LaneReporter
     from cnnzoo.ui.lanes import LaneScreen, print_study
     from cnnzoo.ui.plots import draw_run
+    from cnnzoo.ui.trackers import tracked
 
     config = TrainConfig.from_dict(settings, source=source)
     lanes = parse_jobs(jobs)
     screen = None if quiet else LaneScreen([f"seed-{config.seed + number}" for number in range(seeds)])
     try:
-        result = train_seeds(config, seeds, jobs=lanes, new=new, listener=screen or LaneReporter())
+        result = train_seeds(
+            config,
+            seeds,
+            jobs=lanes,
+            new=new,
+            listener=screen or LaneReporter(),
+            told=partial(tracked, trackers),
+        )
     finally:
         if screen:
             screen.close()

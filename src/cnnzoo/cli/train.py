@@ -71,6 +71,15 @@ def _train(
         bool,
         typer.Option("--new", help="Begin these seeds anew, in another folder.", rich_help_panel="Run"),
     ] = False,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Tell a tracker too: tensorboard, mlflow or wandb, as --log mlflow,wandb; a resumed run goes on with "
+            "its own, unless off.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Print the run's folder and nothing else.", rich_help_panel="Run")
     ] = False,
@@ -80,12 +89,15 @@ def _train(
     _check_seeds(seeds, is_study=jobs is not None or new, is_run=resume is not None or processes is not None)
     _in_processes(processes or 1)
 
+    from cnnzoo.ui.trackers import tracked, tracker_names
+
+    trackers = tracker_names(log or ())
     given = _given({"model": model, **flags})
     source = f"the settings in {config}" if config else "the settings"
     if seeds is not None:
         from cnnzoo.cli.studies import train_study
 
-        train_study(_settings(config, given), source, seeds, jobs, new=new, quiet=quiet)
+        train_study(_settings(config, given), source, seeds, jobs, new=new, quiet=quiet, trackers=trackers)
         return
 
     from cnnzoo.distributed.group import current
@@ -101,10 +113,12 @@ def _train(
         run = None
         if resume is not None:
             run, given = current().broadcast(lambda: _run_to_resume(resume, config, given))
-        if run is not None:
-            result = resume_run(run, given, reporter=screen)
-        else:
-            result = train(TrainConfig.from_dict(_settings(config, given), source=source), reporter=screen)
+        with tracked(trackers, screen) as reporter:
+            if run is not None:
+                result = resume_run(run, given, reporter=reporter)
+            else:
+                settings = TrainConfig.from_dict(_settings(config, given), source=source)
+                result = train(settings, reporter=reporter)
     except InterruptedRunError as interruption:
         if is_first:
             with warnings_ignored():
@@ -130,7 +144,7 @@ def config_of(arguments: list[str]) -> TrainConfig:
     """
     parser = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
     values = parser.make_context("cnnzoo train", arguments).params
-    for name in ("resume", "processes", "seeds", "jobs", "new", "quiet"):
+    for name in ("resume", "processes", "seeds", "jobs", "new", "log", "quiet"):
         if values.pop(name):
             raise UsageError(f"--{name} is for a training. Leave it out.")
     file = values.pop("config")

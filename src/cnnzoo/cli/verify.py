@@ -35,12 +35,8 @@ def verify_command(
     Exit code 1 where something was. Who changes a file and manifest.json alike is not found: it is a checksum, no
     signature.
     """
-    from cnnzoo.analysis.replay import replay as replay_run
-    from cnnzoo.analysis.verification import verify_run
-    from cnnzoo.analysis.verified_images import verify_images
-    from cnnzoo.analysis.verified_receipts import verify_receipt
-    from cnnzoo.errors import UsageError
-    from cnnzoo.runs.folder import resolve_run, seeds_of
+    from cnnzoo.analysis.verification import verify
+    from cnnzoo.runs.folder import resolve_run
     from cnnzoo.ui.screen import Screen
     from cnnzoo.ui.verifications import print_checks
 
@@ -48,31 +44,17 @@ def verify_command(
     failed = False
     try:
         for target in targets:
-            if target.endswith(".json"):
-                if replay:
-                    raise UsageError(
-                        "--replay is for runs: a receipt holds no epochs. Its command trains it again."
-                    )
-                checked = [(Path(target), verify_receipt(Path(target)))]
-            else:
-                run = resolve_run(target, out)
-                checked = []
-                for each in seeds_of(run) or [run]:
-                    checks = verify_run(each)
-                    if images:
-                        checks += verify_images(each, dataset=dataset, data_dir=data_dir, reporter=screen)
-                    if replay and not any(check.outcome == "changed" for check in checks):
-                        checks += replay_run(
-                            each,
-                            replay,
-                            dataset=dataset,
-                            data_dir=data_dir,
-                            imports=tuple(import_ or ()),
-                            reporter=screen,
-                        )
-                    checked.append((each, checks))
+            checked = verify(
+                Path(target) if target.endswith(".json") else resolve_run(target, out),
+                replay=replay,
+                images=images,
+                dataset=dataset,
+                data_dir=data_dir,
+                imports=tuple(import_ or ()),
+                reporter=screen,
+            )
             screen.close()
-            for what, checks in checked:
+            for what, checks in checked.items():
                 print_checks(what, checks)
                 failed = failed or any(check.outcome == "changed" for check in checks)
     finally:

@@ -159,7 +159,7 @@ def seeds_of(study: Path) -> list[Path]:
 
 def _is_leftover(path: Path) -> bool:
     """Whether a run that was killed before its first save leaves such a file behind."""
-    return path.name in (".lock", "config.yaml", "imported") or (
+    return path.name in (".lock", "config.yaml", "imported", "trackers.json", "tensorboard", "wandb") or (
         path.name.startswith(".") and path.suffix == ".tmp"
     )
 

@@ -75,6 +75,17 @@ def write_history(path: Path, rows: Iterable[HistoryRow]) -> None:
         file.write(content)
 
 
+def read_rows(path: Path) -> list[HistoryRow]:
+    """Return the rows of a ``history.csv`` of cnnzoo's own, as they were written; none where there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            HistoryRow(int(row.pop("epoch")), **{name: float(value) for name, value in row.items()})
+            for row in csv.DictReader(file)
+        ]
+
+
 MEASURES = ("val_acc", "val_loss", "train_acc", "train_loss")
 """What a history may tell of an epoch; the first that it has says which epoch is the best."""
 
