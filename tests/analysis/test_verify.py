@@ -115,7 +115,7 @@ CHANGES: Mapping[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a pixel of a training image": (
         lambda f: redraw(f / "images/train/up/03.png"),
-        "images: those in images are not those that it was trained on: the same files with other pixels",
+        "images: those in images are not those that it was trained on: ",
     ),
     "a pixel of a test image": (
         lambda f: redraw(f / "images/test/up/13.png"),

@@ -12,7 +12,7 @@ from cnnzoo.cli import GroupedCommand, ImportOption, app
 def verify_command(
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="RUN|RECEIPT...", help="Runs, folders of several seeds, or receipts (.json)."),
+        typer.Argument(metavar="RUN|RECEIPT", help="Runs, folders of several seeds, or receipts (.json)."),
     ],
     replay: Annotated[
         int | None,
