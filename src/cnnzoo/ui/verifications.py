@@ -23,4 +23,4 @@ def print_checks(target: Path, checks: Sequence[Check]) -> None:
     elif unknown:
         page.line(f"Nothing is found; {unknown} of {len(checks)} checks could not be made.", "bold")
     else:
-        page.line(f"All {len(checks)} checks hold.", "bold")
+        page.line(f"All {len(checks)} checks hold." if len(checks) > 1 else "It holds.", "bold")
