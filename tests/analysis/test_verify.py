@@ -9,7 +9,7 @@ import pytest
 
 from tests import golden
 from tests.conftest import Command
-from tests.faults.shared import assert_refused
+from tests.faults.shared import SMALL, assert_refused
 from tests.helpers import contents
 from tests.processes import Ended, Processes
 from tests.runs.test_imported import NET
@@ -199,6 +199,9 @@ def test_nothing_is_found_where_nothing_was_changed(
     assert "? images: folder:images is not here. Say where it lies now with --dataset." in moved.out
     assert_whole(command("verify", "elsewhere/moved", "--dataset", "pictures"))
     assert_whole(command("verify", "elsewhere/moved", "--no-images"))
+    again = ("train", "--resume", "elsewhere/moved", "-d", "pictures", "--epochs", "6", "--import=mine")
+    assert processes.run(*again, cwd=copied).code == 0
+    assert_whole(command("verify", "elsewhere/moved"))
 
 
 def test_a_folder_that_cannot_be_written_to_can_be_verified(copied: Path, command: Command) -> None:
@@ -228,6 +231,33 @@ def test_what_a_kill_leaves_is_whole_or_said_to_be_cut_short_and_a_resume_mends_
         assert "a save was cut short. `cnnzoo train --resume runs/r` mends it." in each, killed.out
     assert processes.run(*line, cwd=copied).code == 0
     assert_whole(command("verify", "r"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", [f"{file}:written" for file in SAVES[1:]])
+def test_so_it_is_with_a_kill_at_the_first_save(
+    tmp_path: Path, command: Command, processes: Processes, point: str
+) -> None:
+    assert processes.run(*SMALL, "--epochs", "2", cwd=tmp_path, env={"CNNZOO_FAULT_POINT": point}).code < 0
+    assert all("save was cut short" in each for each in found(command("verify", "r", "--no-images")))
+    assert processes.run("train", "--resume", "r", cwd=tmp_path).code == 0
+    assert_whole(command("verify", "r"))
+
+
+@pytest.mark.slow
+def test_so_it_is_with_an_end_that_a_larger_max_steps_withdraws(
+    tmp_path: Path, command: Command, processes: Processes
+) -> None:
+    line = (*SMALL, "--epochs", "4", "--max-steps", "5", "--monitor", "val_loss")
+    assert processes.run(*line, cwd=tmp_path).code == 0
+    assert_whole(command("verify", "r"))
+    more = ("train", "--resume", "r", "--max-steps", "8")
+    for point in ("history.csv:replaced", "manifest.json:written", "last.pt:written", "last.pt:replaced"):
+        assert processes.run(*more, cwd=tmp_path, env={"CNNZOO_FAULT_POINT": point}).code < 0
+        ended = command("verify", "r", "--no-images")
+        assert all("save was cut short" in each for each in found(ended)), (point, ended.out)
+    assert processes.run(*more, cwd=tmp_path).code == 0
+    assert_whole(command("verify", "r", "--replay", "3"))
 
 
 @pytest.mark.slow

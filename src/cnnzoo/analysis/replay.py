@@ -3,7 +3,6 @@
 import math
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from cnnzoo.runs.checkpoint import Checkpoint, TrainingState, load_checkpoint
 from cnnzoo.runs.history import HistoryRow
 from cnnzoo.runs.serialization import weights_sha256
 from cnnzoo.training.reporter import Reporter
+from cnnzoo.training.result import InterruptedRunError
 from cnnzoo.training.threads import Switch, as_text
 from cnnzoo.training.train import train
 
@@ -91,8 +91,12 @@ def replay(
     config = _config(saved, saved.training, imports, dataset, data_dir)
     first = _First(reporter or Reporter(), epochs)
     with tempfile.TemporaryDirectory(prefix="cnnzoo-replay-") as scratch:
-        with suppress(_EnoughError):
+        try:
             train(config.replace(out=Path(scratch), name="replay"), reporter=first)
+        except _EnoughError:
+            pass
+        except InterruptedRunError as stopped:
+            raise InterruptedRunError("the replay is stopped.", run, stopped.exit_code) from None
         again = load_checkpoint(Path(scratch, "replay", "last.pt"))
     assert again.training is not None
     if again.data_sha256 != saved.data_sha256:

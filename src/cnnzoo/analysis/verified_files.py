@@ -51,6 +51,9 @@ class _Files:
     def __init__(self, run: Path) -> None:
         self.run = run
         self.faults: dict[str, str] = {}
+        self.derived: set[str] = (
+            set()
+        )  # what last.pt itself vouches for, so that a kill before the manifest is none
         self.again = f"`cnnzoo train --resume {as_typed(run)}` mends it"
         self.manifest: Manifest | None = None
         try:
@@ -83,10 +86,12 @@ class _Files:
     def _check(self, name: str, ok: str) -> Check:
         """Return what came of a file's check: ``ok`` where nothing speaks against it."""
         now = checksum(self.run / name)
+        if now is None and name == "former-best.pt":  # a spare, which a larger --max-steps takes
+            return Check(name, "ok", "not needed any more")
         listed = self.manifest is not None and name in {**self.manifest.files, **self.manifest.pending}
         if now is None and name not in self.faults and (listed or name in ("last.pt", "config.yaml")):
             self.faults[name] = "it is missing"
-        follows = name in ("last.pt", "history.csv", "best.pt") and self.is_ahead
+        follows = name in self.derived or (name == "last.pt" and self.is_ahead)
         is_other = self.manifest is not None and now is not None and not self.manifest.admits(name, now)
         if name in self.faults:
             check = Check(name, "changed", self.faults[name])
@@ -166,13 +171,16 @@ class _Files:
         if self.training is None:
             return "held against nothing, for want of last.pt"
         if self.written == (as_csv(self.rows) if self.rows else b""):
+            self.derived.add(name)
             return "the history in last.pt"
         if self.is_ahead or (not self.manifest and not self.written):
             self.faults[name] = f"it is behind last.pt: a save was cut short. {self.again}"
         elif not self.written:
             self.faults[name] = f"it is missing. {self.again}"
         else:
-            self.faults[name] = f"{self._difference()}. {self.again}"
+            unsure = not self.manifest and self.epochs_written == len(self.rows) - 1
+            short = ", or a save was cut short" if unsure else ""
+            self.faults[name] = f"{self._difference()}{short}. {self.again}"
         return ""
 
     def _difference(self) -> str:
@@ -214,8 +222,11 @@ class _Files:
             fault = f"it is behind last.pt: a save was cut short. {self.again}"
         if fault:
             self.faults[name] = fault
-        sure = "" if str(row.epoch) in (self.last.weights_sha256 or {}) else ", by its row of the history"
-        return f"the weights of epoch {row.epoch}, the best{sure}"
+        if is_known := str(row.epoch) in (self.last.weights_sha256 or {}):
+            self.derived.add(name)
+        return (
+            f"the weights of epoch {row.epoch}, the best{'' if is_known else ', by its row of the history'}"
+        )
 
     def _monitor(self) -> str:
         return str(self.last.config.get("monitor", "val_acc")) if self.last else "val_acc"
@@ -226,7 +237,9 @@ class _Files:
             return "it is missing"
         if best.epoch != row.epoch:
             return f"it is of epoch {best.epoch}, and the best is epoch {row.epoch}"
-        same = ("model", "model_options", "classes", "dataset", "data_sha256", "mean", "std", "image_size")
+        # Images may have moved since the best epoch; their checksum says whether they are the same.
+        own = ("config", "dataset", "epoch", "metrics", "state_dict", "training", "weights_sha256")
+        same = [field.name for field in fields(last) if field.name not in own]
         if differ := [name for name in same if getattr(best, name) != getattr(last, name)]:
             return f"it is of another run: its {differ[0]} is not that of last.pt"
         if best.metrics != asdict(row):
