@@ -13,8 +13,9 @@ import pytest
 
 from cnnzoo.runs.history import HistoryRow, read_rows
 from cnnzoo.training.reporter import Reporters
-from cnnzoo.ui import trackers
-from cnnzoo.ui.trackers import Tracker, figures, tracked
+from cnnzoo.ui import trackers, tracking
+from cnnzoo.ui.trackers import Tracker, figures
+from cnnzoo.ui.tracking import tracked
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, left
 from tests.golden import REPOSITORY
@@ -181,7 +182,7 @@ def test_a_tracker_that_hangs_keeps_no_run_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: type[Broken]
 ) -> None:
     monkeypatch.setattr(broken, "fails_in", "hang")
-    monkeypatch.setattr(trackers, "LAST_SECONDS", 0.1)
+    monkeypatch.setattr(tracking, "LAST_SECONDS", 0.1)
     heard = Heard()
     started = time.monotonic()
     with tracked(("broken",), heard) as reporter:

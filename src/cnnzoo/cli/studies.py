@@ -38,7 +38,7 @@ def train_study(
     from cnnzoo.training.lanes import LaneReporter
     from cnnzoo.ui.lanes import LaneScreen, print_study
     from cnnzoo.ui.plots import draw_run
-    from cnnzoo.ui.trackers import tracked
+    from cnnzoo.ui.tracking import tracked
 
     config = TrainConfig.from_dict(settings, source=source)
     lanes = parse_jobs(jobs)

@@ -89,7 +89,7 @@ def _train(
     _check_seeds(seeds, is_study=jobs is not None or new, is_run=resume is not None or processes is not None)
     _in_processes(processes or 1)
 
-    from cnnzoo.ui.trackers import tracked, tracker_names
+    from cnnzoo.ui.tracking import tracked, tracker_names
 
     trackers = tracker_names(log or ())
     given = _given({"model": model, **flags})
