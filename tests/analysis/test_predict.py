@@ -201,8 +201,10 @@ def test_negatives_of_light_on_dark_images_are_noticed_and_inverted(
     assert other["inverted"].sum() == 1000
     columns = ["prediction", "probability", "prediction_3", "probability_3"]
     pd.testing.assert_frame_equal(other[columns], usual[columns])
-    left = table_of(command("predict", run, negatives, "--invert", "no", "--format", "csv").out)
+    as_they_are = command("predict", run, negatives, "--invert", "no", "--format", "csv")
+    left = table_of(as_they_are.out)
     assert not left["inverted"].any()
+    assert "and 999 more are dark on light, and the net was trained on light on dark." in as_they_are.err
     assert (left["prediction"] == usual["prediction"]).mean() < 0.5
     shown = command("predict", run, tmp_path / "0.png").out
     assert "1 of 1 inverted: dark on light, and the net was trained on light on dark" in shown

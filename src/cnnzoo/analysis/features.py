@@ -52,7 +52,7 @@ def features(model: nn.Module, image: Tensor) -> list[tuple[str, Tensor]]:
         outputs.append((name, whole[0] if whole.ndim > 1 and len(whole) == 1 else whole))
 
     with torch.no_grad():
-        _run(model, image[None], keep)
+        run_layers(model, image[None], keep)
     return outputs
 
 
@@ -155,7 +155,9 @@ def activations(
 
     with torch.enable_grad():
         start = images.detach().clone().requires_grad_()
-        logits = logits_in(_run(model, start.clone(), look))  # of a clone, which a layer may change in place
+        logits = logits_in(
+            run_layers(model, start.clone(), look)
+        )  # of a clone, which a layer may change in place
         assert isinstance(logits, Tensor)
         loss = (criterion or criterion_of(model))(logits, targets.to(logits.device))
         if loss.requires_grad:
@@ -208,7 +210,7 @@ def _saturated(module: nn.Module, values: Tensor) -> float | None:
     return ((values < ends[0] + margin) | (values > ends[1] - margin)).float().mean().item()
 
 
-def _run(model: nn.Module, images: Tensor, take: Callable[[str, nn.Module, Tensor], None]) -> object:
+def run_layers(model: nn.Module, images: Tensor, take: Callable[[str, nn.Module, Tensor], None]) -> object:
     """Run a model in evaluation mode, and have ``take`` told of what each layer puts out."""
     place = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), images.device)
     try:

@@ -50,6 +50,8 @@ class Prediction:
         classes: The likeliest, the first of equals first.
         probabilities: Of each: the softmax of the net's logits, over all its classes.
         inverted: Whether the picture's negative was shown to the net.
+        dark_on_light: Whether the picture was noticed to be dark on light, which the net has not seen; not looked for
+            where it has, nor where negatives are asked for.
         explanation: The file with what the answer rests on, where that was asked for; else empty.
     """
 
@@ -57,6 +59,7 @@ class Prediction:
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
     inverted: bool
+    dark_on_light: bool = False
     explanation: str = ""
 
     def to_dict(self) -> dict[str, str | float | bool]:
@@ -78,6 +81,7 @@ class _Input(NamedTuple):
     name: str
     pixels: Tensor
     inverted: bool
+    dark_on_light: bool
 
 
 class PictureReader:
@@ -117,8 +121,8 @@ class PictureReader:
         laid_in = saved.pad and spec is not None and spec.image_size < full_size
         self.own_size = spec.image_size if spec and laid_in else None
 
-    def read(self, picture: Picture) -> tuple[Tensor, bool]:
-        """Return a picture's uint8 ``(C, H, W)``, and whether it was inverted.
+    def read(self, picture: Picture) -> tuple[Tensor, bool, bool]:
+        """Return a picture's uint8 ``(C, H, W)``, whether it was inverted, and whether it is noticed as dark on light.
 
         Raises:
             BrokenImageError: It is none.
@@ -126,13 +130,13 @@ class PictureReader:
         pixels = decode_image(
             picture.path, self.channels, self.decoded_size, self.pixel_range, content=picture.read()
         )
-        looks = self.invert == "auto" and self.knows_light_on_dark
-        inverted = is_dark_on_light(pixels) if looks else self.invert == "yes"
+        dark_on_light = self.invert != "yes" and self.knows_light_on_dark and is_dark_on_light(pixels)
+        inverted = self.invert == "yes" or (self.invert == "auto" and dark_on_light)
         if inverted:
             pixels = 255 - pixels
         if self.centres_ink:
             pixels = crop_to_ink(pixels)
-        return torch.from_numpy(pixels), inverted
+        return torch.from_numpy(pixels), inverted, dark_on_light
 
     def sized(self, pixels: Tensor) -> Tensor:
         """Return uint8 ``(C, H, W)`` as pixels 0 to 1, float32 ``(1, C, image_size, image_size)`` on the device."""
@@ -194,9 +198,9 @@ def predict_each(
     with quiet():
         for done, (picture, read) in enumerate(_read_ahead(reader, pictures), 1):
             try:
-                pixels, inverted = read.result()
+                pixels, inverted, dark_on_light = read.result()
                 with explain_oom(size):
-                    batch.append(_Input(picture.name, reader.sized(pixels), inverted))
+                    batch.append(_Input(picture.name, reader.sized(pixels), inverted, dark_on_light))
             except BrokenImageError as error:
                 yield error
             if reporter:
@@ -210,10 +214,10 @@ def predict_each(
 
 def _read_ahead(
     reader: PictureReader, pictures: Iterable[Picture]
-) -> Iterator[tuple[Picture, "Future[tuple[Tensor, bool]]"]]:
+) -> Iterator[tuple[Picture, "Future[tuple[Tensor, bool, bool]]"]]:
     """Yield pictures in their order, each with what is, or will be, read of it: one more than there are threads."""
     num_threads = min(cpu_count(), MOST_THREADS)
-    ahead: deque[tuple[Picture, Future[tuple[Tensor, bool]]]] = deque()
+    ahead: deque[tuple[Picture, Future[tuple[Tensor, bool, bool]]]] = deque()
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")  # PIL decodes without Python's lock
     try:
         for picture in pictures:
@@ -249,7 +253,7 @@ def _answers(
             if explainer is None or maps is None
             else str(explainer.save(one.name, one.pixels[0], maps[index]))
         )
-        yield Prediction(one.name, classes, tuple(shares), one.inverted, explanation)
+        yield Prediction(one.name, classes, tuple(shares), one.inverted, one.dark_on_light, explanation)
 
 
 def predict(

@@ -21,7 +21,7 @@ _BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 Norm = _BatchNorm | nn.GroupNorm | nn.LayerNorm
 
-_Pointwise = (  # an output depends on one position of the input only
+Pointwise = (  # an output depends on one position of the input only
     nn.Identity | nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d | nn.AlphaDropout
     | nn.Sigmoid | nn.Tanh | nn.ReLU | nn.ReLU6 | nn.LeakyReLU | nn.PReLU | nn.ELU | nn.SELU | nn.CELU
     | nn.GELU | nn.SiLU | nn.Mish | nn.Hardswish | nn.Hardsigmoid | nn.Hardtanh | nn.Softplus | nn.Softsign
@@ -143,7 +143,7 @@ _FIELD = "_cnnzoo_receptive_field"
 
 def _grown(seen: Field, module: nn.Module, before: Sizes, after: Sizes) -> Field | None:
     """Return the field behind a layer that makes shape ``after`` of ``before``; None if that is not known."""
-    if isinstance(module, _Pointwise) or (isinstance(module, _BatchNorm) and module.track_running_stats):
+    if isinstance(module, Pointwise) or (isinstance(module, _BatchNorm) and module.track_running_stats):
         return seen
     if (
         isinstance(module, nn.Flatten)

@@ -78,13 +78,15 @@ def filters(asked: Request) -> None:
 def features(asked: Request) -> None:
     """Draw what each layer makes of one image."""
     from cnnzoo.analysis.features import features as features_of
+    from cnnzoo.analysis.fields import receptive_fields
     from cnnzoo.analysis.seen import see_image
-    from cnnzoo.ui.net_pictures import plot_features
+    from cnnzoo.ui.net_pictures import MOST_LAYERS, plot_features
     from cnnzoo.ui.screen import QuietScreen
 
     net = asked.net()
     seen = see_image(net, asked.image or "0", QuietScreen())
     layers = features_of(net.model, seen.image)
+    fields = receptive_fields(net.model, seen.image, MOST_LAYERS)
     finish(
         asked,
         net.run / "features.png",
@@ -92,6 +94,7 @@ def features(asked: Request) -> None:
             layers,
             classes=net.classes,
             preprocessing=net.preprocessing,
+            fields=fields,
             title=f"{_title(net)}, {seen.name}",
             figure=figure,
         ),

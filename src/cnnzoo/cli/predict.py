@@ -12,7 +12,7 @@ import typer
 from cnnzoo.cli import GroupedCommand, ImportOption, app
 from cnnzoo.cli.options import find_checkpoint
 from cnnzoo.config import PrecisionName
-from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.errors import CnnzooError, UsageError, named
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.predict import Prediction
@@ -25,7 +25,7 @@ def predict_command(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILES",
+            metavar="[RUN] FILES",
             help="A run (its best.pt counts) or a .pt file [the newest run], and pictures: files, folders, "
             "patterns in quotes, or - for stdin. What lies in this folder goes before a run's name.",
             show_default=False,
@@ -115,7 +115,7 @@ def predict_command(
             rows = list(predictions)
             screen.close()
             if rows:
-                print_predictions(rows, net.path, net.saved, found_dark_on_light=invert == "auto")
+                print_predictions(rows, net.path, net.saved)
         elif format_ == "csv":
             _print_csv(predictions)
         else:
@@ -165,17 +165,25 @@ def _holds_runs(folder: Path) -> bool:
 def _readable(
     answers: "Iterable[Prediction | BrokenImageError]", broken: list[str], screen: "QuietScreen"
 ) -> "Iterator[Prediction]":
-    """Yield predictions; say what could not be read, and add it to ``broken``."""
+    """Yield predictions; say what could not be read, and add it to ``broken``; say what is dark on light still."""
     from cnnzoo.analysis.predict import Prediction
-    from cnnzoo.ui.screen import print_error
+    from cnnzoo.ui.screen import print_error, print_warning
 
+    left: list[str] = []
     for answer in answers:
         if isinstance(answer, Prediction):
+            if answer.dark_on_light and not answer.inverted:
+                left.append(answer.file)
             yield answer
         else:
             screen.close()  # a bar, which the line would be written into
             broken.append(f"{answer.what}.")
             print_error(broken[-1])
+    if left:
+        print_warning(
+            f"{named(left, 1)} {'is' if len(left) == 1 else 'are'} dark on light, and the net was trained on light on "
+            "dark. Leave out --invert no to have negatives shown to it."
+        )
 
 
 def _print_csv(predictions: "Iterable[Prediction]") -> None:

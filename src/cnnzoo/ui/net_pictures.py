@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnzoo.analysis.features import Distribution, LayerActivity, first_convolution, percent
+from cnnzoo.analysis.fields import Box
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import named
 from cnnzoo.ui.plots import _import_matplotlib, _shorten, _style
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 MOST_MAPS = 12
 """Maps of a layer that are drawn."""
+
+_LINE = 0.15
+"""Height of a line beside a layer, in inches."""
 
 MOST_LAYERS = 120
 """Layers that are drawn, so that a picture of a very deep net has no more pixels than matplotlib can draw."""
@@ -77,6 +81,7 @@ def plot_features(
     *,
     classes: Sequence[str] = (),
     preprocessing: Preprocessing | None = None,
+    fields: Sequence[Box | None] = (),
     title: str = "",
     figure: "Figure | None" = None,
 ) -> "Figure":
@@ -89,30 +94,42 @@ def plot_features(
         layers: As ``cnnzoo.features`` returns them, the image first.
         classes: Names of the classes, written below the last layer where there is room.
         preprocessing: What the image was made with, to show it as it was; without it, it is scaled as a layer is.
+        fields: What a unit of each layer sees of the image, as ``receptive_fields`` returns it, written beside the
+            layer.
         title: What it is called.
         figure: What to draw on; a new one if it is None.
     """
     _import_matplotlib()
     is_same = [False] + [torch.equal(a[1].flatten(), b[1].flatten()) for a, b in pairwise(layers)]
+    given = [*fields, *[None] * (len(layers) - len(fields))]
     shown = [layer for layer, same in zip(layers, is_same, strict=True) if not same]
+    seen_by = [field for field, same in zip(given, is_same, strict=True) if not same]
     left_out = [name for (name, _), same in zip(layers, is_same, strict=True) if same]
     num_more = max(len(shown) - MOST_LAYERS, 0)
     if num_more:
         shown, classes = shown[:MOST_LAYERS], ()
     label, tile, gap = 2.3, 0.78, 0.06
     strip = MOST_MAPS * (tile + gap) - gap
-    heights = [_height(output, tile, strip) + 0.14 for _, output in shown]
+    names = [name for name, _ in shown]
+    labels = []
+    for index, (name, output) in enumerate(shown):
+        use = names[: index + 1].count(name)
+        labels.append([_shorten(name, 40) + (f" (use {use})" if use > 1 else ""), *_about(output)])
+        if index and (field := seen_by[index]):
+            labels[-1].append(_sees(field, layers[0][1]))
+    heights = [
+        max(_height(output, tile, strip), _LINE * len(lines)) + 0.14
+        for (_, output), lines in zip(shown, labels, strict=True)
+    ]
     width = label + strip + 1.1
     bottom = 0.45 if left_out or num_more or classes else MARGIN
     with _style():
         sheet = Sheet(figure, width, TOP + sum(heights) + bottom, _named(title, "layer by layer"))
-        top, seen = TOP, [name for name, _ in shown]
-        for index, ((name, output), height) in enumerate(zip(shown, heights, strict=True)):
+        top = TOP
+        for index, ((_, output), lines, height) in enumerate(zip(shown, labels, heights, strict=True)):
             middle = top + (height - 0.14) / 2
-            use = seen[: index + 1].count(name)
-            lines = [_shorten(name, 40) + (f" (use {use})" if use > 1 else ""), *_about(output)]
             for number, line in enumerate(lines):
-                place = middle + 0.15 * (number - (len(lines) - 1) / 2)
+                place = middle + _LINE * (number - (len(lines) - 1) / 2)
                 look = {"fontsize": 9 if number == 0 else 7, "color": "black" if number == 0 else "0.35"}
                 sheet.text(label - 0.12, place, line, room=label - MARGIN, ha="right", **look)
             pictures = _scaled(output)
@@ -311,6 +328,12 @@ def _about(output: Tensor) -> list[str]:
         return [f"{num:,} {'map' if num == 1 else 'maps'} of {rows}×{columns}", ends]
     shape = "×".join(f"{n:,}" for n in output.shape) if output.ndim == 2 else f"{output.numel():,}"
     return [f"{shape} numbers", ends]
+
+
+def _sees(field: Box, image: Tensor) -> str:
+    if (field.height, field.width) == image.shape[-2:]:
+        return "sees the whole image"
+    return f"sees {field.height}×{field.width} pixels"
 
 
 def _name_cells(

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,12 +190,24 @@ def _give_matplotlib_a_folder() -> None:
     os.environ["MPLCONFIGDIR"] = temporary
 
 
+@cache
+def _fonts() -> frozenset[str]:
+    """Return the names of the fonts on this machine, those that came after matplotlib's own list of them, too."""
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    listed = {font.fname for font in fontManager.ttflist}
+    for path in findSystemFonts():
+        if path not in listed:
+            with suppress(OSError, RuntimeError):  # what is no font after all
+                fontManager.addfont(path)
+    return frozenset(font.name for font in fontManager.ttflist)
+
+
 @contextmanager
 def _style() -> Iterator[None]:
     import matplotlib
-    from matplotlib.font_manager import fontManager
 
-    installed = {font.name for font in fontManager.ttflist}
+    installed = _fonts()
     style = matplotlib.rc_context(
         {
             "font.family": ["DejaVu Sans", *(name for name in _CJK_FONTS if name in installed)],

@@ -14,22 +14,18 @@ if TYPE_CHECKING:
 INVERTED = "inverted"
 
 
-def print_predictions(
-    predictions: "Sequence[Prediction]", checkpoint: Path, saved: "Checkpoint", *, found_dark_on_light: bool
-) -> None:
+def print_predictions(predictions: "Sequence[Prediction]", checkpoint: Path, saved: "Checkpoint") -> None:
     """Print a row for each picture, with its likeliest classes, below the net that was asked.
 
     Args:
         predictions: At least one.
         checkpoint: That of the net.
         saved: What is in it.
-        found_dark_on_light: Whether pictures were inverted because they are dark on light.
     """
     page = Page()
     page.line(f"{checkpoint}: {saved.model}, epoch {saved.epoch}, trained on {saved.dataset}")
     page.table(*_layouts(predictions))
-    num = sum(each.inverted for each in predictions)
-    if num and found_dark_on_light:
+    if num := sum(each.inverted and each.dark_on_light for each in predictions):
         page.line(
             f"{num:,} of {len(predictions):,} inverted: dark on light, and the net was trained on light on dark "
             "(--invert no leaves them)."
