@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -43,7 +45,7 @@ def project(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> P
             "--import=mine",
         )
         assert processes.run(*line, cwd=folder).code == 0
-        assert processes.run("eval", name, "--import=mine", cwd=folder).code == 0
+    assert processes.run("eval", "r", "--import=mine", cwd=folder).code == 0
     return folder
 
 
@@ -176,12 +178,16 @@ def assert_whole(ended: Ended) -> None:
     assert re.search(r"^All \d+ checks hold\.$", ended.out, re.MULTILINE), ended
 
 
-def test_nothing_is_found_where_nothing_was_changed(
-    copied: Path, command: Command, processes: Processes
-) -> None:
+def test_nothing_is_found_in_a_run_as_it_was_made(copied: Path, command: Command) -> None:
     before = contents(copied / RUN)
     assert_whole(command("verify", "r", "other"))
     assert contents(copied / RUN) == before, "verify writes nothing"
+
+
+@pytest.mark.slow
+def test_nothing_is_found_where_cnnzoo_alone_has_changed_it(
+    copied: Path, command: Command, processes: Processes
+) -> None:
     for line in (
         ("train", "--resume", "r", "--import=mine"),
         ("train", "--resume", "r", "--epochs", "5", "--keep-epochs", "--import=mine"),
@@ -289,6 +295,7 @@ def test_a_replay_is_the_run_to_the_last_bit(copied: Path, processes: Processes)
     assert_refused(unknown, "is one of your own. Add --import=mine.", code=2)
 
 
+@pytest.mark.slow
 def test_a_record_that_its_settings_do_not_give_is_found_by_a_replay(
     copied: Path, processes: Processes
 ) -> None:
@@ -307,9 +314,6 @@ def test_a_record_that_its_settings_do_not_give_is_found_by_a_replay(
         "write_history(run / 'history.csv', rows)\n"
         "note_files(run, ['last.pt', 'history.csv'])\n"
     )
-    import subprocess
-    import sys
-
     subprocess.run([sys.executable, "forge.py"], cwd=copied, check=True)
     ended = processes.run("verify", "r", "--replay", "1", "--import=mine", cwd=copied)
     assert ended.code == 1

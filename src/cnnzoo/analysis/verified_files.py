@@ -121,8 +121,14 @@ class _Files:
         """The history: of ``last.pt``, without a row that a larger ``max_steps`` has withdrawn."""
         if self.training is None:
             return []
-        withdrawn = self.training.ending and self.written == as_csv(self.training.history)
-        return self.training.history if withdrawn else self.training.rows
+        return self.training.history if self.withdrawn else self.training.rows
+
+    @cached_property
+    def withdrawn(self) -> HistoryRow | None:
+        """The row of the epoch that ``max_steps`` had ended, if a resume has taken it back already."""
+        if self.training is None or self.written != as_csv(self.training.history):
+            return None
+        return self.training.ending
 
     @cached_property
     def written(self) -> bytes:
@@ -212,13 +218,10 @@ class _Files:
             return "none yet: no epoch is finished"
         row = best_row(self.rows, self._monitor())
         fault = self._fault_of_best(best, row, self.last)
-        is_old = self.manifest is None or self.manifest.admits(name, checksum(self.run / name))
-        if (
-            fault
-            and row is self.rows[-1]
-            and (self.is_ahead or not self.manifest)
-            and (is_old or best is None)
-        ):
+        is_old = best is None or not self.manifest or self.manifest.admits(name, checksum(self.run / name))
+        if best and self.withdrawn and best.epoch == self.withdrawn.epoch:
+            fault = f"it is of an epoch that was taken back: a save was cut short. {self.again}"
+        elif fault and is_old and row is self.rows[-1] and (self.is_ahead or not self.manifest):
             fault = f"it is behind last.pt: a save was cut short. {self.again}"
         if fault:
             self.faults[name] = fault
