@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests import golden
 from tests.conftest import Command
@@ -182,6 +183,8 @@ def test_nothing_is_found_in_a_run_as_it_was_made(copied: Path, command: Command
     before = contents(copied / RUN)
     assert_whole(command("verify", "r", "other"))
     assert contents(copied / RUN) == before, "verify writes nothing"
+    with FileLock(copied / RUN / ".lock"):
+        assert_refused(command("verify", "r"), "another process is training in runs/r. Verify it when")
 
 
 @pytest.mark.slow

@@ -329,10 +329,11 @@ def test_row_6_a_disk_that_is_read_only_is_refused_before_training(
     evaluated = command("eval", folder / "r")
     assert evaluated.code == 0
     assert evaluated.err.startswith(
-        f"Warning: cannot write {folder / 'r' / 'eval.json'}: Read-only file system."
+        f"Warning: cannot write {folder / 'r' / 'manifest.json'}: Read-only file system."
     )
     assert evaluated.err.endswith("Evaluate a copy of the run to keep the figures.\n")
     assert "95% interval" in evaluated.out
+    assert command("verify", folder / "r").code == 0
     assert contents(folder) == before
 
 
