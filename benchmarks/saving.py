@@ -8,6 +8,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
@@ -25,7 +26,10 @@ def seconds(config: TrainConfig, *, save: bool) -> float:
     if save:
         train(config)
     else:
-        with patch("cnnzoo.runs.run.save_checkpoint"), patch("cnnzoo.runs.run.write_history"):
+        what = ("save_checkpoint", "write_history", "note_files")
+        with ExitStack() as stack:
+            for name in what:
+                stack.enter_context(patch(f"cnnzoo.runs.run.{name}"))
             train(config)
     return (time.perf_counter() - started) / config.epochs
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnnzoo.config import TrainConfig, field_types
-from cnnzoo.config_file import read_yaml, write_yaml
+from cnnzoo.config_file import as_yaml, read_yaml
 from cnnzoo.errors import CnnzooError, UsageError
 
 CONFIGS = st.builds(
@@ -33,7 +33,7 @@ CONFIGS = st.builds(
 @given(config=CONFIGS)
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_config_survives_yaml(config: TrainConfig, tmp_path: Path) -> None:
-    write_yaml(tmp_path / "config.yaml", config, {"torch": "2.x", "command": "cnnzoo train"})
+    (tmp_path / "config.yaml").write_bytes(as_yaml(config, {"torch": "2.x", "command": "cnnzoo train"}))
     assert TrainConfig.from_dict(read_yaml(tmp_path / "config.yaml")) == config
 
 

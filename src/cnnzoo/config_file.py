@@ -6,7 +6,6 @@ from typing import Any
 
 from cnnzoo.config import TrainConfig, current_names
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.files import replacing
 from cnnzoo.plain_yaml import read_mapping
 
 RECORDED = "recorded"
@@ -60,19 +59,13 @@ def read_recorded(run: Path) -> dict[str, Any]:
     return recorded if isinstance(recorded, dict) else {}
 
 
-def write_yaml(path: Path, config: TrainConfig, recorded: Mapping[str, Any]) -> None:
-    """Write a config that ``cnnzoo train --config`` can run again, with notes on what it ran on.
-
-    Raises:
-        CnnzooError: It cannot be written.
-    """
+def as_yaml(config: TrainConfig, recorded: Mapping[str, Any]) -> bytes:
+    """Return a config that ``cnnzoo train --config`` can run again, with notes on what it ran on."""
     import yaml
 
     values = {**config.to_dict(), RECORDED: dict(recorded)}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     try:
-        content = text.encode()
+        return text.encode()
     except UnicodeEncodeError:  # a file name of bytes that are no UTF-8
-        content = yaml.safe_dump(values, sort_keys=False).encode()
-    with replacing(path) as file:
-        file.write(content)
+        return yaml.safe_dump(values, sort_keys=False).encode()

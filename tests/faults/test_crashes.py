@@ -18,12 +18,13 @@ from subprocess import CompletedProcess
 import pytest
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.config_file import read_yaml, write_yaml
+from cnnzoo.config_file import as_yaml, read_yaml
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnnzoo.runs.history import HistoryRow, write_history
+from cnnzoo.runs.manifest import write_files
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, left, make_checkpoint
 from tests.helpers import StopAfter, contents, quick, rows, same_state, train
@@ -142,7 +143,7 @@ def test_row_2_a_best_checkpoint_that_cannot_be_made_again_is_warned_of(
     (run / "best.pt").unlink()
     ended = processes.run("train", "--resume", "r", cwd=tmp_path)
     assert ended.code == 0
-    warning = "Warning: runs/r/best.pt is gone or damaged, and the weights of epoch 1 cannot be made again"
+    warning = "Warning: runs/r/best.pt is gone, damaged or of another run, and the weights of epoch 1 cannot be made"
     assert ended.err.startswith(warning)
 
 
@@ -179,7 +180,7 @@ def write_checkpoint(path: Path) -> None:
 
 
 def write_settings(path: Path) -> None:
-    write_yaml(path, TrainConfig(model="lenet"), {})
+    write_files(path.parent, {path.name: as_yaml(TrainConfig(model="lenet"), {})})
 
 
 def write_rows(path: Path) -> None:
@@ -254,7 +255,7 @@ def test_row_5_a_full_disk_names_file_and_space_and_the_run_goes_on_once_there_i
     full = processes.run(*SMALL, "--epochs", "3", cwd=folder)
     assert_refused(full, "cannot write runs/r/last.pt: No space left on device. Make room for 0.7 MB")
     run = folder / "runs" / "r"
-    assert left(run) == {"config.yaml", "last.pt", "best.pt", "history.csv"}
+    assert left(run) == {"config.yaml", "last.pt", "best.pt", "history.csv", "manifest.json"}
     assert (
         load_checkpoint(run / "last.pt").epoch
         == load_checkpoint(run / "best.pt").epoch
@@ -328,10 +329,11 @@ def test_row_6_a_disk_that_is_read_only_is_refused_before_training(
     evaluated = command("eval", folder / "r")
     assert evaluated.code == 0
     assert evaluated.err.startswith(
-        f"Warning: cannot write {folder / 'r' / 'eval.json'}: Read-only file system."
+        f"Warning: cannot write {folder / 'r' / 'manifest.json'}: Read-only file system."
     )
     assert evaluated.err.endswith("Evaluate a copy of the run to keep the figures.\n")
     assert "95% interval" in evaluated.out
+    assert command("verify", folder / "r").code == 0
     assert contents(folder) == before
 
 

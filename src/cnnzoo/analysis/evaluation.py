@@ -24,7 +24,8 @@ from cnnzoo.device import (
 )
 from cnnzoo.distributed.group import ALONE
 from cnnzoo.errors import CnnzooError, UsageError, one_line
-from cnnzoo.files import file_sha256, replacing
+from cnnzoo.files import file_sha256
+from cnnzoo.runs.manifest import write_files
 from cnnzoo.signals import StopSignal
 from cnnzoo.training.images import evaluation_batch_size
 from cnnzoo.training.loop import evaluate as run_evaluation
@@ -250,15 +251,19 @@ def write_evaluation(result: EvaluationResult, run: Path, reporter: Reporter) ->
     try:
         if name:
             folder.mkdir(exist_ok=True)
-        for file, text in (
-            ("eval.json", json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n"),
-            ("confusion.csv", _as_csv(confusion_rows(result))),
-            ("predictions.csv", _as_csv(prediction_rows(result.predictions))),
-        ):
-            with replacing(
-                folder / file, otherwise="evaluate a copy of the run to keep the figures"
-            ) as opened:
-                opened.write(text.encode(errors="backslashreplace"))
+        texts = {
+            "eval.json": json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n",
+            "confusion.csv": _as_csv(confusion_rows(result)),
+            "predictions.csv": _as_csv(prediction_rows(result.predictions)),
+        }
+        write_files(
+            run,
+            {
+                (folder / file).relative_to(run).as_posix(): text.encode(errors="backslashreplace")
+                for file, text in texts.items()
+            },
+            otherwise="evaluate a copy of the run to keep the figures",
+        )
     except OSError as error:
         reporter.warn(
             f"cannot write {folder}: {one_line(error)}. Evaluate a copy of the run to keep the figures."

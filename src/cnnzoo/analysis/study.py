@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -135,6 +135,7 @@ def sweep(
     listener: LaneReporter | None = None,
     grown: Callable[[StudyResult], None] = lambda _: None,
     source: str = "the settings",
+    told: Callable[[Reporter], AbstractContextManager[Reporter]] = nullcontext,
 ) -> StudyResult:
     """Train every combination of settings with every seed, each an ordinary run in the study's folder.
 
@@ -153,6 +154,7 @@ def sweep(
         listener: Told what happens.
         grown: Told what the study has so far, each time that a run has ended.
         source: Where the settings come from, for an error.
+        told: Makes of a run's reporter, in the run's own process, one that tells others too; can be pickled.
 
     Raises:
         UsageError: A setting that cannot be right, or that differs from those of runs that are there.
@@ -195,7 +197,7 @@ def sweep(
             _write_results(result)
             grown(result)
 
-    tasks = [Task(name, partial(_train, members[name])) for name in order]
+    tasks = [Task(name, partial(_train, members[name], told)) for name in order]
     with study_held(folder):
         outcomes, stopped = run_lanes(
             tasks, lanes, listener or LaneReporter(), measured=jobs == "auto", keep=keep
@@ -313,20 +315,23 @@ def study_held(folder: Path) -> Iterator[None]:
         yield
 
 
-def _train(config: TrainConfig, report: Reporter) -> RunResult:
+def _train(
+    config: TrainConfig, told: Callable[[Reporter], AbstractContextManager[Reporter]], reporter: Reporter
+) -> RunResult:
     """Train a run in its lane, or go on with it."""
     from cnnzoo.training.resume import resume
     from cnnzoo.training.train import train
 
     run = config.out / str(config.name)
     released(run, ORPHAN_SECONDS)
-    if not (run / "last.pt").is_file():
-        return train(config, reporter=report)
     settings = ("imports", "device", "num_workers", "save_every", *EXTENDABLE)
     changes = {name: getattr(config, name) for name in settings}
-    return resume(
-        run, {**changes, **({"data_dir": config.data_dir} if config.data_dir else {})}, reporter=report
-    )
+    with told(reporter) as report:
+        if not (run / "last.pt").is_file():
+            return train(config, reporter=report)
+        return resume(
+            run, {**changes, **({"data_dir": config.data_dir} if config.data_dir else {})}, reporter=report
+        )
 
 
 def _write_results(result: StudyResult) -> None:

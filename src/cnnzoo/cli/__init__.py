@@ -113,7 +113,7 @@ def _register_commands() -> None:
     # Each module adds its command to `app` when it is imported, in the order of `--help`.
     from cnnzoo.cli import (  # noqa: F401, I001
         train, sweep, eval, predict, plot, report, explore, compare,
-        summary, models, data, bench, reproduce,
+        verify, summary, models, data, bench, reproduce,
     )  # fmt: skip
 
 

@@ -29,6 +29,15 @@ JobsOption = Annotated[
         rich_help_panel="Run",
     ),
 ]
+LogOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Tell a tracker too: tensorboard, mlflow or wandb, as --log mlflow,wandb; a resumed run goes on with "
+        "its own, unless off.",
+        rich_help_panel="Output",
+    ),
+]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", help="Print the run's folder and nothing else.", rich_help_panel="Run")
 ]

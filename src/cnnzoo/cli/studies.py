@@ -1,6 +1,7 @@
 """What ``cnnzoo train --seeds`` and ``cnnzoo sweep`` share: a study trained and shown."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import typer
@@ -32,6 +33,7 @@ def train_study(
     jobs: str | None,
     new: bool,
     quiet: bool,
+    trackers: tuple[str, ...],
 ) -> None:
     """Train, show, and end as the runs did."""
     from cnnzoo.analysis.study import StudyResult, sweep
@@ -39,6 +41,7 @@ def train_study(
     from cnnzoo.ui.lanes import LaneScreen
     from cnnzoo.ui.plots import draw_run
     from cnnzoo.ui.studies import StudyPicture, print_study, study_table
+    from cnnzoo.ui.tracking import tracked
 
     lanes = parse_jobs(jobs)
     screen = None if quiet else LaneScreen()
@@ -60,6 +63,7 @@ def train_study(
             listener=screen or LaneReporter(),
             grown=grown,
             source=source,
+            told=partial(tracked, trackers),
         )
     finally:
         if screen:

@@ -8,6 +8,7 @@ import typer
 from cnnzoo.cli import GroupedCommand, app
 from cnnzoo.cli.settings import (
     JobsOption,
+    LogOption,
     QuietOption,
     given_settings,
     over,
@@ -45,6 +46,7 @@ def _sweep(
         bool,
         typer.Option("--new", help="Begin this sweep anew, in another folder.", rich_help_panel="Run"),
     ] = False,
+    log: LogOption = None,
     quiet: QuietOption = False,
     **flags: Any,  # noqa: ANN401
 ) -> None:
@@ -58,6 +60,9 @@ def _sweep(
     from cnnzoo.analysis.variations import dimensions_of, parse_vary
     from cnnzoo.cli.studies import train_study
     from cnnzoo.config_file import read_sweep
+    from cnnzoo.ui.tracking import tracker_names
+
+    trackers = tracker_names(log or ())
 
     is_file = what is not None and (Path(what).suffix in (".yaml", ".yml") or Path(what).is_file())
     base, varied, variants = read_sweep(Path(str(what))) if is_file else ({}, {}, {})
@@ -72,7 +77,17 @@ def _sweep(
         out = Path(str(settings.get("out", "runs")))
         both["weights"] = [run_or_file(w, out) if isinstance(w, str) else w for w in both["weights"]]
     source = f"the settings in {what}" if is_file else "the settings"
-    train_study(settings, both, variants, source=source, seeds=seeds, jobs=jobs, new=new, quiet=quiet)
+    train_study(
+        settings,
+        both,
+        variants,
+        source=source,
+        seeds=seeds,
+        jobs=jobs,
+        new=new,
+        quiet=quiet,
+        trackers=trackers,
+    )
 
 
 app.command("sweep", cls=GroupedCommand)(with_settings(_sweep))

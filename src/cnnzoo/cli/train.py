@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from cnnzoo.cli import GroupedCommand, app
-from cnnzoo.cli.settings import JobsOption, QuietOption, given_settings, read_settings, with_settings
+from cnnzoo.cli.settings import (
+    JobsOption,
+    LogOption,
+    QuietOption,
+    given_settings,
+    read_settings,
+    with_settings,
+)
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import UsageError
 from cnnzoo.signals import warnings_ignored
@@ -53,6 +60,7 @@ def _train(
         bool,
         typer.Option("--new", help="Begin these seeds anew, in another folder.", rich_help_panel="Run"),
     ] = False,
+    log: LogOption = None,
     quiet: QuietOption = False,
     **flags: Any,  # noqa: ANN401
 ) -> None:
@@ -60,12 +68,23 @@ def _train(
     _check_seeds(seeds, is_study=jobs is not None or new, is_run=resume is not None or processes is not None)
     _in_processes(processes or 1)
 
+    from cnnzoo.ui.tracking import tracked, tracker_names
+
+    trackers = tracker_names(log or ())
     given = given_settings({"model": model, **flags})
     source = f"the settings in {config}" if config else "the settings"
     if seeds is not None:
         from cnnzoo.cli.studies import train_study
 
-        train_study(read_settings(config, given), source=source, seeds=seeds, jobs=jobs, new=new, quiet=quiet)
+        train_study(
+            read_settings(config, given),
+            source=source,
+            seeds=seeds,
+            jobs=jobs,
+            new=new,
+            quiet=quiet,
+            trackers=trackers,
+        )
         return
 
     from cnnzoo.distributed.group import current
@@ -81,12 +100,12 @@ def _train(
         run = None
         if resume is not None:
             run, given = current().broadcast(lambda: _run_to_resume(resume, config, given))
-        if run is not None:
-            result = resume_run(run, given, reporter=screen)
-        else:
-            result = train(
-                TrainConfig.from_dict(read_settings(config, given), source=source), reporter=screen
-            )
+        with tracked(trackers, screen) as reporter:
+            if run is not None:
+                result = resume_run(run, given, reporter=reporter)
+            else:
+                settings = TrainConfig.from_dict(read_settings(config, given), source=source)
+                result = train(settings, reporter=reporter)
     except InterruptedRunError as interruption:
         if is_first:
             with warnings_ignored():
@@ -112,7 +131,7 @@ def config_of(arguments: list[str]) -> TrainConfig:
     """
     parser = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
     values = parser.make_context("cnnzoo train", arguments).params
-    for name in ("resume", "processes", "seeds", "jobs", "new", "quiet"):
+    for name in ("resume", "processes", "seeds", "jobs", "new", "log", "quiet"):
         if values.pop(name):
             raise UsageError(f"--{name} is for a training. Leave it out.")
     file = values.pop("config")

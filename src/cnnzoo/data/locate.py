@@ -50,7 +50,8 @@ def verify(spec: DatasetSpec, data_dir: Path | None) -> tuple[Arrays, Arrays]:
     """Return the training and test images as they are on this machine; nothing is downloaded.
 
     Raises:
-        CnnzooError: They are missing, or no copy of them is what was published.
+        DatasetUnavailableError: They are missing.
+        CnnzooError: No copy of them is what was published.
     """
 
     def read(split: str) -> Arrays:
@@ -60,7 +61,7 @@ def verify(spec: DatasetSpec, data_dir: Path | None) -> tuple[Arrays, Arrays]:
         if found is None:
             what = " ".join(damaged) or f"{spec.title} is not on this machine."
             how = f"Get it: cnnzoo data fetch {spec.name}" if spec.torchvision else "Install cnnzoo again."
-            raise CnnzooError(f"{what} {how}")
+            raise (CnnzooError if damaged else DatasetUnavailableError)(f"{what} {how}")
         return found
 
     return read("train"), read("test")

@@ -15,7 +15,7 @@ from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, is_registered
 from cnnzoo.runs.history import HistoryRow
 from cnnzoo.runs.imported import how_to_import
-from cnnzoo.runs.serialization import USE_OURS, read_values, write_values
+from cnnzoo.runs.serialization import USE_OURS, read_values, weights_sha256, write_values
 from cnnzoo.validation import check
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ class Checkpoint:
         rules: Version of the rules by which files of images were read; 1 where an older cnnzoo has not noted it.
         pixel_range: What was made black and white of images of more than 8 bits a pixel; empty for what rules 1 do.
         listing_sha256: Of the names and sizes of the training images, where they are files of one's own.
+        weights_sha256: Of the weights after each epoch that was the best so far or was kept, by its number; None in
+            ``best.pt``, and where an older cnnzoo has not noted it.
         dataset: The dataset that was really used.
         data_sha256: Its checksum.
         classes: Names of the classes.
@@ -153,6 +155,7 @@ class Checkpoint:
     rules: int = 1
     pixel_range: tuple[float, ...] = ()
     listing_sha256: str = ""
+    weights_sha256: dict[str, str] | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -231,6 +234,19 @@ class Checkpoint:
         model = create_model(self.model, **structure, **options)
         model.load_state_dict(self.state_dict)
         return model
+
+    def is_after(self, epoch: int, path: Path) -> bool:
+        """Whether a file holds the weights of this ``last.pt``'s run after an epoch, as far as those are known."""
+        try:
+            other = load_checkpoint(path)
+        except CnnzooError:
+            return False
+        return other.epoch == epoch and self.has_weights(epoch, other)
+
+    def has_weights(self, epoch: int, other: "Checkpoint") -> bool:
+        """Whether another checkpoint's weights are those of this ``last.pt``'s run after an epoch, or nobody knows."""
+        known = (self.weights_sha256 or {}).get(str(epoch))
+        return known is None or weights_sha256(other.state_dict) == known
 
     def check_fits(self, expected: Mapping[str, Tensor]) -> None:
         """See whether a model's weights have the names and shapes of those here.

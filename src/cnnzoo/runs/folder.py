@@ -81,6 +81,23 @@ def locked(run: Path, otherwise: str = "Choose another folder with --out.") -> I
         lock.release()
 
 
+def is_locked(run: Path) -> bool:
+    """Whether another process trains in ``run``; nothing is written there."""
+    from filelock import FileLock, Timeout
+
+    if not os.access(
+        run / ".lock", os.W_OK
+    ):  # a folder that cannot be written to, or in which nobody has trained
+        return False
+    try:
+        with FileLock(run / ".lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
 def released(run: Path, seconds: float) -> None:
     """Wait until no other process trains in ``run``, at most so many seconds."""
     from filelock import FileLock, Timeout
@@ -146,7 +163,7 @@ def runs_of(study: Path) -> list[Path]:
 
 def _is_leftover(path: Path) -> bool:
     """Whether a run that was killed before its first save leaves such a file behind."""
-    return path.name in (".lock", "config.yaml", "imported") or (
+    return path.name in (".lock", "config.yaml", "imported", "trackers.json", "tensorboard", "wandb") or (
         path.name.startswith(".") and path.suffix == ".tmp"
     )
 

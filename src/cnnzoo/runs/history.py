@@ -50,6 +50,16 @@ def best_row(history: Sequence[HistoryRow], monitor: str) -> HistoryRow:
     return max(history, key=lambda row: score(row, monitor))
 
 
+def as_csv(rows: Iterable[HistoryRow]) -> bytes:
+    """Return a history as ``history.csv`` holds it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(HistoryRow))
+    # csv writes a float as repr does, which reads back as the very same float.
+    writer.writerows(astuple(row) for row in rows)
+    return text.getvalue().encode()
+
+
 def write_history(path: Path, rows: Iterable[HistoryRow]) -> None:
     """Write the whole history; ``path`` holds the old one or the new one at every moment.
 
@@ -58,16 +68,22 @@ def write_history(path: Path, rows: Iterable[HistoryRow]) -> None:
     Raises:
         CnnzooError: It cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(HistoryRow))
-    # csv writes a float as repr does, which reads back as the very same float.
-    writer.writerows(astuple(row) for row in rows)
-    content = text.getvalue().encode()
+    content = as_csv(rows)
     if path.is_file() and path.read_bytes() == content:
         return
     with replacing(path) as file:
         file.write(content)
+
+
+def read_rows(path: Path) -> list[HistoryRow]:
+    """Return the rows of a ``history.csv`` of cnnzoo's own, as they were written; none where there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            HistoryRow(int(row.pop("epoch")), **{name: float(value) for name, value in row.items()})
+            for row in csv.DictReader(file)
+        ]
 
 
 MEASURES = ("val_acc", "val_loss", "train_acc", "train_loss")

@@ -1,20 +1,22 @@
 """A run's folder while it is trained: what is written there, and by whom."""
 
+import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.config_file import read_recorded, write_yaml
+from cnnzoo.config_file import as_yaml, read_recorded
 from cnnzoo.files import replacing
 from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, save_checkpoint
 from cnnzoo.runs.folder import locked
 from cnnzoo.runs.history import HistoryRow, write_history
 from cnnzoo.runs.imported import keep_sources
-from cnnzoo.runs.trained import TRAINED_SHA256, read_trained, write_trained
+from cnnzoo.runs.manifest import note_files, write_files
+from cnnzoo.runs.trained import TRAINED, TRAINED_SHA256, as_npy, read_trained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +34,7 @@ class Run:
 
     folder: Path
     writes: bool = True
+    _saved: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @contextmanager
     def held(self, *, is_new: bool = True) -> Iterator[None]:
@@ -48,7 +51,9 @@ class Run:
         """Write the settings, with notes on what they run on; what was recorded before of the images stays."""
         if self.writes:
             kept = {key: value for key, value in read_recorded(self.folder).items() if key == TRAINED_SHA256}
-            write_yaml(self.folder / "config.yaml", config.replace(name=None), {**kept, **recorded})
+            write_files(
+                self.folder, {"config.yaml": as_yaml(config.replace(name=None), {**kept, **recorded})}
+            )
 
     @property
     def knows_trained(self) -> bool:
@@ -58,9 +63,13 @@ class Run:
     def write_trained(self, config: TrainConfig, digests: "NDArray[np.uint8]") -> None:
         """Note which images the run is trained on: the checksums of their files, uint8 ``(N, 32)``."""
         if self.writes:
-            self.write_config(
-                config, {**read_recorded(self.folder), TRAINED_SHA256: write_trained(self.folder, digests)}
-            )
+            content = as_npy(digests)
+            recorded = {
+                **read_recorded(self.folder),
+                TRAINED_SHA256: hashlib.sha256(content).hexdigest(),
+            }
+            yaml = as_yaml(config.replace(name=None), recorded)
+            write_files(self.folder, {TRAINED: content, "config.yaml": yaml})
 
     def keep_sources(self, imports: Sequence[str]) -> None:
         """Keep the source of the modules that a new run imports."""
@@ -70,12 +79,12 @@ class Run:
     def save_last(self, checkpoint: Checkpoint) -> None:
         """Save all that training needs to go on: the transaction, from which the rest derives."""
         if self.writes:
-            save_checkpoint(self.folder / "last.pt", checkpoint)
+            self._save(self.folder / "last.pt", checkpoint)
 
     def save_epoch(self, checkpoint: Checkpoint) -> None:
         """Save the weights after an epoch, beside those of the others."""
         if self.writes:
-            save_checkpoint(self.folder / f"epoch-{checkpoint.epoch}.pt", checkpoint)
+            self._save(self.folder / f"epoch-{checkpoint.epoch}.pt", checkpoint)
 
     @property
     def best(self) -> Path:
@@ -99,9 +108,21 @@ class Run:
         if keep_former and epoch_of(self.best) not in (None, checkpoint.epoch):
             with self.best.open("rb") as best, replacing(self.former_best) as former:
                 shutil.copyfileobj(best, former)
-        save_checkpoint(self.best, checkpoint)
+            self._saved.add(self.former_best.name)
+        self._save(self.best, checkpoint)
 
     def write_history(self, history: Sequence[HistoryRow]) -> None:
         """Write the history as a table."""
         if self.writes:
             write_history(self.folder / "history.csv", history)
+            self._saved.add("history.csv")
+
+    def note_saved(self, *others: str) -> None:
+        """Note in the manifest what was saved since this was last called, and other files as they are."""
+        if self.writes:
+            note_files(self.folder, {*self._saved, *others})
+            self._saved.clear()
+
+    def _save(self, path: Path, checkpoint: Checkpoint) -> None:
+        save_checkpoint(path, checkpoint)
+        self._saved.add(path.name)

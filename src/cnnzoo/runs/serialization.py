@@ -80,6 +80,27 @@ def write_values(path: Path, values: Mapping[str, Any]) -> None:
         file.write(len(comment).to_bytes(2, "little") + comment)
 
 
+def stored_sha256(path: Path) -> str | None:
+    """Return the checksum that a checkpoint ends with, which ``read_values`` verifies; None where there is none.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _COMMENT_BYTES))
+        tail = file.read()
+    return tail[len(_MAGIC) :].decode("ascii", "replace") if tail.startswith(_MAGIC) else None
+
+
+def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
+    """Return a checksum of weights: of their names, types, shapes and every bit, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state_dict.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def read_values(path: Path) -> object:
     """Read what ``write_values`` has written, onto the CPU. Nothing in it runs, and every bit is verified first.
 

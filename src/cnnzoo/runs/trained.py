@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnzoo.config_file import read_recorded
-from cnnzoo.files import replacing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,18 +19,11 @@ TRAINED_SHA256 = "trained_sha256"
 """The key under which config.yaml notes the file's own checksum."""
 
 
-def write_trained(folder: Path, digests: "NDArray[np.uint8]") -> str:
-    """Write the checksums of the images that a run is trained on, and return that of the file.
-
-    Raises:
-        CnnzooError: It cannot be written.
-    """
+def as_npy(digests: "NDArray[np.uint8]") -> bytes:
+    """Return the checksums of the images that a run is trained on as the file holds them."""
     stream = io.BytesIO()
     np.save(stream, np.unique(digests, axis=0), allow_pickle=False)
-    content = stream.getvalue()
-    with replacing(folder / TRAINED, len(content)) as file:
-        file.write(content)
-    return hashlib.sha256(content).hexdigest()
+    return stream.getvalue()
 
 
 def read_trained(folder: Path) -> set[bytes] | None:

@@ -32,6 +32,7 @@ def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: S
         if not is_trained and stop.reason == SAVE:
             state.stop_clock()
             run.save_last(state.checkpoint(resumable=True))
+            run.note_saved()
             stop.saved()
             continue
         state.group.broadcast_buffers(state.model)
@@ -39,6 +40,7 @@ def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: S
         if val is None:  # a stop, in training or in validation
             state.stop_clock()
             run.save_last(state.checkpoint(resumable=True))
+            run.note_saved()
             done = f"epoch {state.epoch} after step {state.meter.steps} of {state.last_step}"
             raise InterruptedRunError.at(done, run.folder, state.config, stop.reason)
         row, is_best, warning = state.end_epoch(val)
@@ -49,6 +51,7 @@ def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: S
         if is_best:
             run.save_best(state.checkpoint(resumable=False), keep_former=state.ending is not None)
         run.write_history(state.rows)
+        run.note_saved()
         if (digests := state.images_trained_on(loaders.train)) is not None:
             run.write_trained(state.config, digests)
         report.epoch(row, is_best)

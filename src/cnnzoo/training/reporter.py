@@ -1,7 +1,9 @@
 """Whom a training tells what it does."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cnnzoo.runs.history import HistoryRow
 
@@ -111,3 +113,39 @@ class Reporter:
 
     def epoch(self, row: HistoryRow, is_best: bool) -> None:
         """An epoch was done and saved."""
+
+
+class Reporters(Reporter):
+    """Several, each told everything, in their order.
+
+    Args:
+        reporters: Whom to tell. What one of them raises ends the run, as it does where there is one.
+    """
+
+    def __init__(self, *reporters: Reporter) -> None:
+        self.reporters = reporters
+
+    def progress(self, *what: Any) -> None:  # noqa: ANN401
+        """Tell all of them."""
+        self._tell(lambda each: each.progress(*what))
+
+    def warn(self, message: str) -> None:
+        """Tell all of them."""
+        self._tell(lambda each: each.warn(message))
+
+    def start(self, description: RunDescription, run: Path) -> None:
+        """Tell all of them."""
+        self._tell(lambda each: each.start(description, run))
+
+    def step(self, *figures: Any) -> None:  # noqa: ANN401
+        """Tell all of them."""
+        for each in self.reporters:
+            each.step(*figures)
+
+    def epoch(self, row: HistoryRow, is_best: bool) -> None:
+        """Tell all of them."""
+        self._tell(lambda each: each.epoch(row, is_best))
+
+    def _tell(self, tell: Callable[[Reporter], None]) -> None:
+        for each in self.reporters:
+            tell(each)

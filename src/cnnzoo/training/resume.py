@@ -16,7 +16,7 @@ from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import get_spec, import_models
-from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, load_checkpoint
+from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.history import best_row, write_history
 from cnnzoo.runs.imported import changed_sources, how_to_import
 from cnnzoo.runs.run import Run
@@ -155,18 +155,31 @@ def repair(run: Run, saved: Checkpoint, config: TrainConfig, reporter: Reporter)
     for stale in run.folder.glob(".*.tmp"):
         stale.unlink(missing_ok=True)
     training = saved.training
-    if not training.rows:
-        return
-    write_history(run.folder / "history.csv", training.rows)
-    epoch = best_row(training.rows, config.monitor).epoch
-    if epoch_of(run.best) == epoch:
-        return
-    if epoch_of(run.former_best) == epoch:
+    ours = ["last.pt", "history.csv", "former-best.pt"]
+    if training.rows:
+        write_history(run.folder / "history.csv", training.rows)
+        if _repair_best(run, saved, best_row(training.rows, config.monitor).epoch, reporter):
+            ours.append("best.pt")
+    if saved.weights_sha256 is not None:  # a run of an older cnnzoo gets its manifest with the next save
+        run.note_saved(*ours)
+
+
+def _repair_best(run: Run, saved: Checkpoint, epoch: int, reporter: Reporter) -> bool:
+    """See to it that the best epoch's weights are there; return whether they are."""
+    training = saved.training
+    assert training is not None
+    if saved.is_after(epoch, run.best):
+        return True
+    if saved.is_after(epoch, run.former_best):
         run.former_best.replace(run.best)
-    elif epoch == saved.epoch and (training.ending or not training.totals.steps):
-        run.save_best(replace(saved, training=None), keep_former=training.ending is not None)
-    else:
-        reporter.warn(
-            f"{run.best} is gone or damaged, and the weights of epoch {epoch} cannot be made again from last.pt. "
-            "The next better epoch will be saved there."
+        return True
+    if epoch == saved.epoch and (training.ending or not training.totals.steps):
+        run.save_best(
+            replace(saved, training=None, weights_sha256=None), keep_former=training.ending is not None
         )
+        return True
+    reporter.warn(
+        f"{run.best} is gone, damaged or of another run, and the weights of epoch {epoch} cannot be made again from "
+        "last.pt. The next better epoch will be saved there."
+    )
+    return False

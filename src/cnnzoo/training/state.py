@@ -21,6 +21,7 @@ from cnnzoo.distributed.group import Group
 from cnnzoo.errors import CnnzooError, UsageError, named
 from cnnzoo.runs.checkpoint import Checkpoint, MeterState, TrainingState
 from cnnzoo.runs.history import HistoryRow, best_row
+from cnnzoo.runs.serialization import weights_sha256
 from cnnzoo.training.losses import NO_GUESS, Criterion, Guess, criterion_of
 from cnnzoo.training.meter import Evaluation, Meter
 from cnnzoo.training.optimizers import NOTES, OptimizerLike
@@ -79,6 +80,7 @@ class TrainState:
         threads: That it computes with.
         guess: What a net comes to that has learnt nothing.
         ending: The row of the epoch in which ``max_steps`` has ended the run; a larger limit withdraws it.
+        weights_sha256: Of the weights after each epoch that was the best so far or is kept, by its number.
         notes_images: Whether it is still to be noted which images it is trained on.
         meter: Sums over the steps of the epoch that is not finished.
         seconds: Spent in that epoch before the clock was last started.
@@ -101,6 +103,7 @@ class TrainState:
     frozen: frozenset[str] = frozenset()
     history: list[HistoryRow] = field(default_factory=list)
     ending: HistoryRow | None = None
+    weights_sha256: dict[str, str] = field(default_factory=dict)
     notes_images: bool = True
     meter: Meter = field(default_factory=Meter)
     seconds: float = 0.0
@@ -192,6 +195,9 @@ class TrainState:
             self.history.append(row)
             self.meter, self.seconds, self._started = Meter(), 0.0, None
         is_best = best_row(self.rows, self.config.monitor) is row
+        self.weights_sha256.pop(str(row.epoch), None)  # of a part of it, which is withdrawn
+        if self.group.is_first and (is_best or self.config.keep_epochs):
+            self.weights_sha256[str(row.epoch)] = weights_sha256(self.model.state_dict())
         return row, is_best, _warning(row, steps_before, trained.steps, len(self.dataset.classes), self.guess)
 
     def images_trained_on(self, loader: Loader) -> "NDArray[np.uint8] | None":
@@ -243,6 +249,7 @@ class TrainState:
             epoch=len(self.rows),
             metrics=asdict(self.rows[-1]) if self.rows else {},
             state_dict=self.model.state_dict(),
+            weights_sha256=dict(self.weights_sha256) if resumable else None,
             training=self.state_dict() if resumable else None,
         )
 
@@ -301,6 +308,7 @@ class TrainState:
         assert saved.training is not None  # resume has seen to it
         saved.check_fits(self.model.state_dict())
         self.model.load_state_dict(saved.state_dict)
+        self.weights_sha256 = dict(saved.weights_sha256 or {})
         self.load_state_dict(saved.training)
 
     def describe(self, train: Loader, val: Loader) -> RunDescription:

@@ -116,6 +116,7 @@ def _facts(state: TrainState) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": str(state.device),
         "device_name": describe_device(state.device),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
         "processes": state.group.world_size,
         "threads": as_text(state.threads.record),
         "precision": state.precision.name,

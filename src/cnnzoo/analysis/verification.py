@@ -1,0 +1,55 @@
+"""Whether a run, the runs of a study, or a receipt is what it says."""
+
+from pathlib import Path
+
+from cnnzoo.analysis.findings import Check
+from cnnzoo.analysis.replay import replay as replay_run
+from cnnzoo.analysis.verified_files import verify_files
+from cnnzoo.analysis.verified_images import verify_images
+from cnnzoo.analysis.verified_receipts import verify_receipt
+from cnnzoo.errors import UsageError
+from cnnzoo.runs.folder import runs_of
+from cnnzoo.training.reporter import Reporter
+
+
+def verify(
+    target: Path,
+    *,
+    replay: int | None = None,
+    images: bool = True,
+    dataset: str | None = None,
+    data_dir: Path | None = None,
+    imports: tuple[str, ...] = (),
+    reporter: Reporter | None = None,
+) -> dict[Path, list[Check]]:
+    """Check that a run or a receipt is what it says. Nothing is written there.
+
+    Args:
+        target: A run's folder, one that holds the runs of several seeds, or a receipt's JSON file.
+        replay: Of a run in which nothing is found, how many of its first epochs to train again.
+        images: Whether to check the images that it was trained on, too.
+        dataset: Where a folder or a table of one's own lies now.
+        data_dir: Where named datasets lie; by default where the run found them.
+        imports: Modules that register models of one's own, for ``replay``.
+        reporter: Told of progress.
+
+    Returns:
+        What came of each check, by run or receipt.
+
+    Raises:
+        CnnzooError: There is nothing to check, or it cannot be trained again here.
+    """
+    if target.suffix == ".json":
+        if replay:
+            raise UsageError("--replay is for runs: a receipt holds no epochs. Its command trains it again.")
+        return {target: verify_receipt(target)}
+    checked = {run: verify_files(run) for run in runs_of(target) or [target]}
+    for run, checks in checked.items():
+        if images:
+            checks.extend(verify_images(run, dataset=dataset, data_dir=data_dir, reporter=reporter))
+        if replay and not any(check.outcome == "changed" for check in checks):
+            again = replay_run(
+                run, replay, dataset=dataset, data_dir=data_dir, imports=imports, reporter=reporter
+            )
+            checks.extend(again)
+    return checked

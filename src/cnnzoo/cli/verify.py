@@ -1,0 +1,63 @@
+"""``cnnzoo verify``: whether a run, or a receipt, is what it says."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnzoo.cli import GroupedCommand, ImportOption, app
+
+
+@app.command("verify", cls=GroupedCommand)
+def verify_command(
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN|RECEIPT", help="Runs, folders of several seeds, or receipts (.json)."),
+    ],
+    replay: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Train the first N epochs again too, and compare [none]."),
+    ] = None,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Check the images that it was trained on, too.")
+    ] = True,
+    dataset: Annotated[
+        str | None, typer.Option("-d", "--dataset", help="Where a run's folder or table of images lies now.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where datasets lie [where the run found them].")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    import_: ImportOption = None,
+) -> None:
+    """Check that a run is what it says: nothing in its files or its images was changed.
+
+    Exit code 1 where something was. Who changes a file and manifest.json alike is not found: it is a checksum, no
+    signature.
+    """
+    from cnnzoo.analysis.verification import verify
+    from cnnzoo.runs.folder import resolve_run
+    from cnnzoo.ui.screen import Screen
+    from cnnzoo.ui.verifications import print_checks
+
+    screen = Screen()
+    failed = False
+    try:
+        for target in targets:
+            checked = verify(
+                Path(target) if target.endswith(".json") else resolve_run(target, out),
+                replay=replay,
+                images=images,
+                dataset=dataset,
+                data_dir=data_dir,
+                imports=tuple(import_ or ()),
+                reporter=screen,
+            )
+            screen.close()
+            for what, checks in checked.items():
+                print_checks(what, checks)
+                failed = failed or any(check.outcome == "changed" for check in checks)
+    finally:
+        screen.close()
+    if failed:
+        raise typer.Exit(1)
