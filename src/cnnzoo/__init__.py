@@ -11,6 +11,7 @@ from cnnzoo.version import __version__ as __version__
 if TYPE_CHECKING:
     from cnnzoo.analysis.evaluation import EvaluationResult, evaluate
     from cnnzoo.analysis.features import activations, features
+    from cnnzoo.analysis.lr_finder import find_lr
     from cnnzoo.analysis.predict import predict
     from cnnzoo.config import TrainConfig
     from cnnzoo.data.augment import register_augmentation
@@ -39,6 +40,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "features",
+    "find_lr",
     "list_models",
     "load_checkpoint",
     "plot_activations",
@@ -69,6 +71,7 @@ _HOME = {
     "create_model": "models.registry",
     "evaluate": "analysis.evaluation",
     "features": "analysis.features",
+    "find_lr": "analysis.lr_finder",
     "list_models": "models.registry",
     "load_checkpoint": "runs.checkpoint",
     "plot_activations": "ui.net_pictures",

@@ -111,7 +111,7 @@ def _start(
 
 def _register_commands() -> None:
     # Each module adds its command to `app` when it is imported, in the order of `--help`.
-    from cnnzoo.cli import train, eval, predict, plot, summary, models, data, bench, reproduce  # noqa: F401, I001
+    from cnnzoo.cli import train, lr_find, eval, predict, plot, runs, summary, models, data, bench, reproduce  # noqa: F401, I001
 
 
 def main() -> None:

@@ -1,28 +1,18 @@
 """``cnnzoo train``: its options are TrainConfig's fields, with their help, groups and defaults."""
 
-import inspect
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any
 
 import typer
 
-from cnnzoo.cli import EARLY_IMPORTS, FORMER_FLAGS, GroupedCommand, app
-from cnnzoo.cli.options import parse_options
-from cnnzoo.config import Count, Setting, TrainConfig, field_types
-from cnnzoo.config_file import read_yaml
-from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.cli import GroupedCommand, app
+from cnnzoo.cli.plan import DryRunOption, PlotScheduleOption, check_dry_run, show_plan
+from cnnzoo.cli.settings import JobsOption, QuietOption, given_settings, read_settings, with_settings
+from cnnzoo.config import TrainConfig
+from cnnzoo.errors import UsageError
 from cnnzoo.signals import warnings_ignored
-
-EXAMPLES = {
-    "model_options": "-o dropout=0.3",
-    "optimizer_options": "--optimizer-option eps=1e-6",
-    "lr_scale": "--lr-scale features=0.1",
-}
-"""Settings that are given as NAME=VALUE, each with one as it is typed."""
 
 
 def _train(
@@ -59,33 +49,32 @@ def _train(
             rich_help_panel="Run",
         ),
     ] = None,
-    jobs: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="How many of them side by side; auto: as many as cores and memory have room for [1].",
-            rich_help_panel="Run",
-        ),
-    ] = None,
+    jobs: JobsOption = None,
     new: Annotated[
         bool,
         typer.Option("--new", help="Begin these seeds anew, in another folder.", rich_help_panel="Run"),
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="Print the run's folder and nothing else.", rich_help_panel="Run")
-    ] = False,
+    quiet: QuietOption = False,
+    dry_run: DryRunOption = False,
+    plot_schedule: PlotScheduleOption = None,
     **flags: Any,  # noqa: ANN401
 ) -> None:
     """Train a network; a run folder keeps its weights and history."""
     _check_seeds(seeds, is_study=jobs is not None or new, is_run=resume is not None or processes is not None)
+    check_dry_run(
+        plot_schedule, dry_run=dry_run, resumes=resume is not None, several=(processes or 1) > 1, quiet=quiet
+    )
     _in_processes(processes or 1)
 
-    given = _given({"model": model, **flags})
+    given = given_settings({"model": model, **flags})
     source = f"the settings in {config}" if config else "the settings"
+    if dry_run:
+        show_plan(TrainConfig.from_dict(read_settings(config, given), source=source), seeds, plot_schedule)
+        return
     if seeds is not None:
         from cnnzoo.cli.studies import train_study
 
-        train_study(_settings(config, given), source, seeds, jobs, new=new, quiet=quiet)
+        train_study(read_settings(config, given), source, seeds, jobs, new=new, quiet=quiet)
         return
 
     from cnnzoo.distributed.group import current
@@ -104,7 +93,9 @@ def _train(
         if run is not None:
             result = resume_run(run, given, reporter=screen)
         else:
-            result = train(TrainConfig.from_dict(_settings(config, given), source=source), reporter=screen)
+            result = train(
+                TrainConfig.from_dict(read_settings(config, given), source=source), reporter=screen
+            )
     except InterruptedRunError as interruption:
         if is_first:
             with warnings_ignored():
@@ -130,21 +121,12 @@ def config_of(arguments: list[str]) -> TrainConfig:
     """
     parser = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
     values = parser.make_context("cnnzoo train", arguments).params
-    for name in ("resume", "processes", "seeds", "jobs", "new", "quiet"):
+    for name in ("resume", "processes", "seeds", "jobs", "new", "quiet", "dry_run", "plot_schedule"):
         if values.pop(name):
-            raise UsageError(f"--{name} is for a training. Leave it out.")
+            raise UsageError(f"--{name.replace('_', '-')} is for a training. Leave it out.")
     file = values.pop("config")
     source = f"the settings in {file}" if file else "the settings"
-    return TrainConfig.from_dict(_settings(file, _given(values)), source=source)
-
-
-def _given(asked: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that were given on the command line."""
-    imports = [*EARLY_IMPORTS, *(asked["imports"] or ())] or None
-    given = {name: value for name, value in {**asked, "imports": imports}.items() if value is not None}
-    for name in given.keys() & EXAMPLES.keys():
-        given[name] = parse_options(given[name], EXAMPLES[name])
-    return given
+    return TrainConfig.from_dict(read_settings(file, given_settings(values)), source=source)
 
 
 def _check_seeds(seeds: int | None, *, is_study: bool, is_run: bool) -> None:
@@ -176,7 +158,7 @@ def _run_to_resume(
     from cnnzoo.runs.folder import resolve_run
 
     if resume == "auto":
-        settings = _settings(file, given)
+        settings = read_settings(file, given)
         config = TrainConfig.from_dict(settings)
         if not config.name:
             raise UsageError("`--resume auto` looks for a run by its name. Give it one with --name.")
@@ -190,92 +172,4 @@ def _run_to_resume(
     return resolve_run(resume, out), {key: value for key, value in given.items() if key != "out"}
 
 
-def _settings(file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings in ``file``, if one was named, with those from the command line over them."""
-    if file is not None:
-        base = read_yaml(file)
-        if "model_options" in given and isinstance(base.get("model_options"), dict):
-            given = {**given, "model_options": {**base["model_options"], **given["model_options"]}}
-        given = {**base, **given}
-    if isinstance(weights := given.get("weights"), str):
-        given = {**given, "weights": _run_or_file(weights, Path(str(given.get("out", "runs"))))}
-    return given
-
-
-def _run_or_file(weights: str, out: Path) -> str:
-    """Return the folder of the run that ``weights`` names, where it names one and is no path; else ``weights``."""
-    from cnnzoo.runs.folder import resolve_run
-
-    with suppress(CnnzooError, OSError):  # whoever reads the file tells what is wrong with it
-        if weights != "default" and not Path(weights).exists():
-            return str(resolve_run(weights, out))
-    return weights
-
-
-def _option(name: str, annotation: Any) -> inspect.Parameter:  # noqa: ANN401
-    """Return a setting as an option of the command; its value stays text, TrainConfig checks it."""
-    bare, setting = (
-        get_args(annotation)[0],
-        next(m for m in annotation.__metadata__ if isinstance(m, Setting)),
-    )
-    default = TrainConfig.__dataclass_fields__[name].default
-    flag = f"--{name.replace('_', '-')}"
-    options: dict[str, Any] = {"help": setting.help, "rich_help_panel": setting.group}
-    flags: tuple[str, ...]
-    if bare is bool:
-        kind: Any = bool | None
-        flags = (f"{flag}/--no-{flag[2:]}",) if default else (flag,)
-    else:
-        repeatable = get_origin(bare) is dict or name == "imports"
-        kind = list[str] | None if repeatable else str | None
-        FORMER_FLAGS.update(setting.former_flags)
-        flags = (*(setting.flags or (flag,)), *setting.former_flags)
-        options["metavar"] = _metavar(name, bare)
-        if isinstance(default, str | int | float | Path):
-            options["help"] += f" [{default}]"
-        choices = _choices(bare)
-        if choices:
-            options["autocompletion"] = lambda: list(choices)
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[kind, typer.Option(*flags, **options)],
-    )
-
-
-def _choices(bare: Any) -> tuple[str, ...]:  # noqa: ANN401
-    return get_args(bare) if get_origin(bare) is Literal else ()
-
-
-def _metavar(name: str, bare: Any) -> str:  # noqa: ANN401
-    if choices := _choices(bare):
-        shown = "|".join(choices)
-        return shown if len(shown) < 30 else "NAME"  # so that it fits 40 columns; the help has them
-    if get_origin(bare) in (Union, UnionType):
-        bare = get_args(bare)[0]
-    bare = get_args(bare)[0] if get_origin(bare) is Annotated else bare
-    words: dict[Any, str] = {
-        int: "N",
-        float: "X",
-        Path: "PATH",
-        tuple[str, ...]: "MODULE" if name == "imports" else "NAMES",
-        tuple[Count, ...]: "N,N",
-    }
-    return words.get(bare, "NAME=VALUE" if get_origin(bare) is dict else "NAME")
-
-
-def _with_settings(command: Any) -> Any:  # noqa: ANN401
-    """Give the command an option for each setting in place of ``**flags``."""
-    own = [
-        p
-        for p in inspect.signature(command).parameters.values()
-        if p.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
-    settings = [_option(name, annotation) for name, annotation in field_types().items() if name != "model"]
-    command.__signature__ = inspect.Signature([*own, *settings])
-    command.__annotations__ = {p.name: p.annotation for p in command.__signature__.parameters.values()}
-    return command
-
-
-app.command("train", cls=GroupedCommand)(_with_settings(_train))
+app.command("train", cls=GroupedCommand)(with_settings(_train))
