@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnzoo import device
+from cnnzoo.analysis import plan
 from cnnzoo.config import TrainConfig
 from cnnzoo.data import download, folders, loader
 from cnnzoo.data.catalog import SAMPLE
@@ -70,6 +71,7 @@ INTERNALS: dict[str, ModuleType] = {
     "MIN_BYTES": download,
     "PREPARED": loader,
     "READ_SECONDS": meter,
+    "SECONDS": plan,
     "TIMEOUT": download,
     "_cpu_info": device,
     "_specs": registry,

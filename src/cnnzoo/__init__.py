@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.comparison import compare
     from cnnzoo.analysis.evaluation import EvaluationResult, evaluate
     from cnnzoo.analysis.features import activations, features
+    from cnnzoo.analysis.lr_finder import find_lr
     from cnnzoo.analysis.predict import predict
     from cnnzoo.analysis.study import sweep
     from cnnzoo.config import TrainConfig
@@ -43,6 +44,7 @@ __all__ = [
     "create_model",
     "evaluate",
     "features",
+    "find_lr",
     "list_models",
     "load_checkpoint",
     "plot_activations",
@@ -76,6 +78,7 @@ _HOME = {
     "create_model": "models.registry",
     "evaluate": "analysis.evaluation",
     "features": "analysis.features",
+    "find_lr": "analysis.lr_finder",
     "list_models": "models.registry",
     "load_checkpoint": "runs.checkpoint",
     "plot_activations": "ui.net_pictures",

@@ -1,6 +1,7 @@
 """What this machine has to give to a process. Imports no torch."""
 
 import os
+import sys
 from pathlib import Path
 
 
@@ -23,6 +24,19 @@ def available_memory() -> int | None:
     if limit.isdecimal() and used.isdecimal():
         amounts.append(max(int(limit) - int(used), 0))
     return min(amounts, default=None)
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory that this process has had at once; 0 where nobody says, as on Windows."""
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith("VmHWM:"):  # ru_maxrss may be that of the process that started this one
+            return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _read(path: str) -> str:

@@ -1,5 +1,6 @@
 """YAML files of plain values: nothing in them runs, and a short file cannot unfold into gigabytes."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,15 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """
     import yaml
 
-    class PlainLoader(yaml.SafeLoader):
-        """SafeLoader without aliases: a short file cannot unfold into gigabytes."""
-
-        def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401
-            if self.check_event(yaml.events.AliasEvent):
-                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-                raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=mark)
-            return super().compose_node(parent, index)
-
     try:
-        # PlainLoader is a SafeLoader: it builds plain values only.
         with path.open("rb") as file:
             content = file.read(MAX_YAML + 1)
         if len(content) > MAX_YAML:
             raise yaml.YAMLError(f"it has more than {MAX_YAML >> 10} KiB")
-        values = yaml.load(content.decode(), PlainLoader)
+        text = content.decode()
+        values: object = _read_fast(text)
+        if values is None:
+            values = _read_carefully(text)
     except OSError as error:
         raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
     except UnicodeDecodeError as error:
@@ -48,3 +42,30 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CnnzooError(f"{path} holds no settings. Write lines such as `lr: 0.001` into it.")
     return values
+
+
+def _read_fast(text: str) -> dict[str, Any] | None:
+    """Return what libyaml makes of a text, ten times as fast; None where there is a fault, for the other to tell."""
+    import yaml
+
+    # An alias has an asterisk.
+    if "*" not in text and (loader := getattr(yaml, "CSafeLoader", None)):
+        with suppress(yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError):
+            values = yaml.load(text, loader)  # builds plain values only
+            return values if isinstance(values, dict) else None
+    return None
+
+
+def _read_carefully(text: str) -> object:
+    import yaml
+
+    class PlainLoader(yaml.SafeLoader):
+        """SafeLoader without aliases: a short file cannot unfold into gigabytes."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401
+            if self.check_event(yaml.events.AliasEvent):
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=mark)
+            return super().compose_node(parent, index)
+
+    return yaml.load(text, PlainLoader)  # a SafeLoader: it builds plain values only

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.loader import Loader, MicroBatch
+from cnnzoo.data.loader import Endless, Loader, MicroBatch
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Dataset, Resident
 from cnnzoo.device import (
@@ -210,34 +209,21 @@ def _state(
 
 
 class _Timed:
-    """A model and images, of which each method times another part; they are the endless epoch of the loops, too."""
+    """A model and images, of which each method times another part."""
 
     def __init__(self, state: TrainState, batch_size: int, seconds: float) -> None:
         self.state, self.seconds = state, seconds
-        self.loader = Loader(state.dataset.source, state.preprocessing, batch_size, state.device, seed=0)
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of an epoch before the images come again."""
-        return self.loader.num_steps
-
-    def epoch(self, epoch: int = 1, *, start: int = 0, end: int | None = None) -> Iterator[MicroBatch]:
-        """Yield batches, whatever ``end`` may be, without end."""
-        for number in count(epoch):
-            yield from self.loader.epoch(number, start=start)
-            start = 0
+        self.batches = Endless(
+            Loader(state.dataset.source, state.preprocessing, batch_size, state.device, seed=0)
+        )
 
     def step(self) -> float:
         """Return the seconds of a training step, as the trainer makes it."""
-        limit = self._limit()
-        train_one_epoch(self.state, self.state.model, self, Reporter(), limit)
-        return limit.seconds_per_step()
+        return seconds_of_training(self.state, self.batches, self.seconds)
 
     def evaluation(self) -> float:
         """Return the seconds of a batch of evaluation."""
-        limit = self._limit()
-        evaluate(self.state.model, self, self.state.scoring(), Reporter(), limit)
-        return limit.seconds_per_step()
+        return seconds_of_evaluation(self.state, self.batches, self.seconds)
 
     def data(self) -> float:
         """Return the seconds until a batch is ready."""
@@ -256,23 +242,42 @@ class _Timed:
 
     def update(self) -> float:
         """Return the seconds of data and update, with the gradients of a batch."""
-        state, batch = self.state, next(iter(self.epoch()))
+        state, batch = self.state, next(iter(self.batches.epoch()))
         with state.precision.autocast(state.device):
             loss = state.criterion(state.model(batch.images), batch.targets)
         loss.backward()
         return self._time_each(lambda batch: self.state.optimizer.step())
 
     def _time_each(self, do: Callable[[MicroBatch], None]) -> float:
-        limit = self._limit()
+        limit = _TimeLimit(self.state.device, self.seconds)
         limit.begin_phase()
-        for batch in self.epoch():
+        for batch in self.batches.epoch():
             do(batch)
             if limit.agreed():
                 break
         return limit.seconds_per_step()
 
-    def _limit(self) -> "_TimeLimit":
-        return _TimeLimit(self.state.device, self.seconds)
+
+def seconds_of_training(state: TrainState, batches: Endless, seconds: float) -> float:
+    """Train for so many seconds, at least four steps, and return how long a step took.
+
+    Raises:
+        NonFiniteLossError: The loss of a step is NaN or infinite.
+    """
+    limit = _TimeLimit(state.device, seconds)
+    train_one_epoch(state, state.network, batches, Reporter(), limit)
+    return limit.seconds_per_step()
+
+
+def seconds_of_evaluation(state: TrainState, batches: Endless, seconds: float) -> float:
+    """Evaluate for so many seconds, at least four batches, and return how long a batch took.
+
+    Raises:
+        NonFiniteLossError: The loss of a batch is NaN or infinite.
+    """
+    limit = _TimeLimit(state.device, seconds)
+    evaluate(state.network, batches, state.scoring(), Reporter(), limit)
+    return limit.seconds_per_step()
 
 
 class _TimeLimit(StopSignal):

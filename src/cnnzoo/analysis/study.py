@@ -23,6 +23,7 @@ from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import as_typed, replacing
 from cnnzoo.machine import cpu_count
 from cnnzoo.runs.folder import locked, released
+from cnnzoo.runs.settings import differing, in_words
 from cnnzoo.training.lanes import Fault, LaneReporter, Task, run_lanes
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError, RunResult
@@ -254,11 +255,7 @@ def differences(done: TrainConfig, asked: TrainConfig, ignored: Collection[str])
     loose = {name for name in ("dataset", "precision") if now[name] in (None, "auto")}
     if now["momentum"] is None and before["momentum"] == 0.9:  # as version 0.1 wrote what was not given
         loose.add("momentum")
-    return [
-        f"{name} (was {before[name]!r}, now {now[name]!r})"
-        for name in now
-        if name not in ignored and name not in loose and before[name] != now[name]
-    ]
+    return [*in_words(differing(before, now, {*ignored, *loose})).values()]
 
 
 def _folder(combinations: Sequence[Combination], *, new: bool) -> Path:

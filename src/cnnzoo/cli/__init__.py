@@ -112,8 +112,8 @@ def _start(
 def _register_commands() -> None:
     # Each module adds its command to `app` when it is imported, in the order of `--help`.
     from cnnzoo.cli import (  # noqa: F401, I001
-        train, sweep, eval, predict, plot, report, explore, compare,
-        verify, summary, models, data, bench, reproduce,
+        train, sweep, lr_find, eval, predict, plot, report, explore,
+        compare, runs, verify, summary, models, data, bench, reproduce,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The settings of a run as options of a command: TrainConfig's fields, with their help, groups and defaults."""
 
 import inspect
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from types import UnionType
@@ -43,14 +44,18 @@ QuietOption = Annotated[
 ]
 
 
-def with_settings(command: Any) -> Any:  # noqa: ANN401
-    """Give the command an option for each setting in place of ``**flags``."""
+def with_settings(command: Any, without: Collection[str] = ()) -> Any:  # noqa: ANN401
+    """Give the command an option for each setting, but for those ``without``, in place of ``**flags``."""
     own = [
         p
         for p in inspect.signature(command).parameters.values()
         if p.kind is not inspect.Parameter.VAR_KEYWORD
     ]
-    settings = [_option(name, annotation) for name, annotation in field_types().items() if name != "model"]
+    settings = [
+        _option(name, annotation)
+        for name, annotation in field_types().items()
+        if name != "model" and name not in without
+    ]
     command.__signature__ = inspect.Signature([*own, *settings])
     command.__annotations__ = {p.name: p.annotation for p in command.__signature__.parameters.values()}
     return command

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cnnzoo.cli import GroupedCommand, app
+from cnnzoo.cli.plan import DryRunOption, PlotScheduleOption, check_dry_run, show_plan
 from cnnzoo.cli.settings import (
     JobsOption,
     LogOption,
@@ -62,10 +63,15 @@ def _train(
     ] = False,
     log: LogOption = None,
     quiet: QuietOption = False,
+    dry_run: DryRunOption = False,
+    plot_schedule: PlotScheduleOption = None,
     **flags: Any,  # noqa: ANN401
 ) -> None:
     """Train a network; a run folder keeps its weights and history."""
     _check_seeds(seeds, is_study=jobs is not None or new, is_run=resume is not None or processes is not None)
+    check_dry_run(
+        plot_schedule, dry_run=dry_run, resumes=resume is not None, several=(processes or 1) > 1, quiet=quiet
+    )
     _in_processes(processes or 1)
 
     from cnnzoo.ui.tracking import tracked, tracker_names
@@ -73,6 +79,9 @@ def _train(
     trackers = tracker_names(log or ())
     given = given_settings({"model": model, **flags})
     source = f"the settings in {config}" if config else "the settings"
+    if dry_run:
+        show_plan(TrainConfig.from_dict(read_settings(config, given), source=source), seeds, plot_schedule)
+        return
     if seeds is not None:
         from cnnzoo.cli.studies import train_study
 
@@ -131,9 +140,9 @@ def config_of(arguments: list[str]) -> TrainConfig:
     """
     parser = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
     values = parser.make_context("cnnzoo train", arguments).params
-    for name in ("resume", "processes", "seeds", "jobs", "new", "log", "quiet"):
+    for name in ("resume", "processes", "seeds", "jobs", "new", "log", "quiet", "dry_run", "plot_schedule"):
         if values.pop(name):
-            raise UsageError(f"--{name} is for a training. Leave it out.")
+            raise UsageError(f"--{name.replace('_', '-')} is for a training. Leave it out.")
     file = values.pop("config")
     source = f"the settings in {file}" if file else "the settings"
     return TrainConfig.from_dict(read_settings(file, given_settings(values)), source=source)

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
-from itertools import islice
+from itertools import count, islice
 from typing import NamedTuple, Protocol
 
 import torch
@@ -206,6 +206,28 @@ class Loader:
         margin = self.preprocessing.full_size - size
         drawn_for = Epoch(self.num_images, size, margin, partial(generator, seed=self.seed or 0, epoch=epoch))
         return Changes(self.augmentations, drawn_for, self.num_classes, self.device)
+
+
+class Endless:
+    """A loader's batches, one epoch after the other, without end.
+
+    Args:
+        loader: Where they come from.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    @property
+    def num_steps(self) -> int:
+        """Steps before the images come again."""
+        return self.loader.num_steps
+
+    def epoch(self, epoch: int = 1, *, start: int = 0, end: int | None = None) -> Iterator[MicroBatch]:
+        """Yield batches, whatever ``end`` may be, without end."""
+        for number in count(epoch):
+            yield from self.loader.epoch(number, start=start)
+            start = 0
 
 
 def smallest_share(num_images: int, batch_size: int, world_size: int) -> int:

@@ -20,17 +20,11 @@ def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
         UsageError: A run of that name exists already.
         CnnzooError: The folder cannot be made.
     """
-    if name is not None and not name.strip("./\\ "):
-        raise UsageError(f"--name {name!r} names no folder of its own. Choose another.")
     out = expanded(out)
     try:
+        run = None if name is None else check_is_free(out, name)
         out.mkdir(parents=True, exist_ok=True)
-        if name is not None:
-            run = out / name
-            if _is_folder(run) and any(not _is_leftover(path) for path in run.iterdir()):
-                raise UsageError(
-                    f"{run} holds a run already. Go on with it by `--resume {as_typed(run)}`, or choose another --name."
-                )
+        if run is not None:
             run.mkdir(parents=True, exist_ok=True)
         else:
             taken = [int(n) for r in out.iterdir() if (n := r.name.removeprefix(f"{prefix}-")).isdecimal()]
@@ -38,6 +32,23 @@ def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
     except OSError as error:
         why = "it is no folder" if isinstance(error, FileExistsError) else one_line(error)
         raise CnnzooError(f"cannot write into {out}: {why}. Choose another folder with --out.") from error
+    return run
+
+
+def check_is_free(out: Path, name: str) -> Path:
+    """Return the folder of a new run of that name.
+
+    Raises:
+        UsageError: It holds a run already, or the name is none.
+        OSError: It cannot be read.
+    """
+    if not name.strip("./\\ "):
+        raise UsageError(f"--name {name!r} names no folder of its own. Choose another.")
+    run = expanded(out) / name
+    if _is_folder(run) and any(not _is_leftover(path) for path in run.iterdir()):
+        raise UsageError(
+            f"{run} holds a run already. Go on with it by `--resume {as_typed(run)}`, or choose another --name."
+        )
     return run
 
 
@@ -113,7 +124,7 @@ def newest(out: Path, file: str) -> Path | None:
     Of files written at the same moment, the run with the higher number counts as the newer.
     """
     return max(
-        (run for run in _runs(out) if (run / file).is_file()),
+        (run for run in runs_in(out) if (run / file).is_file()),
         key=lambda run: ((run / file).stat().st_mtime_ns, natural(run.name)),
         default=None,
     )
@@ -133,7 +144,7 @@ def resolve_run(run: str, out: Path) -> Path:
     for folder in (Path(run), out / run):
         if run and _is_folder(folder):
             return folder
-    runs = _runs(out)
+    runs = runs_in(out)
     if not runs:
         raise CnnzooError(f"there is no run {run!r}, and none in {out}. Make one with `cnnzoo train lenet`.")
     if run == "last":
@@ -144,7 +155,7 @@ def resolve_run(run: str, out: Path) -> Path:
     raise unknown("run", run, [str(folder.relative_to(out)) for folder in runs])
 
 
-def _runs(out: Path) -> list[Path]:
+def runs_in(out: Path) -> list[Path]:
     """Return the runs below ``out``, those of studies included."""
     if not _is_folder(out):
         return []

@@ -6,7 +6,6 @@ The processes come from a warm one, in which torch is imported already.
 import multiprocessing
 import os
 import signal
-import sys
 import time
 import traceback
 from collections import deque
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from cnnzoo.errors import CnnzooError
-from cnnzoo.machine import available_memory
+from cnnzoo.machine import available_memory, peak_memory
 from cnnzoo.runs.history import HistoryRow
 from cnnzoo.signals import ENDING, stops_answered_by
 from cnnzoo.training.reporter import Reporter, RunDescription
@@ -262,13 +261,13 @@ class _Teller(Reporter):
         self._look()
         self.steps += 1
         if self.steps == 3:
-            self.tell("memory", _peak_bytes())
+            self.tell("memory", peak_memory())
         if (now := time.monotonic()) - self.told_at > TELL_SECONDS:
             self.told_at = now
             self.tell("step", *figures)
 
     def epoch(self, row: HistoryRow, is_best: bool) -> None:
-        self.tell("memory", _peak_bytes())
+        self.tell("memory", peak_memory())
         self.tell("epoch", row, is_best)
 
     def warn(self, message: str) -> None:
@@ -294,12 +293,3 @@ def _work(task: Task[Any], pipe: Connection) -> None:
     except Exception:
         outcome = Fault(traceback.format_exc(), "bug", 1)
     teller.tell("outcome", outcome)
-
-
-def _peak_bytes() -> int:
-    try:
-        import resource
-    except ImportError:  # on Windows
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -20,6 +20,7 @@ from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.history import best_row, write_history
 from cnnzoo.runs.imported import changed_sources, how_to_import
 from cnnzoo.runs.run import Run
+from cnnzoo.runs.settings import differing, in_words
 from cnnzoo.signals import interrupts_remembered
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult, as_typed_setting
@@ -119,12 +120,13 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
             f"{error} If it is one of your own, add {flags}. {how_to_import(run, before.imports)}".rstrip()
         ) from error
     after = after.replace(model_options=get_spec(before.model).check_options(after.model_options))
-    now = after.to_dict()
-    differ = {
-        name: f"{name} (was {was!r}, now {now[name]!r})"
-        for name, was in before.to_dict().items()
-        if name not in CHANGEABLE and now[name] != was and not _is_moved_folder(name, was, now[name])
-    }
+    differ = in_words(
+        {
+            name: (was, now)
+            for name, (was, now) in differing(before.to_dict(), after.to_dict(), CHANGEABLE).items()
+            if not _is_moved_folder(name, was, now)
+        }
+    )
     if differ:
         told = (
             f"a resumed run keeps its settings; these differ: {', '.join(differ.values())}. Leave them out."

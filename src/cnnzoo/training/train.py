@@ -14,7 +14,7 @@ import torch
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.splits import short_name
 from cnnzoo.device import describe_device, deterministic, explain_oom
-from cnnzoo.distributed.group import process_group
+from cnnzoo.distributed.group import Group, process_group
 from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.folder import create_run
@@ -49,21 +49,32 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
     """
     with interrupts_remembered(), process_group() as group, threads_restored():
         report = reporter if reporter and group.is_first else Reporter()
-        import_models(config.imports)
-        config.check_names()
-        spec = get_spec(config.model)
-        config = config.replace(model_options=spec.check_options(config.model_options))
-        with explain_oom(config.batch_size):
-            state, loaders = set_up(config, report, group)
-        if config.weights is not None and group.is_first:
-            whole = load_pretrained(state.model, spec, config.weights)
-            if not whole:
-                report.warn("The last layer begins anew: the weights are for other classes.")
+        state, loaders = begin(config, report, group)
         folder = group.broadcast(lambda: create_run(config.out, _run_prefix(state.config), config.name))
         run = Run(folder, writes=group.is_first)
         with run.held():
             run.keep_sources(config.imports)
             return run_loop(state, loaders, run, report)
+
+
+def begin(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainState, Loaders]:
+    """Return what a new run begins with: its modules imported, its settings checked, its first weights in the net.
+
+    Raises:
+        UsageError: A setting that cannot be right.
+        CnnzooError: Anything else that a person can mend.
+    """
+    import_models(config.imports)
+    config.check_names()
+    spec = get_spec(config.model)
+    config = config.replace(model_options=spec.check_options(config.model_options))
+    with explain_oom(config.batch_size):
+        state, loaders = set_up(config, report, group)
+    if config.weights is not None and group.is_first:
+        whole = load_pretrained(state.model, spec, config.weights)
+        if not whole:
+            report.warn("The last layer begins anew: the weights are for other classes.")
+    return state, loaders
 
 
 def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) -> RunResult:
@@ -90,14 +101,19 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
             return fit(state, loaders, run, report, stop)
     except NonFiniteLossError as error:
         saved = f" Epoch {len(state.history)} is saved in {run.folder}." if state.history else ""
-        raise CnnzooError(
-            f"the loss is NaN or infinite at epoch {state.epoch}, {error}, lr {state.optimizer.lr:g}. "
-            f"Start a new run: lower --lr, or try --grad-clip 1 or --warmup-epochs 1.{saved}"
-        ) from error
+        raise diverged(state, error, saved) from error
     finally:
         if (record := as_text(state.threads.record)) != facts["threads"]:
             with suppress(CnnzooError):  # last.pt has it too, and what ended the run is the one to tell of
                 run.write_config(config, {**facts, "threads": record})
+
+
+def diverged(state: TrainState, error: NonFiniteLossError, saved: str = "") -> CnnzooError:
+    """Return what a person is told of a loss that is NaN or infinite, and what they can do."""
+    return CnnzooError(
+        f"the loss is NaN or infinite at epoch {state.epoch}, {error}, lr {state.optimizer.lr:g}. "
+        f"Start a new run: lower --lr, or try --grad-clip 1 or --warmup-epochs 1.{saved}"
+    )
 
 
 def _run_prefix(config: TrainConfig) -> str:

@@ -5,6 +5,7 @@ It imports no torch.
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,47 @@ def shorten(text: str, length: int, cut: str = "…") -> str:
     return text if len(text) <= length else f"{text[:half]}{cut}{text[half + len(cut) - length :]}"
 
 
+def header_rows(it: "RunDescription") -> dict[str, str]:
+    """Return what the header of a run says, a line for each word at its left."""
+    rows = {
+        "model": f"{it.model}, {it.num_parameters:,} parameters, "
+        f"{f'{it.num_trained:,} of them trained, ' if it.num_trained < it.num_parameters else ''}"
+        f"{it.in_channels}x{it.image_size}x{it.image_size} images",
+        "data": f"{it.dataset}, {it.num_train:,} to train on, {it.num_val:,} to validate ({it.data_location})",
+        "classes": f"{it.num_classes}: {it.classes}",
+        "device": f"{it.device} ({it.device_name})",
+        "precision": f"{it.precision} ({it.precision_reason})",
+    }
+    if it.sampler != "shuffle":
+        rows["sampler"] = it.sampler
+    if it.class_weights:
+        rows["weights"] = f"{it.class_weights} (of classes, in training; validation and eval are unweighted)"
+    if it.optimizer_note:
+        rows["optimizer"] = f"{it.optimizer} ({it.optimizer_note})"
+    if it.world_size > 1:
+        share = f"{it.batch_size // it.world_size} images each of a batch"
+        rows["processes"] = f"{it.world_size}, {share} ({it.backend})"
+    if it.max_steps:
+        rows["steps"] = f"{it.max_steps:,}, to epoch {it.epochs}"
+    if it.threads:
+        rows["threads"] = f"{it.threads} (THREADS@EPOCH:STEP)"
+    return rows
+
+
+def print_rows(console: Console, rows: Mapping[str, str]) -> None:
+    """Print lines with a word at the left of each; without a terminal as ``word: line``."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for key, value in rows.items():
+        if console.is_terminal:
+            grid.add_row(key, escape(value))
+        else:
+            console.print(f"{key}: {value}", markup=False)
+    if console.is_terminal:
+        console.print(grid)
+
+
 class QuietScreen(Reporter):
     """A reporter that passes on warnings and nothing else."""
 
@@ -102,44 +144,12 @@ class Screen(QuietScreen):
         self.close()
         it = description
         self.epochs, self.num_processes = it.epochs, it.world_size
-        rows = {
-            "model": f"{it.model}, {it.num_parameters:,} parameters, "
-            f"{f'{it.num_trained:,} of them trained, ' if it.num_trained < it.num_parameters else ''}"
-            f"{it.in_channels}x{it.image_size}x{it.image_size} images",
-            "data": f"{it.dataset}, {it.num_train:,} to train on, {it.num_val:,} to validate ({it.data_location})",
-            "classes": f"{it.num_classes}: {it.classes}",
-            "device": f"{it.device} ({it.device_name})",
-            "precision": f"{it.precision} ({it.precision_reason})",
-        }
-        if it.sampler != "shuffle":
-            rows["sampler"] = it.sampler
-        if it.class_weights:
-            rows["weights"] = (
-                f"{it.class_weights} (of classes, in training; validation and eval are unweighted)"
-            )
-        if it.optimizer_note:
-            rows["optimizer"] = f"{it.optimizer} ({it.optimizer_note})"
-        if it.world_size > 1:
-            share = f"{it.batch_size // it.world_size} images each of a batch"
-            rows["processes"] = f"{it.world_size}, {share} ({it.backend})"
-        if it.max_steps:
-            rows["steps"] = f"{it.max_steps:,}, to epoch {it.epochs}"
-        if it.threads:
-            rows["threads"] = f"{it.threads} (THREADS@EPOCH:STEP)"
+        rows = header_rows(it)
         rows["run"] = str(run)
         if it.epochs_done or it.steps_done:
             step = f", step {it.steps_done}" if it.steps_done else ""
             rows["resumed"] = f"after epoch {it.epochs_done}{step}"
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="bold", no_wrap=True)
-        grid.add_column(overflow="fold")
-        for key, value in rows.items():
-            if self.console.is_terminal:
-                grid.add_row(key, escape(value))
-            else:
-                self.console.print(f"{key}: {value}", markup=False)
-        if self.console.is_terminal:
-            self.console.print(grid)
+        print_rows(self.console, rows)
 
     def step(
         self,

@@ -1,0 +1,174 @@
+"""The learning-rate range test: one short training in which the rate rises, and the rate that its losses suggest."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from cnnzoo.config import TrainConfig
+from cnnzoo.data.loader import Endless
+from cnnzoo.device import deterministic, explain_oom
+from cnnzoo.distributed.group import process_group
+from cnnzoo.errors import UsageError
+from cnnzoo.signals import StopSignal
+from cnnzoo.training.loop import train_one_epoch
+from cnnzoo.training.meter import NonFiniteLossError
+from cnnzoo.training.reporter import Reporter
+from cnnzoo.training.state import TrainState
+from cnnzoo.training.threads import threads_restored
+from cnnzoo.training.train import begin
+
+SMOOTHING = 10
+"""The share of a step's loss in the smoothed one, times the number of steps: a longer test is smoothed over more."""
+
+DIVERGED = 4
+"""Times the lowest smoothed loss at which the test ends."""
+
+LEAST_FALL = 0.05
+"""Share of the first loss by which the smoothed loss has to fall, so that a rate can be suggested."""
+
+BELOW_LOWEST = 10
+"""By what the rate at the lowest smoothed loss is divided for the suggestion."""
+
+End = Literal["steps", "diverged", "not finite"]
+
+
+@dataclass(frozen=True)
+class LRFinderResult:
+    """What a range test gave.
+
+    Attributes:
+        config: The settings, with the dataset that was really used.
+        lrs: The learning rate of each step, rising.
+        losses: Mean loss over the images of each step, before its update.
+        smoothed: The same, smoothed.
+        suggestion: A tenth of the rate at the lowest smoothed loss; None where the loss did not fall by a twentieth.
+        end: What ended the test: all steps were done, the smoothed loss had risen to four times its lowest, or a loss
+            was NaN or infinite.
+    """
+
+    config: TrainConfig
+    lrs: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    suggestion: float | None
+    end: End
+
+    @property
+    def lowest(self) -> int:
+        """The step, from 0, with the lowest smoothed loss."""
+        return min(range(len(self.smoothed)), key=self.smoothed.__getitem__)
+
+    @property
+    def falls_to_the_end(self) -> bool:
+        """Whether the lowest smoothed loss is that of the last steps: larger rates may be as good."""
+        return self.end == "steps" and self.lowest >= len(self.smoothed) - 2
+
+
+def find_lr(
+    config: TrainConfig,
+    *,
+    lr_min: float = 1e-6,
+    lr_max: float = 10.0,
+    steps: int = 200,
+    reporter: Reporter | None = None,
+) -> LRFinderResult:
+    """Train for a few steps while the learning rate rises, and suggest a rate. Nothing is written.
+
+    The range test of Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, section 3.3, in the form
+    that has become usual: the rate rises exponentially instead of in a straight line, from step to step instead of over
+    epochs, and the loss of each step's images is looked at instead of the accuracy. The loss is smoothed by an
+    exponential moving average, which keeps 1 - 10/steps of itself at each step and is corrected for its beginning at
+    zero as Kingma and Ba, "Adam", ICLR 2015, section 3, correct theirs. The test ends where the smoothed loss is above
+    four times its lowest. The suggestion is a tenth of the rate at which the smoothed loss is lowest: there, it falls
+    no more.
+
+    Net, data, augmentation, optimizer and precision are those that ``train`` would begin with. Its own ``lr`` and
+    schedule have no part in it.
+
+    Args:
+        config: The run's settings.
+        lr_min: Rate of the first step.
+        lr_max: Rate of the last one.
+        steps: How many; images come again where an epoch has fewer.
+        reporter: Told of each step.
+
+    Raises:
+        UsageError: A setting that cannot be right, or there is no range.
+        CnnzooError: Anything else that a person can mend.
+    """
+    if not (0 < lr_min < lr_max < math.inf):
+        raise UsageError(f"the rate has to rise, from above 0: it cannot from {lr_min:g} to {lr_max:g}.")
+    if steps < SMOOTHING:
+        raise UsageError(f"{steps} steps are too few to see a rise. Take {SMOOTHING} or more.")
+    report = reporter or Reporter()
+    with process_group() as group, threads_restored():
+        if group.world_size > 1:
+            raise UsageError("the range test is done in one process. Start no others.")
+        state, loaders = begin(config, report, group)
+        rising = _RisingState(**{each.name: getattr(state, each.name) for each in fields(state)})
+        rising.lrs = tuple(lr_min * (lr_max / lr_min) ** (step / (steps - 1)) for step in range(steps))
+        losses = _Losses(rising)
+        with explain_oom(config.batch_size), deterministic(config.deterministic):
+            try:
+                train_one_epoch(rising, rising.network, Endless(loaders.train), report, losses)
+                end: End = "diverged" if losses.diverged else "steps"
+            except NonFiniteLossError:
+                end = "not finite"
+    smoothed = tuple(losses.smoothed)
+    return LRFinderResult(
+        config=state.config,
+        lrs=rising.lrs[: len(smoothed)],
+        losses=tuple(losses.raw),
+        smoothed=smoothed,
+        suggestion=suggest(rising.lrs, smoothed),
+        end=end,
+    )
+
+
+def suggest(lrs: tuple[float, ...], smoothed: tuple[float, ...]) -> float | None:
+    """Return a tenth of the rate at the lowest smoothed loss; None where the loss has not fallen by a twentieth."""
+    if not smoothed or min(smoothed) > (1 - LEAST_FALL) * smoothed[0]:
+        return None
+    return lrs[smoothed.index(min(smoothed))] / BELOW_LOWEST
+
+
+class _RisingState(TrainState):
+    """A run whose learning rate rises from step to step."""
+
+    lrs: tuple[float, ...] = ()
+
+    @property
+    def last_step(self) -> int:
+        """The last step of the test."""
+        return len(self.lrs)
+
+    def lr(self) -> float:
+        """Return the learning rate of the next step."""
+        return self.lrs[self.meter.steps]
+
+
+class _Losses(StopSignal):
+    """Notes the loss of each step, and ends the test with the last one or where it diverges."""
+
+    def __init__(self, state: _RisingState) -> None:
+        super().__init__(state.group)
+        self.state = state
+        self.raw: list[float] = []
+        self.smoothed: list[float] = []
+        self.average = self.loss_before = 0.0
+        self.images_before = 0
+        self.diverged = False
+
+    def agreed(self) -> bool:
+        """Note a step; return whether it was the last."""
+        meter = self.state.meter
+        mean, _ = meter.read()
+        total = mean * meter.images
+        loss = (total - self.loss_before) / (meter.images - self.images_before)
+        self.loss_before, self.images_before = total, meter.images
+        kept = 1 - SMOOTHING / len(self.state.lrs)
+        self.average = kept * self.average + (1 - kept) * loss
+        self.raw.append(loss)
+        self.smoothed.append(self.average / (1 - kept ** len(self.raw)))
+        self.diverged = self.smoothed[-1] > DIVERGED * min(self.smoothed)
+        return self.diverged or len(self.raw) == len(self.state.lrs)

@@ -1,0 +1,189 @@
+"""What a person sees of a run that is only planned, and of a learning-rate range test."""
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
+
+from cnnzoo.ui.chart import chart
+from cnnzoo.ui.screen import header_rows, out, print_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cnnzoo.analysis.lr_finder import LRFinderResult
+    from cnnzoo.analysis.plan import Plan
+    from cnnzoo.config import TrainConfig
+
+WIDEST = 60
+"""Columns of a curve at most."""
+
+
+def print_plan(plan: "Plan", seeds: int | None, picture: "Path | None") -> None:
+    """Print what a run is going to be.
+
+    Args:
+        plan: Of one run.
+        seeds: How many such runs there are to be, if it is a study.
+        picture: Where the learning rate was drawn, if it was.
+    """
+    console = out()
+    it, config = plan.description, plan.config
+    rows = header_rows(it)
+    accumulated = f" of {config.grad_accum_steps} batches" if config.grad_accum_steps > 1 else ""
+    rows["steps"] = (
+        f"{it.num_steps:,} per epoch{accumulated}, {plan.num_steps:,} in {_epochs(plan.epochs)}, "
+        f"{it.batch_size:,} images per batch"
+    )
+    rows["optimizer"] = ", ".join(part for part in (it.optimizer, it.optimizer_note) if part)
+    rows["lr"] = describe_schedule(config)
+    per_epoch = plan.train_seconds + plan.val_seconds
+    rows["time"] = (
+        f"about {duration(plan.seconds)}, {duration(per_epoch)} per epoch ({duration(plan.train_seconds)} of training, "
+        f"{duration(plan.val_seconds)} of validation)"
+    )
+    if config.patience is not None:
+        rows["time"] += f"; less if {config.patience} epochs bring no better one"
+    memory = [_bytes(plan.memory)] if plan.memory else []
+    if plan.device_memory is not None:
+        memory.append(f"{_bytes(plan.device_memory)} on {it.device}")
+    if memory:
+        rows["memory"] = f"about {', '.join(memory)}"
+    if seeds is not None:
+        last = config.seed + seeds - 1
+        rows["runs"] = (
+            f"{seeds}, seeds {config.seed} to {last}: about {duration(seeds * plan.seconds)} one after another"
+        )
+    print_rows(console, rows)
+    _print_schedule(console, plan)
+    if picture is not None:
+        console.print(f"Learning rate over the run: {escape(str(picture))}")
+        console.print("Nothing else was written.")
+    else:
+        console.print("Nothing was written.")
+
+
+def _print_schedule(console: Console, plan: "Plan") -> None:
+    rates = [rate for _, rate in plan.schedule]
+    if not console.is_terminal or max(rates) == min(rates):
+        return
+    high = f"{max(rates):.3g}"
+    width = min(WIDEST, console.width - len(high) - 2)
+    console.print()
+    # A pause at nothing is drawn as nothing: the axis is that of the largest rate and 0.
+    lines = chart(console, [*rates, 0.0], width, 4)
+    for number, line in enumerate(lines):
+        console.print(f"{high if number == 0 else '':>{len(high)}} {line}", markup=False)
+    console.print(f"{'':>{len(high)}} {_ends(width, 'epoch 1', f'epoch {plan.description.epochs}')}")
+    console.print()
+
+
+def describe_schedule(config: "TrainConfig") -> str:
+    """Return in words how the learning rate goes over a run."""
+    factor = f"times {config.lr_factor:g}"
+    after = ", ".join(f"{milestone:,}" for milestone in config.milestones)
+    course = {
+        "none": "constant",
+        "cosine": "along half a cosine to 0",
+        "step": f"{factor} after each third",
+        "plateau": f"{factor} after {config.plateau_epochs} epochs without a better one, which nobody can foresee",
+        "milestones": f"{factor} after {config.milestone_unit} {after}",
+    }[config.scheduler]
+    rise = f", rising from 0 over {_epochs(config.warmup_epochs)} first" if config.warmup_epochs else ""
+    return f"{config.lr:g}, {course}{rise}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: ``4.1 s``, ``3 min 25 s``, ``2 h 5 min``, ``3 d 2 h``."""
+    if seconds < 59.5:
+        return f"{seconds:.2g} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    units = ((3600, 60, "min", 1, "s"), (86400, 3600, "h", 60, "min"), (math.inf, 86400, "d", 3600, "h"))
+    name, whole, rest, rest_name = next(
+        (name, *divmod(round(seconds / part), unit // part), part_name)
+        for end, unit, name, part, part_name in units
+        if seconds < end - part / 2
+    )
+    return f"{whole} {name} {rest} {rest_name}" if rest else f"{whole} {name}"
+
+
+def _bytes(number: int) -> str:
+    """Return a size in two digits, since it is an estimate."""
+    return decimal(int(float(f"{number:.2g}")), precision=0 if number >= 10_000_000 else 1)
+
+
+def _epochs(number: float) -> str:
+    return f"{number:,.3g} epoch{'' if number == 1 else 's'}"
+
+
+def _ends(width: int, left: str, right: str) -> str:
+    return f"{left}{right:>{max(width - len(left), len(right) + 1)}}"
+
+
+def print_lr_finder(result: "LRFinderResult", picture: "Path | None") -> None:
+    """Print the curve of a range test, the suggestion, and how it was drawn."""
+    console = out()
+    config, lrs = result.config, result.lrs
+    say = console.print
+    say(
+        f"[bold]{escape(config.model)}[/] on {escape(str(config.dataset))}, {config.optimizer}: {len(lrs)} steps of "
+        f"{config.batch_size * config.grad_accum_steps:,} images, learning rate {lrs[0]:.3g} to {lrs[-1]:.3g}"
+        if lrs
+        else f"[bold]{escape(config.model)}[/]: the first loss is NaN or infinite."
+    )
+    if lrs:
+        _print_losses(console, result)
+    say(describe_end(result))
+    if result.suggestion is None:
+        say("No suggestion: the smoothed loss has not fallen by a twentieth. " + advice(result))
+    else:
+        lowest = result.lowest
+        say(f"Suggested: [bold]--lr {result.suggestion:.2g}[/]")
+        say(
+            f"That is a tenth of {lrs[lowest]:.2g}, the rate at which the smoothed loss was lowest "
+            f"({result.smoothed[lowest]:.3g}, from {result.smoothed[0]:.3g})."
+        )
+        if result.falls_to_the_end:
+            say("It was falling still: a larger rate may do as well. Raise --lr-max to see.")
+    say(f"The curve: {escape(str(picture))}" if picture else "Nothing was written.")
+
+
+def describe_end(result: "LRFinderResult") -> str:
+    """Say how a range test ended."""
+    last = f"{result.lrs[-1]:.2g}" if result.lrs else "the first rate"
+    return {
+        "steps": "All steps were done.",
+        "diverged": f"It ended at {last}, where the smoothed loss was above four times its lowest.",
+        "not finite": f"It ended behind {last}, where the loss was NaN or infinite.",
+    }[result.end]
+
+
+def advice(result: "LRFinderResult") -> str:
+    """Say what to try where a range test suggests nothing."""
+    if result.end == "steps":
+        return "Try more --steps, or a larger --lr-max."
+    return "Try more --steps, another --optimizer or another --init."
+
+
+def _print_losses(console: Console, result: "LRFinderResult") -> None:
+    top = ceiling(result)
+    shown = [min(loss, top) for loss in result.smoothed]
+    labels = [f"{max(shown):.2f}", f"{min(shown):.2f}"]
+    margin = max(map(len, labels))
+    width = min(WIDEST, console.width - margin - 2)
+    lines = chart(console, shown, width, 6)
+    console.print(f"{'':>{margin}} smoothed loss", style="dim")
+    for number, line in enumerate(lines):
+        label = labels[0] if number == 0 else labels[1] if number == len(lines) - 1 else ""
+        console.print(f"{label:>{margin}} {line}", markup=False)
+    if result.suggestion is not None and result.suggestion >= result.lrs[0]:
+        place = sum(lr <= result.suggestion for lr in result.lrs) * width // len(result.lrs)
+        console.print(f"{'':>{margin}} {'':>{min(place, width - 1)}}^ suggested", style="bold")
+    console.print(f"{'':>{margin}} {_ends(width, f'{result.lrs[0]:.2g}', f'{result.lrs[-1]:.2g}')}")
+
+
+def ceiling(result: "LRFinderResult") -> float:
+    """Return the largest loss that is drawn: what lies above is where training fails, and of no interest how far."""
+    first, lowest = result.smoothed[0], result.smoothed[result.lowest]
+    return first + 0.3 * max(first - lowest, 0.1 * abs(first))
