@@ -336,8 +336,8 @@ def diff_runs(one: str, other: str, out: Path) -> RunDifference:
     runs, settings = [], []
     for name in (one, other):
         folder = resolve_run(name, out)
-        if not (folder / "config.yaml").exists() and (runs_of := runs_of(folder)):
-            raise UsageError(f"{folder} holds several runs. Name one of them, such as {runs_of[0]}.")
+        if not (folder / "config.yaml").exists() and (within := runs_of(folder)):
+            raise UsageError(f"{folder} holds several runs. Name one of them, such as {within[0]}.")
         config = TrainConfig.from_dict(read_yaml(folder / "config.yaml"), source=f"the settings in {folder}")
         settings.append(config.to_dict())  # with defaults for what an older run does not name
         runs.append(read_listed(folder, name))
