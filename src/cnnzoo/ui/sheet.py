@@ -26,9 +26,12 @@ class Sheet:
     """A figure on which things stand where they are put, in inches from its upper left corner."""
 
     def __init__(self, figure: "Figure | None", width: float, height: float, title: str) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         self.figure = figure or Figure()
+        if figure is None:
+            FigureCanvasAgg(self.figure)  # else each text is measured on a new bitmap of the whole sheet
         self.figure.set_size_inches(width, height)
         self.axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
         self.axes.set_axis_off()
