@@ -1,8 +1,10 @@
 """Take pictures of a page at the width of a desk and of a phone, in light and in dark, and on paper.
 
 ``python -m scripts.screenshots PAGE [-o FOLDER]``: PAGE is a file of HTML or an address; the pictures are called
-PAGE-1280-light.png and so on. With ``--first`` they show what a person sees first, and not the whole page. Needs
-Debian's chromium and chromium-driver, and the extra ``dev``.
+PAGE-1280-light.png and so on. With ``--first`` they show what a person sees first, and not the whole page; with
+``--at SELECTOR`` what stands from there on. README's docs/report.png is the 1280-light one with ``--at "#confusion"``,
+after ``cnnzoo train lenet --dataset fashionmnist --epochs 5`` and ``cnnzoo report``. Needs Debian's chromium and
+chromium-driver, and the extra ``dev``.
 """
 
 import argparse
@@ -22,6 +24,9 @@ def main() -> None:
     parser.add_argument("page", help="a file of HTML, or an address")
     parser.add_argument("-o", "--output", type=Path, default=Path(), help="folder of the pictures [this one]")
     parser.add_argument("--first", action="store_true", help="what is seen first, and not the whole page")
+    parser.add_argument(
+        "--at", default="", help="a CSS selector: what is seen where the page is scrolled to it"
+    )
     parser.add_argument("--scale", type=float, default=1, help="pixels for each CSS pixel [1]")
     asked = parser.parse_args()
     page = Path(asked.page) if Path(asked.page).is_file() else asked.page
@@ -35,16 +40,18 @@ def main() -> None:
                     browser,
                     page,
                     asked.output / f"{name}-{width}-{'dark' if dark else 'light'}.png",
-                    asked.first,
+                    asked,
                 )
         browser.look(width=794, media="print")  # A4
-        take(browser, page, asked.output / f"{name}-print.png", asked.first)
+        take(browser, page, asked.output / f"{name}-print.png", asked)
 
 
-def take(browser: Browser, page: Path | str, path: Path, first: bool) -> None:
+def take(browser: Browser, page: Path | str, path: Path, asked: argparse.Namespace) -> None:
     """Take one picture, and say what the page's console had to complain of."""
     browser.open(page)
-    browser.save(path, whole=not first)
+    if asked.at:
+        browser.driver.execute_script("document.querySelector(arguments[0]).scrollIntoView()", asked.at)
+    browser.save(path, whole=not (asked.first or asked.at))
     print(path, *browser.console())
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cnnzoo.training.train import train
     from cnnzoo.ui.eval_pictures import plot_calibration, plot_confusion, plot_errors
     from cnnzoo.ui.net_pictures import plot_activations, plot_batch, plot_features, plot_filters
+    from cnnzoo.ui.report.page import report
 
 __all__ = [
     "Augmentation",
@@ -54,6 +55,7 @@ __all__ = [
     "register_dataset",
     "register_model",
     "register_optimizer",
+    "report",
     "resume",
     "train",
 ]
@@ -84,6 +86,7 @@ _HOME = {
     "register_dataset": "data.catalog",
     "register_model": "models.registry",
     "register_optimizer": "training.optimizers",
+    "report": "ui.report.page",
     "resume": "training.resume",
     "train": "training.train",
 }

@@ -50,7 +50,11 @@ class Browser:
         metrics = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600}
         self._do("Emulation.setDeviceMetricsOverride", metrics)
         colours = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._do("Emulation.setEmulatedMedia", {"media": media, "features": [colours]})
+        still = {
+            "name": "prefers-reduced-motion",
+            "value": "reduce",
+        }  # so that nothing moves away from a click
+        self._do("Emulation.setEmulatedMedia", {"media": media, "features": [colours, still]})
 
     def allow_scripts(self, allowed: bool) -> None:
         """Run the scripts of the pages that are opened from now on, or not."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 
+_TALL = 400
+"""Square inches from which a figure is not tried as vectors: that of a deep net would be several megabytes."""
+
 
 def render(template: str, **values: object) -> str:
     """Return a page.
@@ -50,24 +53,32 @@ def data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
-def figure_uri(figure: "Figure", *, most: int | None = None) -> str:
-    """Return a figure of matplotlib as an address.
+def figure_uri(figure: "Figure", most: int) -> str:
+    """Return a figure as an address: vectors (SVG), or pixels of 256 colours (PNG) where these are too many.
 
     Args:
         figure: What to show.
-        most: Characters that the address should have at most. A figure is vectors (SVG) where these are no more, else
-            pixels (PNG), whichever number they are.
+        most: Characters that the address should have at most; of pixels there may be more.
     """
+    from PIL import Image
+
     from cnnzoo.ui.plots import write_figure
 
-    svg = io.BytesIO()
-    write_figure(figure, svg, ".svg")
-    address = data_uri(svg.getvalue(), "image/svg+xml")
-    if most is None or len(address) <= most:
-        return address
-    png = io.BytesIO()
-    write_figure(figure, png, ".png", dpi=100)
-    return data_uri(png.getvalue(), "image/png")
+    width, height = figure.get_size_inches()
+    if width * height < _TALL:
+        svg = io.BytesIO()
+        write_figure(figure, svg, ".svg")
+        address = data_uri(svg.getvalue(), "image/svg+xml")
+        if len(address) <= most:
+            return address
+    for dpi in (100, 72):
+        drawn, png = io.BytesIO(), io.BytesIO()
+        write_figure(figure, drawn, ".png", dpi=dpi)
+        Image.open(drawn).convert("RGB").quantize(256).save(png, "PNG", optimize=True)
+        address = data_uri(png.getvalue(), "image/png")
+        if len(address) <= most:
+            break
+    return address
 
 
 def image_uri(pixels: "NDArray[np.uint8]", largest: int | None = None) -> str:

@@ -229,4 +229,4 @@ def _pictures(found: RunReport) -> dict[str, object]:
 
 
 def _picture(figure: "Figure", most: int, says: str, caption: str = "") -> Picture:
-    return Picture(figure_uri(figure, most=most), says, caption)
+    return Picture(figure_uri(figure, most), says, caption)
