@@ -346,9 +346,9 @@ def test_the_page_says_that_the_server_is_gone_and_goes_on_when_it_is_back(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGSTOP")
-def test_a_page_goes_on_after_its_server_was_held_up(page: Page, run: Path) -> None:
+def test_a_page_goes_on_after_its_server_was_held_up(browser: Browser, run: Path) -> None:
     with served(run, cwd=run) as (address, server):
-        held = Page(page.browser, address)
+        held = Page(browser, address)
         held.until(held.answer, "an answer")
         server.send_signal(signal.SIGSTOP)
         before = held.answer()

@@ -242,7 +242,6 @@ function open(tab) {
     each.tabIndex = isOpen ? 0 : -1;
     find(each.getAttribute("aria-controls")).hidden = !isOpen;
   }
-  if (tab.id === "tab-tests" && !find("tests").childElementCount) showTests(0);
 }
 tabs.forEach((tab, index) => {
   tab.addEventListener("click", () => open(tab));
@@ -272,7 +271,7 @@ async function showTests(start) {
     found = await askTests(start, PAGE_OF_TESTS);
   } catch (error) {
     if (error instanceof Gone) gone(true);
-    else find("tests-note").textContent = error.message;
+    else if (error.status !== 409) find("tests-note").textContent = error.message;
     return;
   }
   const { num, labels, size } = found.header;
@@ -359,6 +358,6 @@ setInterval(async () => {
 
 open(find("tab-tests").dataset.first === "true" ? find("tab-tests") : find("tab-draw"));
 // Something to look at until the person chooses: the first test image, where there are test images.
-askTests(0, 1).then(() => state.source ?? show({ kind: "test", index: 0 }), () => {});
+showTests(0).then(() => numTests && (state.source ?? show({ kind: "test", index: 0 })));
 document.body.classList.add("ready");
 if (!net.wired) find("wiring-note").hidden = false;
