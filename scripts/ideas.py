@@ -1,8 +1,8 @@
 """AlexNet's ideas, taken away or added one by one: is there a difference, and is it more than noise?
 
-``python scripts/ideas.py [--seeds 3] [--out runs/ideas] [--receipt docs/receipts]`` trains AlexNet at 67×67 on the
-sample that ships with cnnzoo, as it is and with one idea changed, with each seed, tests on the whole Fashion-MNIST
-test set, and writes ``alexnet-ideas.md``, ``.json`` and ``.png``. What was done already is not done again.
+``python scripts/ideas.py [--seeds 3] [--jobs N] [--out runs/ideas] [--receipt docs/receipts]`` trains the sweep of
+``configs/alexnet-ideas.yaml``, tests its nets on the whole Fashion-MNIST test set, and writes ``alexnet-ideas.md``,
+``.json`` and ``.png``. What was done already is not done again.
 """
 
 import argparse
@@ -17,55 +17,36 @@ from matplotlib.figure import Figure
 
 from cnnzoo.analysis.evaluation import evaluate
 from cnnzoo.analysis.intervals import t_interval
-from cnnzoo.config import TrainConfig
+from cnnzoo.analysis.study import sweep
+from cnnzoo.analysis.variations import VARIANT
+from cnnzoo.cli.studies import parse_jobs
+from cnnzoo.config_file import read_sweep
 from cnnzoo.device import describe_device, pick_device
-from cnnzoo.training.resume import resume
-from cnnzoo.training.train import train
+from cnnzoo.files import file_sha256
+from cnnzoo.training.result import RunResult
 
-BASE: dict[str, Any] = {
-    "model": "alexnet",
-    "dataset": "fashionmnist-sample",
-    "image_size": 67,
-    "epochs": 3,
-    "lr": 0.0003,
-    "scheduler": "cosine",
-    "precision": "bf16",
-}
-AS_IT_IS = "as it is"
-IDEAS: dict[str, dict[str, Any]] = {
-    AS_IT_IS: {},
-    "without dropout (section 4.2)": {"model_options": {"dropout": 0.0}},
-    "plain pooling (section 3.4)": {"model_options": {"overlap": False}},
-    "with response normalisation (section 3.3)": {"model_options": {"lrn": True}},
-    "tanh for ReLU (section 3.1)": {"model_options": {"activation": "tanh"}},
-    "flips and crops (section 4.1)": {"augment": ["flip", "crop"]},
-    "fp32 for bf16 (no idea of the paper's)": {"precision": "fp32"},
-}
+CONFIG = Path(__file__).parents[1] / "configs" / "alexnet-ideas.yaml"
+BASE, _, VARIANTS = read_sweep(CONFIG)
+IDEAS: dict[str, dict[str, Any]] = {idea: settings or {} for idea, settings in VARIANTS.items()}
+AS_IT_IS = next(iter(IDEAS))
 
 
-def test_accuracy(idea: str, seed: int, out: Path) -> dict[str, Any]:
-    """Train one net, unless it is there already, and test it."""
-    name = f"{idea.partition(' (')[0].replace(' ', '-')}-{seed}"
-    result = out / name / "idea.json"
-    if not result.exists():
-        if (out / name / "last.pt").exists():
-            run = resume(out / name)
-        else:
-            run = train(
-                TrainConfig.from_dict({**BASE, **IDEAS[idea], "seed": seed, "out": out, "name": name})
-            )
-        tested = evaluate(run.run / "best.pt", dataset="fashionmnist", precision=run.config.precision)
-        row = run.history[-1]
-        figures = {
-            "test_acc": tested.accuracy,
-            "train_loss": row.train_loss,
-            "seconds": sum(row.seconds for row in run.history),
-            "checkpoint_sha256": tested.checkpoint_sha256,
-        }
-        result.write_text(json.dumps(figures))
-        print(f"{idea}, seed {seed}: {tested.accuracy:.2%}", flush=True)
-    found: dict[str, Any] = json.loads(result.read_text())
-    return found
+def figures(run: RunResult) -> dict[str, Any]:
+    """Test a net, unless its eval.json says that this very file was tested so already."""
+    best = run.run / "best.pt"
+    try:
+        tested = json.loads((run.run / "eval.json").read_text(encoding="utf-8"))
+        known = (tested["checkpoint_sha256"], tested["dataset"]) == (file_sha256(best), "fashionmnist")
+    except (OSError, ValueError, KeyError):
+        known = False
+    if not known:
+        tested = evaluate(best, dataset="fashionmnist", precision=run.config.precision).to_dict()
+    return {
+        "test_acc": tested["accuracy"],
+        "train_loss": run.history[-1].train_loss,
+        "seconds": sum(row.seconds for row in run.history),
+        "checkpoint_sha256": tested["checkpoint_sha256"],
+    }
 
 
 def judge(idea: str, accuracies: dict[str, list[float]]) -> dict[str, Any]:
@@ -115,15 +96,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", help="runs side by side: a number, or auto")
     parser.add_argument("--out", type=Path, default=Path("runs/ideas"))
     parser.add_argument("--receipt", type=Path, default=Path("docs/receipts"))
     arguments = parser.parse_args()
     if arguments.seeds < 2:
         parser.error("one seed says nothing of noise: --seeds 2 or more.")
-    found: dict[str, list[dict[str, Any]]] = {idea: [] for idea in IDEAS}
-    for seed in range(arguments.seeds):
-        for idea, results in found.items():
-            results.append(test_accuracy(idea, seed, arguments.out))
+    study = sweep(
+        {**BASE, "out": arguments.out.parent, "name": arguments.out.name},
+        variants=IDEAS,
+        seeds=arguments.seeds,
+        jobs=parse_jobs(arguments.jobs),
+    )
+    if error := study.error():
+        raise error
+    found = {each.label[VARIANT]: [figures(run) for run in each.runs] for each in study.settings}
     accuracies = {idea: [result["test_acc"] for result in results] for idea, results in found.items()}
     rows = [judge(idea, accuracies) for idea in IDEAS]
     machine = describe_device(pick_device("auto"))

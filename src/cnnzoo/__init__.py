@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.features import activations, features
     from cnnzoo.analysis.lr_finder import find_lr
     from cnnzoo.analysis.predict import predict
+    from cnnzoo.analysis.study import sweep
     from cnnzoo.config import TrainConfig
     from cnnzoo.data.augment import register_augmentation
     from cnnzoo.data.catalog import register_dataset
@@ -57,6 +58,7 @@ __all__ = [
     "register_model",
     "register_optimizer",
     "resume",
+    "sweep",
     "train",
 ]
 
@@ -88,6 +90,7 @@ _HOME = {
     "register_model": "models.registry",
     "register_optimizer": "training.optimizers",
     "resume": "training.resume",
+    "sweep": "analysis.study",
     "train": "training.train",
 }
 

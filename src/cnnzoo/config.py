@@ -367,7 +367,7 @@ def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _current_augmentations(names: object) -> object:
     if isinstance(names, str):
-        names = [part.strip() for part in names.split(",")]
+        names = [] if names.strip() == "none" else [part.strip() for part in names.split(",")]
     if isinstance(names, list | tuple):
         return [RENAMED_AUGMENTATIONS.get(name, name) if isinstance(name, str) else name for name in names]
     return names

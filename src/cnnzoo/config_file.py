@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnzoo.config import TrainConfig, current_names
-from cnnzoo.errors import CnnzooError
+from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import replacing
 from cnnzoo.plain_yaml import read_mapping
 
@@ -16,8 +16,27 @@ TARGET = "target"
 """The key under which a recipe names the result that it aims at; ``cnnzoo reproduce`` reads it."""
 
 
+VARY, VARIANTS = "vary", "variants"
+"""The keys under which a sweep names what it varies; ``cnnzoo sweep`` reads them."""
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read the settings in a YAML file, without what a recipe aims at and what a finished run recorded.
+
+    Raises:
+        CnnzooError: The file cannot be read, is not a YAML mapping of plain values, or is that of a sweep.
+    """
+    values, *several = read_sweep(path)
+    if any(several):
+        raise UsageError(f"{path} holds the settings of several runs. Train them with `cnnzoo sweep {path}`.")
+    return values
+
+
+def read_sweep(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Read a YAML file of settings that may name what is varied.
+
+    Returns:
+        The settings, the values of each that is varied, and the settings of each variant.
 
     Raises:
         CnnzooError: The file cannot be read, or is not a YAML mapping of plain values.
@@ -25,7 +44,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     values = read_mapping(path)
     values.pop(RECORDED, None)
     values.pop(TARGET, None)
-    return current_names(values)
+    vary, variants = (values.pop(key, None) or {} for key in (VARY, VARIANTS))
+    for key, found in ((VARY, vary), (VARIANTS, variants)):
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+            raise UsageError(f"{key} in {path} is no list of names. Write each in a line below it: NAME: ...")
+    return current_names(values), vary, variants
 
 
 def read_recorded(run: Path) -> dict[str, Any]:

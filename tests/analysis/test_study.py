@@ -13,11 +13,11 @@ from statistics import mean, stdev
 
 import pytest
 
-from cnnzoo.analysis.study import share_of_cores, train_seeds
+from cnnzoo.analysis.study import share_of_cores, sweep
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import UsageError
 from cnnzoo.machine import available_memory, cpu_count
-from cnnzoo.runs.folder import newest, resolve_run, seeds_of
+from cnnzoo.runs.folder import newest, resolve_run, runs_of
 from cnnzoo.training.lanes import Fault, LaneReporter, Task, run_lanes
 from cnnzoo.training.reporter import Reporter
 from tests.faults.shared import assert_refused, left
@@ -51,7 +51,10 @@ def lanes_of(study: Path) -> list[int]:
                 names = {str(link.readlink()) for link in (folder / "fd").iterdir()}
             except OSError:
                 continue
-            if any(str(study / "seed-") in name and name.endswith(".lock") for name in names):
+            if any(
+                name.startswith(f"{study}/") and name.endswith("/.lock") and name != f"{study}/.lock"
+                for name in names
+            ):
                 pids.append(int(folder.name))
     return pids
 
@@ -114,7 +117,7 @@ def test_without_a_name_it_follows_from_the_settings(processes: Processes, tmp_p
         first.out.strip(),
         new.out.strip(),
     )
-    assert len(seeds_of(tmp_path / study)) == 1
+    assert len(runs_of(tmp_path / study)) == 1
 
 
 @pytest.mark.parametrize(
@@ -370,8 +373,8 @@ def test_row_53_a_full_disk_in_one_lane_is_one_line(processes: Processes, tmp_pa
 
 
 def test_seeds_from_python_need_a_reporter_of_nothing(tmp_path: Path) -> None:
-    result = train_seeds(quick(tmp_path, epochs=1, name="s", threads=1), 2, jobs=2)
+    result = sweep(quick(tmp_path, epochs=1, name="s", threads=1), seeds=2, jobs=2)
     assert [run.config.seed for run in result.runs] == [0, 1]
     assert result.error() is None
     with pytest.raises(UsageError, match="Choose another --name"):
-        train_seeds(quick(tmp_path, epochs=1, name="s", threads=1, lr=0.5), 2)
+        sweep(quick(tmp_path, epochs=1, name="s", threads=1, lr=0.5), seeds=2)

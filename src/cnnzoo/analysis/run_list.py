@@ -17,7 +17,7 @@ from cnnzoo.config_file import RECORDED, read_yaml
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
 from cnnzoo.files import natural
 from cnnzoo.plain_yaml import read_mapping
-from cnnzoo.runs.folder import resolve_run, runs_in, seeds_of
+from cnnzoo.runs.folder import resolve_run, runs_in, runs_of
 from cnnzoo.runs.history import HistoryRow, best_row
 from cnnzoo.runs.settings import differing
 
@@ -336,8 +336,8 @@ def diff_runs(one: str, other: str, out: Path) -> RunDifference:
     runs, settings = [], []
     for name in (one, other):
         folder = resolve_run(name, out)
-        if not (folder / "config.yaml").exists() and (runs_of := seeds_of(folder)):
-            raise UsageError(f"{folder} holds several runs. Name one of them, such as {runs_of[0]}.")
+        if not (folder / "config.yaml").exists() and (inside := runs_of(folder)):
+            raise UsageError(f"{folder} holds several runs. Name one of them, such as {inside[0]}.")
         config = TrainConfig.from_dict(read_yaml(folder / "config.yaml"), source=f"the settings in {folder}")
         settings.append(config.to_dict())  # with defaults for what an older run does not name
         runs.append(read_listed(folder, name))

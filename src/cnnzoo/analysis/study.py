@@ -1,21 +1,24 @@
-"""One setting with several seeds: a run for each, side by side where there is room, and their mean."""
+"""A study: runs of several settings, with several seeds each, side by side where there is room, and their means."""
 
 import csv
 import hashlib
 import io
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
-from cnnzoo.config import TrainConfig
+from cnnzoo.analysis.variations import Combination, combinations_of, dimensions_of
+from cnnzoo.config import TrainConfig, field_types
 from cnnzoo.config_file import read_yaml
 from cnnzoo.data.catalog import DEFAULT
-from cnnzoo.data.splits import full_name, short_name
+from cnnzoo.data.splits import short_name
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import as_typed, replacing
 from cnnzoo.machine import cpu_count
@@ -24,6 +27,7 @@ from cnnzoo.runs.settings import differing, in_words
 from cnnzoo.training.lanes import Fault, LaneReporter, Task, run_lanes
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError, RunResult
+from cnnzoo.validation import check
 
 OF_THE_MACHINE = ("data_dir", "device", "num_workers", "threads", "save_every", "out", "name", "seed")
 """Settings that say where and how fast a run is made, and not what it is."""
@@ -35,31 +39,60 @@ ORPHAN_SECONDS = 30.0
 """How long a run is waited for that is still being saved, because what had started it was killed."""
 
 
+FIGURES = ("train_loss", "train_acc", "val_loss", "val_acc")
+"""Of a run's best epoch, as results.csv has them."""
+
+
 @dataclass(frozen=True)
-class StudyResult:
-    """What the seeds of a study gave.
+class SettingResult:
+    """What one setting of a study gave.
 
     Attributes:
-        folder: Where their runs are.
-        runs: Of those that have ended, by seed.
-        faults: Of those that have not, by name.
+        label: What is varied, each with its value, ``{"lr": "0.01"}``; empty where nothing is.
+        runs: Those that have ended, by seed.
+        num_seeds: How many there are to be.
+    """
+
+    label: Mapping[str, str]
+    runs: list[RunResult]
+    num_seeds: int
+
+    @property
+    def accuracies(self) -> list[float]:
+        """The best validation accuracy of each run, as fractions."""
+        return [run.best.val_acc for run in self.runs]
+
+    @property
+    def mean(self) -> float | None:
+        """Of the accuracies; None where no run has ended."""
+        return mean(self.accuracies) if self.runs else None
+
+    @property
+    def std(self) -> float | None:
+        """Their standard deviation (n - 1); None for fewer than two."""
+        return stdev(self.accuracies) if len(self.runs) > 1 else None
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study gave, so far.
+
+    Attributes:
+        folder: Where its runs are.
+        settings: What each of its settings gave, in their order.
+        faults: How those ended that did not end well, by name.
         stopped: The signal that stopped all of them, if one did.
     """
 
     folder: Path
-    runs: list[RunResult]
-    faults: dict[str, Fault]
+    settings: list[SettingResult]
+    faults: Mapping[str, Fault]
     stopped: int | None
 
     @property
-    def mean(self) -> float:
-        """Of the best validation accuracies."""
-        return mean(run.best.val_acc for run in self.runs)
-
-    @property
-    def std(self) -> float | None:
-        """Their standard deviation (n - 1); None for a single one."""
-        return stdev(run.best.val_acc for run in self.runs) if len(self.runs) > 1 else None
+    def runs(self) -> list[RunResult]:
+        """Of those that have ended, by setting and seed."""
+        return [run for setting in self.settings for run in setting.runs]
 
     def error(self) -> CnnzooError | None:
         """Return what the command ends with where not all runs have ended well."""
@@ -92,55 +125,101 @@ def error_of(
     return CnnzooError(f"{folder / name} did not end: {what}{also}. {again} {alone}.")
 
 
-def train_seeds(
-    config: TrainConfig,
-    seeds: int,
+def sweep(
+    config: TrainConfig | Mapping[str, Any],
+    vary: Mapping[str, Any] | None = None,
     *,
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
+    seeds: int | None = None,
     jobs: int | str | None = None,
     new: bool = False,
     listener: LaneReporter | None = None,
+    grown: Callable[[StudyResult], None] = lambda _: None,
+    source: str = "the settings",
 ) -> StudyResult:
-    """Train a setting with several seeds, from the config's own on, each a run ``seed-S`` in the study's folder.
+    """Train every combination of settings with every seed, each an ordinary run in the study's folder.
 
-    What was begun before goes on, what has ended stays. ``results.csv`` has a row for each run that has ended.
+    What was begun before goes on, what has ended stays. ``results.csv`` has a row for each run that has ended. A run is
+    called by what is varied, ``lr=0.01-dropout=0.5-seed-0``, or ``seed-0`` where nothing is.
 
     Args:
-        config: The setting; its name is the study's, by default one that follows from the settings.
-        seeds: How many.
+        config: What the settings share; its name is the study's, by default one that follows from the settings.
+        vary: The values of each setting that is varied, by its name in TrainConfig; ``option.NAME`` is one of the
+            model's options, ``optimizer_option.NAME`` and ``lr_scale.NAME`` likewise.
+        variants: Named groups of settings, of which each is taken with each combination.
+        seeds: How many, from the config's own on; one by default, or those that ``vary`` has for ``seed``.
         jobs: Runs side by side: a number, ``auto`` for as many as cores and memory have room for, or None for one
             after another. Where it is given, each has its share of the cores as threads, and no watch.
         new: Begin another study, though there is one of these settings.
         listener: Told what happens.
+        grown: Told what the study has so far, each time that a run has ended.
+        source: Where the settings come from, for an error.
 
     Raises:
         UsageError: A setting that cannot be right, or that differs from those of runs that are there.
         CnnzooError: The folder cannot be written to, or another process trains there.
     """
-    if config.dataset is not None:  # as the runs are going to note it
-        config = config.replace(dataset=full_name(config.dataset))
-    folder = _folder(config, new=new)
-    lanes, threads = share_of_cores(config.threads, seeds, jobs)
-    config = config.replace(out=folder, threads=threads)
-    wanted = [
-        config.replace(seed=seed, name=f"seed-{seed}") for seed in range(config.seed, config.seed + seeds)
-    ]
-    for each in wanted:
-        _check_same(each)
-    tasks = [Task(str(each.name), partial(_train, each)) for each in wanted]
+    plain = config.to_dict() if isinstance(config, TrainConfig) else dict(config)
+    dimensions = dimensions_of(vary or {})
+    varied = [dimension for dimension in dimensions if dimension.field != "seed"]
+    given = [dimension.values for dimension in dimensions if dimension.field == "seed"]
+    if given:
+        plain["seed"] = given[0][0]
+    combinations = combinations_of(plain, varied, variants or {}, source)
+    numbers = _seeds(combinations[0].asked.seed, seeds, given)
+    folder = _folder(combinations, new=new)
+    num_runs = len(combinations) * len(numbers)
+    fixed = [each.config.threads for each in combinations if isinstance(each.config.threads, int)]
+    lanes, _ = share_of_cores(max(fixed, default="auto"), num_runs, jobs)
+    members = {}
+    for each, seed in product(combinations, numbers):
+        name = each.run_name(seed)
+        _, threads = share_of_cores(each.config.threads, num_runs, None if jobs is None else lanes)
+        members[name] = each.config.replace(out=folder, name=name, seed=seed, threads=threads)
+    for member in members.values():
+        _check_same(member)
+    # Seed by seed, so that the settings can be compared before all is done.
+    order = sorted(members, key=lambda name: members[name].seed)
     ended: dict[str, RunResult] = {}
+
+    def so_far(faults: Mapping[str, Fault], stopped: int | None = None) -> StudyResult:
+        settings = []
+        for each in combinations:
+            runs = [ended[name] for seed in numbers if (name := each.run_name(seed)) in ended]
+            settings.append(SettingResult(each.label, runs, len(numbers)))
+        return StudyResult(folder, settings, faults, stopped)
 
     def keep(name: str, outcome: object) -> None:
         if isinstance(outcome, RunResult):
             ended[name] = outcome
-            _write_results(folder, list(ended.values()))
+            result = so_far({})
+            _write_results(result)
+            grown(result)
 
+    tasks = [Task(name, partial(_train, members[name])) for name in order]
     with study_held(folder):
         outcomes, stopped = run_lanes(
             tasks, lanes, listener or LaneReporter(), measured=jobs == "auto", keep=keep
         )
-    runs = sorted(ended.values(), key=lambda run: run.config.seed)
-    faults = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Fault)}
-    return StudyResult(folder, runs, faults, stopped)
+    return so_far({name: end for name, end in outcomes.items() if isinstance(end, Fault)}, stopped)
+
+
+def _seeds(first: int, number: int | None, given: Sequence[Sequence[object]]) -> list[int]:
+    """Return the seeds of a study: those that are given, or so many from the first on.
+
+    Raises:
+        UsageError: They are given in two ways, or one twice.
+    """
+    if not given:
+        if number is not None and number < 1:
+            raise UsageError(f"a study needs a seed, not {number}. Give 1 or more.")
+        return list(range(first, first + (number or 1)))
+    if number is not None:
+        raise UsageError("seed is varied, and --seeds given besides. Leave one of the two out.")
+    numbers = [check("seed", field_types()["seed"], value) for value in given[0]]
+    if (twice := next((seed for seed in numbers if numbers.count(seed) > 1), None)) is not None:
+        raise UsageError(f"two runs would be the same: seed={twice}. Leave one out.")
+    return numbers
 
 
 def share_of_cores(threads: int | str, tasks: int, jobs: int | str | None) -> tuple[int, int | str]:
@@ -177,17 +256,24 @@ def differences(done: TrainConfig, asked: TrainConfig, ignored: Collection[str])
     return [*in_words(differing(before, now, {*ignored, *loose})).values()]
 
 
-def _folder(config: TrainConfig, *, new: bool) -> Path:
+def _folder(combinations: Sequence[Combination], *, new: bool) -> Path:
     """Return the study's folder: of its name, or of one that follows from the settings."""
+    configs = [each.asked for each in combinations]
+    config = configs[0]
     if config.name is not None:
         if new:
             raise UsageError("--new begins another study where none is named. Choose another --name instead.")
         return config.out / config.name
-    plain = {
-        name: value for name, value in config.to_dict().items() if name not in ("out", "name", "data_dir")
-    }
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:6]
-    base = f"{config.model.replace('/', '-')}-{short_name(config.dataset or DEFAULT)}-{digest}"
+    plain = [
+        {name: value for name, value in each.to_dict().items() if name not in ("out", "name", "data_dir")}
+        for each in configs
+    ]
+    asked = plain if len(plain) > 1 else plain[0]
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:6]
+    models = {each.model.replace("/", "-") for each in configs}
+    datasets = {short_name(each.dataset or DEFAULT) for each in configs}
+    model, dataset = models.pop(), datasets.pop()
+    base = f"{'models' if models else model}-{'datasets' if datasets else dataset}-{digest}"
     taken = [config.out / base, *(config.out / f"{base}-{number}" for number in range(2, 1000))]
     free = next(folder for folder in taken if not folder.exists())
     there = taken[: taken.index(free)]
@@ -240,14 +326,17 @@ def _train(config: TrainConfig, report: Reporter) -> RunResult:
     )
 
 
-def _write_results(folder: Path, runs: Sequence[RunResult]) -> None:
+def _write_results(result: StudyResult) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = ("train_loss", "train_acc", "val_loss", "val_acc")
-    writer.writerow(["seed", "run", "epochs", "best_epoch", *names, "seconds"])
-    for run in sorted(runs, key=lambda run: run.config.seed):
-        figures = [getattr(run.best, name) for name in names]
-        seconds = sum(row.seconds for row in run.history)
-        writer.writerow([run.config.seed, run.run.name, len(run.history), run.best.epoch, *figures, seconds])
-    with replacing(folder / "results.csv") as file:
-        file.write(text.getvalue().encode())
+    own = ("seed", "run", "epochs", "best_epoch", *FIGURES, "seconds")
+    columns = [f"setting.{name}" if name in own else name for name in result.settings[0].label]
+    writer.writerow([*own[:2], *columns, *own[2:]])
+    for setting in result.settings:
+        for run in setting.runs:
+            figures = [getattr(run.best, name) for name in FIGURES]
+            seconds = sum(row.seconds for row in run.history)
+            ended = [len(run.history), run.best.epoch, *figures, seconds]
+            writer.writerow([run.config.seed, run.run.name, *setting.label.values(), *ended])
+    with replacing(result.folder / "results.csv") as file:
+        file.write(text.getvalue().encode(errors="surrogateescape"))

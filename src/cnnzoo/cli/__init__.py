@@ -111,7 +111,8 @@ def _start(
 
 def _register_commands() -> None:
     # Each module adds its command to `app` when it is imported, in the order of `--help`.
-    from cnnzoo.cli import train, lr_find, eval, predict, plot, runs, summary, models, data, bench, reproduce  # noqa: F401, I001
+    from cnnzoo.cli import train, sweep, lr_find  # noqa: F401, I001
+    from cnnzoo.cli import eval, predict, plot, runs, summary, models, data, bench, reproduce  # noqa: F401
 
 
 def main() -> None:

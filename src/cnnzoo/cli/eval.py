@@ -111,10 +111,10 @@ def evaluate_command(
 
 def _checkpoints(target: str | None, out: Path) -> list[Path]:
     """Return the checkpoint that is meant, or those of the runs in a study."""
-    from cnnzoo.runs.folder import resolve_run, seeds_of
+    from cnnzoo.runs.folder import resolve_run, runs_of
 
     if target is None or Path(target).is_file() or target.endswith(".pt"):
         return [find_checkpoint(target, out)]
     run = resolve_run(target, out)
-    trained = [seed for seed in seeds_of(run) if (seed / "best.pt").is_file()]
+    trained = [seed for seed in runs_of(run) if (seed / "best.pt").is_file()]
     return [seed / "best.pt" for seed in trained] or [find_checkpoint(target, out)]

@@ -69,7 +69,7 @@ def find_checkpoint(target: str | None, out: Path) -> Path:
         UsageError: No run is called so; the nearest name is told.
     """
     from cnnzoo.files import as_typed
-    from cnnzoo.runs.folder import newest, resolve_run, seeds_of
+    from cnnzoo.runs.folder import newest, resolve_run, runs_of
 
     if target is None:
         run = newest(out, "best.pt")
@@ -80,7 +80,7 @@ def find_checkpoint(target: str | None, out: Path) -> Path:
         return Path(target)
     run = resolve_run(target, out)
     if not (run / "best.pt").is_file():
-        if seeds := seeds_of(run):
+        if seeds := runs_of(run):
             raise CnnzooError(f"{run} holds several runs. Name one of them, such as {as_typed(seeds[0])}.")
         raise CnnzooError(
             f"{run} has no best.pt. Name its last.pt, or go on with `cnnzoo train --resume {as_typed(run)}`."

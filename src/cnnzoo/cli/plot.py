@@ -20,7 +20,7 @@ from cnnzoo.cli.pictures import (
     say,
 )
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.runs.folder import newest, resolve_run, seeds_of
+from cnnzoo.runs.folder import newest, resolve_run, runs_of
 from cnnzoo.runs.history import History
 
 HISTORY = "history.csv"
@@ -169,7 +169,7 @@ def _find(source: str, out: Path) -> list[Path]:
 
 
 def _seeds(folder: Path) -> list[Path]:
-    return [run for run in seeds_of(folder) if (run / HISTORY).is_file()]
+    return [run for run in runs_of(folder) if (run / HISTORY).is_file()]
 
 
 def _newest(out: Path) -> Path:

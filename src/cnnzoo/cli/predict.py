@@ -131,7 +131,7 @@ def _told_apart(words: list[str], out: Path) -> tuple[Path, list[str], bool]:
     """Return the checkpoint that is meant, the names of the pictures, and whether the checkpoint was named."""
     from cnnzoo.data.pictures import STDIN, exists, is_pattern
     from cnnzoo.files import as_typed
-    from cnnzoo.runs.folder import resolve_run, seeds_of
+    from cnnzoo.runs.folder import resolve_run, runs_of
 
     first, *others = words
     path = Path(first)
@@ -148,17 +148,17 @@ def _told_apart(words: list[str], out: Path) -> tuple[Path, list[str], bool]:
         return find_checkpoint(None, out), words, False
     if not others:
         raise UsageError(f"name the pictures too, as in `cnnzoo predict {as_typed(path)} photo.png`.")
-    if path.suffix != ".pt" and (seeds := seeds_of(run := resolve_run(first, out))):
+    if path.suffix != ".pt" and (seeds := runs_of(run := resolve_run(first, out))):
         raise UsageError(f"{run} holds several runs. Name one of them, such as {seeds[0]}.")
     return find_checkpoint(first, out), others, True
 
 
 def _holds_runs(folder: Path) -> bool:
     """Whether a folder is that of a run, or of several seeds."""
-    from cnnzoo.runs.folder import seeds_of
+    from cnnzoo.runs.folder import runs_of
 
     return any(
-        (run / file).is_file() for run in (folder, *seeds_of(folder)) for file in ("best.pt", "last.pt")
+        (run / file).is_file() for run in (folder, *runs_of(folder)) for file in ("best.pt", "last.pt")
     )
 
 

@@ -1,10 +1,10 @@
-"""``cnnzoo train --seeds``: a setting with several seeds."""
+"""What ``cnnzoo train --seeds`` and ``cnnzoo sweep`` share: a study trained and shown."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import typer
 
-from cnnzoo.config import TrainConfig
 from cnnzoo.errors import UsageError
 from cnnzoo.signals import warnings_ignored
 
@@ -23,23 +23,49 @@ def parse_jobs(text: str | None) -> int | str | None:
 
 
 def train_study(
-    settings: dict[str, Any], source: str, seeds: int, jobs: str | None, *, new: bool, quiet: bool
+    settings: Mapping[str, Any],
+    vary: Mapping[str, object] | None = None,
+    variants: Mapping[str, Any] | None = None,
+    *,
+    source: str,
+    seeds: int | None,
+    jobs: str | None,
+    new: bool,
+    quiet: bool,
 ) -> None:
     """Train, show, and end as the runs did."""
-    from cnnzoo.analysis.study import train_seeds
+    from cnnzoo.analysis.study import StudyResult, sweep
     from cnnzoo.training.lanes import LaneReporter
-    from cnnzoo.ui.lanes import LaneScreen, print_study
+    from cnnzoo.ui.lanes import LaneScreen
     from cnnzoo.ui.plots import draw_run
+    from cnnzoo.ui.studies import StudyPicture, print_study, study_table
 
-    config = TrainConfig.from_dict(settings, source=source)
     lanes = parse_jobs(jobs)
-    screen = None if quiet else LaneScreen([f"seed-{config.seed + number}" for number in range(seeds)])
+    screen = None if quiet else LaneScreen()
+    picture = StudyPicture()
+
+    def grown(result: StudyResult) -> None:
+        picture.grown(result)
+        if screen and len(result.settings) > 1:
+            screen.show(study_table(result))
+
     try:
-        result = train_seeds(config, seeds, jobs=lanes, new=new, listener=screen or LaneReporter())
+        result = sweep(
+            settings,
+            vary,
+            variants=variants,
+            seeds=seeds,
+            jobs=lanes,
+            new=new,
+            listener=screen or LaneReporter(),
+            grown=grown,
+            source=source,
+        )
     finally:
         if screen:
             screen.close()
     with warnings_ignored():
+        picture.draw(result)
         for run in result.runs:
             if run.epochs_trained or not (run.run / "history.png").exists():
                 draw_run(run.run)

@@ -74,7 +74,7 @@ def _train(
     if seeds is not None:
         from cnnzoo.cli.studies import train_study
 
-        train_study(read_settings(config, given), source, seeds, jobs, new=new, quiet=quiet)
+        train_study(read_settings(config, given), source=source, seeds=seeds, jobs=jobs, new=new, quiet=quiet)
         return
 
     from cnnzoo.distributed.group import current

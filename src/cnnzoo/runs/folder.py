@@ -2,12 +2,15 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
 from cnnzoo.files import as_typed, expanded, natural
+
+_OF_STUDY = re.compile(r"(.*-)?seed-\d+").fullmatch
 
 
 def create_run(out: Path, prefix: str, name: str | None = None) -> Path:
@@ -141,14 +144,15 @@ def runs_in(out: Path) -> list[Path]:
         return []
     try:
         folders = [path for path in out.iterdir() if _is_folder(path) and not path.name.startswith(".")]
-        return [run for folder in folders for run in seeds_of(folder) or [folder]]
+        return [run for folder in folders for run in runs_of(folder) or [folder]]
     except OSError as error:
         raise CnnzooError(f"cannot read {out}: {one_line(error)}. Name another folder of runs.") from error
 
 
-def seeds_of(study: Path) -> list[Path]:
-    """Return the runs of a study, by seed; none of what is no study."""
-    return sorted((run for run in study.glob("seed-*") if _is_folder(run)), key=lambda run: natural(run.name))
+def runs_of(study: Path) -> list[Path]:
+    """Return the runs of a study, ``seed-0`` or ``lr=0.1-seed-0``, as people count; none of what is no study."""
+    runs = (run for run in study.glob("*seed-*") if _OF_STUDY(run.name) and _is_folder(run))
+    return sorted(runs, key=lambda run: natural(run.name))
 
 
 def _is_leftover(path: Path) -> bool:

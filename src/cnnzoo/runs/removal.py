@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import as_typed
-from cnnzoo.runs.folder import locked, seeds_of
+from cnnzoo.runs.folder import locked, runs_of
 
 FILES = ("config.yaml", "history.csv", "last.pt", "best.pt")
 """A run has one of them at least; so has each run of a study."""
@@ -19,14 +19,14 @@ def is_run(folder: Path) -> bool:
     """Return whether a folder is that of a run, or holds those of a study and no other folders."""
     if any((folder / file).is_file() for file in FILES):
         return True
-    runs = seeds_of(folder)
+    runs = runs_of(folder)
     others = {path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")} - {*runs}
     return any(is_run(run) for run in runs) and not others
 
 
 def describe(folder: Path) -> str:
     """Return what of a run or study would be deleted: ``runs/lenet-1: 7 files, 2.1 MB``."""
-    runs = seeds_of(folder)
+    runs = runs_of(folder)
     files = [path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
     several = f"{len(runs)} runs, " if runs else ""
     return f"{folder}: {several}{len(files):,} files, {sum(files) / 1e6:,.1f} MB"
@@ -67,7 +67,7 @@ def remove_run(folder: Path) -> None:
     hidden = folder.with_name(f"{DELETED}{folder.name}")
     try:
         with ExitStack() as held:
-            for each in (folder, *seeds_of(folder)):
+            for each in (folder, *runs_of(folder)):
                 try:
                     held.enter_context(locked(each))
                 except CnnzooError as error:

@@ -64,6 +64,9 @@ class Fault:
 class LaneReporter:
     """Whom the lanes' tasks are told of; this one listens to nothing."""
 
+    def plan(self, names: Sequence[str]) -> None:
+        """Tasks are going to be done, in this order."""
+
     def start(self, name: str, description: RunDescription) -> None:
         """A run is about to begin, or to go on."""
 
@@ -108,6 +111,7 @@ def run_lanes(
         all, if one did.
     """
     lanes = _Lanes(jobs, listener, keep, measured=measured)
+    listener.plan([task.name for task in tasks])
     with stops_answered_by(lanes.stop):  # the lanes do not hear what a terminal sends
         waiting = deque(tasks)
         try:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import expanded
 from cnnzoo.models.registry import ModelSpec, create_model
-from cnnzoo.runs.folder import seeds_of
+from cnnzoo.runs.folder import runs_of
 from cnnzoo.runs.foreign_weights import read_weights
 from cnnzoo.training.transfer import last_layer
 
@@ -72,7 +72,7 @@ def _file(source: Path) -> Path:
     try:
         if not source.is_dir() or (source / "best.pt").is_file():
             return source / "best.pt" if source.is_dir() else source
-        runs = seeds_of(source)
+        runs = runs_of(source)
         last = [source / "last.pt"] if (source / "last.pt").is_file() else []
     except OSError:  # a name too long, say: whoever opens it tells
         return source

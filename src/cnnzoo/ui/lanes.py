@@ -7,43 +7,73 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from cnnzoo.training.lanes import Fault, LaneReporter
 from cnnzoo.training.result import RunResult
-from cnnzoo.ui.screen import NARROW, out, print_warning
+from cnnzoo.ui.screen import NARROW, out, print_warning, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from cnnzoo.analysis.study import StudyResult
+    from rich.console import RenderableType
+
     from cnnzoo.runs.history import HistoryRow
     from cnnzoo.training.reporter import RunDescription
 
 
+WAITING = "waiting"
+
+FIGURES, NARROW_FIGURES = 50, 13
+"""Columns that what is said of a run takes at most."""
+
+MOST_WAITING = 8
+"""So many runs have a line each before they begin; where there are more, one line says how many wait."""
+
+
+class _Lines(Progress):
+    """The lines, below a table of what has ended."""
+
+    table: "RenderableType | None" = None
+
+    def get_renderables(self) -> "Iterable[RenderableType]":
+        if self.table is not None:
+            yield self.table
+        yield from super().get_renderables()
+
+
 class LaneScreen(LaneReporter):
-    """A line for each run, or plain lines without a terminal.
+    """A line for each run, or plain lines without a terminal."""
 
-    Args:
-        names: Of runs that are shown before they begin.
-    """
-
-    def __init__(self, names: "Sequence[str]" = ()) -> None:
+    def __init__(self) -> None:
         self.console = out()
         self.narrow = self.console.width < NARROW
         self.epochs: dict[str, int] = {}
         self.told: set[str] = set()
-        self.progress: Progress | None = None
+        self.progress: _Lines | None = None
         self.lines: dict[str, TaskID] = {}
-        if self.console.is_terminal:
-            # Drawn from here alone: a thread that draws would take its time from the trainings'.
-            self.progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=8 if self.narrow else 20),
-                TextColumn("{task.fields[figures]}"),
-                console=self.console,
-                transient=True,
-                auto_refresh=False,
-            )
-            for name in names:
-                self._show(name, "waiting")
-            self.progress.start()
+        self.waiting: dict[str, None] = {}
+        self.room = 0
+
+    def plan(self, names: "Sequence[str]") -> None:
+        """Show which runs wait; of many, how many."""
+        self.waiting = dict.fromkeys(names)
+        if not self.console.is_terminal:
+            return
+        # A name is shown whole where it can be: its end says as much as its beginning.
+        room = self.console.width - (NARROW_FIGURES if self.narrow else FIGURES)
+        bar = 8 if self.narrow else 20
+        longest = max(map(len, names), default=0)
+        columns = [BarColumn(bar_width=bar)] if longest + bar + 2 <= room else []
+        self.room = max(room - 1, 12)
+        # Drawn from here alone: a thread that draws would take its time from the trainings'.
+        self.progress = _Lines(
+            TextColumn("{task.description}"),
+            *columns,
+            TextColumn("{task.fields[figures]}"),
+            console=self.console,
+            transient=True,
+            auto_refresh=False,
+        )
+        for name in names if len(names) <= MOST_WAITING else ():
+            self._show(name, "waiting")
+        self.progress.start()
 
     def start(self, name: str, description: "RunDescription") -> None:
         """Note how long the run is to be."""
@@ -79,6 +109,7 @@ class LaneScreen(LaneReporter):
 
     def end(self, name: str, outcome: object) -> None:
         """Print how a run has ended, and take its line away."""
+        self.waiting.pop(name, None)
         if self.progress is not None and name in self.lines:
             self.progress.remove_task(self.lines.pop(name))
         if isinstance(outcome, RunResult):
@@ -87,6 +118,8 @@ class LaneScreen(LaneReporter):
             text = f"{name}: best epoch {best.epoch} of {epochs}, val acc {best.val_acc:.2%}{done}"
             if self.narrow and self.console.is_terminal:
                 text = f"{name}: {best.val_acc:.2%}, epoch {best.epoch} of {epochs}"
+                if len(text) > self.console.width:
+                    text = text.replace(": ", ":\n  ")
         elif isinstance(outcome, Fault):
             text = f"{name}: {'stopped, and saved' if outcome.kind == 'stopped' else f'did not end ({outcome.kind})'}"
             if outcome.kind == "bug":
@@ -95,8 +128,15 @@ class LaneScreen(LaneReporter):
             text = f"{name}: done"
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def show(self, table: "RenderableType") -> None:
+        """Keep a table above the lines, where there is room for it."""
+        if self.progress is not None:
+            lines = len(self.console.render_lines(table, pad=False)) + len(self.lines) + 2
+            self.progress.table = table if lines < self.console.height else None
+
     def tick(self) -> None:
         """Draw anew."""
+        self._show_waiting()
         if self.progress is not None:
             self.progress.refresh()
 
@@ -109,22 +149,15 @@ class LaneScreen(LaneReporter):
         if self.progress is None:
             return
         if name not in self.lines:
-            self.lines[name] = self.progress.add_task(escape(name), total=1, figures="")
+            if WAITING in self.lines:  # which stands last
+                self.progress.remove_task(self.lines.pop(WAITING))
+            shown = shorten(name, self.room, "..." if self.console.options.ascii_only else "…")
+            self.lines[name] = self.progress.add_task(escape(shown), total=1, figures="")
         self.progress.update(self.lines[name], figures=figures, completed=share)
 
-
-def print_study(result: "StudyResult") -> None:
-    """Print the mean over a study's runs, where they are, and what to type next."""
-    from cnnzoo.files import as_typed
-
-    say = out().print
-    if result.runs:
-        spread = "" if result.std is None else f", standard deviation {result.std:.2%}"
-        seeds = f"{len(result.runs)} seed{'s' if len(result.runs) > 1 else ''}"
-        say(f"Mean of the best val acc over {seeds}: [bold]{result.mean:.2%}[/]{spread}")
-    say(f"Runs in {escape(str(result.folder))}, their results in results.csv")
-    if result.runs and not result.faults:
-        typed = escape(as_typed(result.folder))
-        say("Next:")
-        say(f"  cnnzoo eval {typed}")
-        say(f"  cnnzoo plot {typed}")
+    def _show_waiting(self) -> None:
+        unseen = len(self.waiting.keys() - self.lines.keys())
+        if unseen:
+            self._show(WAITING, f"{unseen} more")
+        elif self.progress is not None and WAITING in self.lines:
+            self.progress.remove_task(self.lines.pop(WAITING))

@@ -47,12 +47,16 @@ class Page:
 
     def table(self, *layouts: Layout) -> None:
         """Print the first layout that fits, else the last."""
+        self._print(self.fitting(*layouts))
+
+    def fitting(self, *layouts: Layout) -> Table:
+        """Return the table of the first layout that fits, else of the last."""
         unbounded = self.console.options.update(width=10**6)
         for layout in layouts:
             table = self._table(*layout)
             if Measurement.get(self.console, unbounded, table).maximum <= self.console.width:
                 break
-        self._print(table)
+        return table
 
     def _table(self, headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)

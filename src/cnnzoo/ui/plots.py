@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import replacing
 from cnnzoo.runs.history import History
+from cnnzoo.ui.screen import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -339,8 +340,7 @@ def _shorten(text: str, length: int) -> str:
     """Return ``text`` on one line, fit to be drawn; too long a one loses its middle."""
     text = "".join(sign if sign.isprintable() else " " for sign in text)
     text = " ".join(text.split())
-    half = length // 2
-    return text if len(text) <= length else f"{text[:half]}…{text[-half + 1 :]}"
+    return shorten(text, length)
 
 
 def draw_run(run: Path) -> None:

@@ -103,6 +103,12 @@ def print_rows(console: Console, rows: Mapping[str, str]) -> None:
         console.print(grid)
 
 
+def shorten(text: str, length: int, cut: str = "…") -> str:
+    """Return a text of so many signs at most; too long a one loses its middle."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]}{cut}{text[half + len(cut) - length :]}"
+
+
 class QuietScreen(Reporter):
     """A reporter that passes on warnings and nothing else."""
 

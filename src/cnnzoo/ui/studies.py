@@ -1,0 +1,116 @@
+"""What a person sees of a study: a table and a picture, which grow as its runs end."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from cnnzoo.analysis.variations import short_names
+from cnnzoo.errors import CnnzooError
+from cnnzoo.files import as_typed
+from cnnzoo.ui.page import Layout, Page
+from cnnzoo.ui.screen import out, print_warning
+from cnnzoo.ui.tables import NONE
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cnnzoo.analysis.study import SettingResult, StudyResult
+
+PICTURE = "results.png"
+
+SHARE = 0.05
+"""Of the time that the runs take, so much at most is spent on their picture."""
+
+
+class StudyPicture:
+    """A study's picture, drawn anew now and then as runs end."""
+
+    def __init__(self) -> None:
+        self.due_at = 0.0
+        self.is_told = False
+
+    def grown(self, result: "StudyResult") -> None:
+        """Draw what there is, if the last time was long enough ago."""
+        if time.monotonic() >= self.due_at:
+            self.draw(result)
+
+    def draw(self, result: "StudyResult") -> None:
+        """Draw what there is of several settings; that it cannot be drawn must not look as if training had failed."""
+        if not result.runs or len(result.settings) < 2:
+            return
+        from cnnzoo.ui.plots import save_figure
+        from cnnzoo.ui.study_pictures import plot_study
+
+        begun = time.monotonic()
+        try:
+            save_figure(plot_study(result), result.folder / PICTURE)
+        except CnnzooError as error:
+            if not self.is_told:
+                self.is_told = True
+                print_warning(f"no picture of the study: {error}")
+        ended = time.monotonic()
+        self.due_at = ended + (ended - begun) / SHARE
+
+
+def study_table(result: "StudyResult") -> "Table":
+    """Return the table of a study's settings, as wide as the screen has room for."""
+    return Page().fitting(*_layouts(result))
+
+
+def print_study(result: "StudyResult") -> None:
+    """Print what each setting of a study gave, where its runs are, and what to type next."""
+    say = out().print
+    if result.runs and len(result.settings) > 1:
+        page = Page()
+        over = "" if result.settings[0].num_seeds == 1 else ": mean and standard deviation over the seeds"
+        page.line(f"Best val acc of each run{over}", "bold")
+        page.table(*_layouts(result))
+        page.line()
+    elif result.runs:
+        (setting,) = result.settings
+        spread = "" if setting.std is None else f", standard deviation {setting.std:.2%}"
+        seeds = f"{len(setting.runs)} seed{'s' if len(setting.runs) > 1 else ''}"
+        say(f"Mean of the best val acc over {seeds}: [bold]{setting.mean:.2%}[/]{spread}")
+    files = f"results.csv and {PICTURE}" if len(result.settings) > 1 else "results.csv"
+    say(f"Runs in {escape(str(result.folder))}, their results in {files}")
+    if result.runs and not result.faults:
+        typed = escape(as_typed(result.folder))
+        say("Next:")
+        say(f"  cnnzoo eval {typed}")
+        say(f"  cnnzoo plot {typed}")
+
+
+def _layouts(result: "StudyResult") -> Iterator[Layout]:
+    columns = list(result.settings[0].label)
+    short = list(short_names(columns).values())
+    labels = [tuple(setting.label.values()) for setting in result.settings]
+    joined = [(", ".join(label),) for label in labels]
+    figures = [_figures(setting) for setting in result.settings]
+    names, rows = [">Runs", ">Val acc", ">Std", ">Val loss"], figures
+    if result.settings[0].num_seeds == 1:
+        names, rows = names[1::2], [row[1::2] for row in figures]
+    yield [*columns, *names], _beside(labels, rows)
+    fewer = [row[:-1] for row in rows]
+    yield [*columns, *names[:-1]], _beside(labels, fewer)
+    yield [*short, *names[:-1]], _beside(labels, fewer)
+    stacked = [(f"{row[1]}\n{row[2]}".removesuffix(f"\n{NONE}"),) for row in figures]
+    name = ">Val acc" if result.settings[0].num_seeds == 1 else ">Val acc\nstd"
+    yield [*short, name], _beside(labels, stacked)
+    yield [", ".join(short), name], _beside(joined, stacked)
+
+
+def _beside(labels: Sequence[tuple[str, ...]], rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return [(*label, *row) for label, row in zip(labels, rows, strict=True)]
+
+
+def _figures(setting: "SettingResult") -> tuple[str, ...]:
+    num, wanted = len(setting.runs), setting.num_seeds
+    loss = sum(run.best.val_loss for run in setting.runs) / num if num else None
+    return (
+        f"{num}" if num == wanted else f"{num}/{wanted}",
+        NONE if setting.mean is None else f"{setting.mean:.2%}",
+        NONE if setting.std is None else f"{setting.std:.2%}",
+        NONE if loss is None else f"{loss:.4f}",
+    )
