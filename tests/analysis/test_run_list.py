@@ -44,7 +44,7 @@ def runs(tmp_path: Path) -> Path:
     (out / "lenet-9" / "eval.json").write_text('{"split": "test", "accuracy": 0.88}')
     (make_run(out / "bad-history") / "history.csv").write_text(f"{HEAD}1,2\n")
     (out / "empty").mkdir()
-    (out / ".deleted-x").mkdir()
+    (out / ".x.deleted").mkdir()
     return out
 
 
@@ -210,7 +210,7 @@ def test_runs_and_studies_are_deleted_and_nothing_else_is(command: Command, runs
     assert (done.code, done.out) == (0, "Deleted runs/lenet-9\nDeleted runs/study\n")
     gone = ("lenet-9/", "study/")
     assert contents(runs) == {name: data for name, data in before.items() if not name.startswith(gone)}
-    assert not (runs / ".deleted-x").exists()  # what a deletion that was interrupted had left
+    assert not (runs / ".x.deleted").exists()  # what a deletion that was interrupted had left
 
 
 def test_without_a_person_who_answers_nothing_is_deleted(
@@ -291,4 +291,4 @@ def test_a_deletion_that_is_interrupted_leaves_no_run(
         assert command("runs", "rm", "study/seed-0", "--yes").code == 130
     assert names(command, "--filter", "name=study*") == ["study/seed-1"]
     assert command("runs", "rm", "study/seed-1", "--yes").code == 0
-    assert not [path for path in (runs / "study").iterdir() if path.name.startswith(".deleted")]
+    assert not [path for path in (runs / "study").iterdir() if path.name.endswith(".deleted")]

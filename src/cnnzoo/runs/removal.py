@@ -11,8 +11,8 @@ from cnnzoo.runs.folder import locked, runs_of
 FILES = ("config.yaml", "history.csv", "last.pt", "best.pt")
 """A run has one of them at least; so has each run of a study."""
 
-DELETED = ".deleted-"
-"""What stands before the name of a run that is being deleted: nobody takes such a folder for a run."""
+DELETED = ".deleted"
+"""What stands behind the name, hidden by a stop before it, of a run that is being deleted: nobody takes such a folder for a run."""
 
 
 def is_run(folder: Path) -> bool:
@@ -64,7 +64,7 @@ def remove_run(folder: Path) -> None:
         CnnzooError: A process is training there, or it cannot be deleted.
     """
     folder = folder.resolve()
-    hidden = folder.with_name(f"{DELETED}{folder.name}")
+    hidden = folder.with_name(f".{folder.name}{DELETED}")
     try:
         with ExitStack() as held:
             for each in (folder, *runs_of(folder)):
@@ -83,7 +83,7 @@ def remove_run(folder: Path) -> None:
 
 def remove_leftovers(out: Path) -> None:
     """Take away what deletions that were interrupted have left."""
-    for left in out.glob(f"{DELETED}*"):
+    for left in out.glob(f".*{DELETED}"):
         if left.is_dir() and not left.is_symlink():
             with suppress(OSError):
                 shutil.rmtree(left)
