@@ -12,7 +12,7 @@ FILES = ("config.yaml", "history.csv", "last.pt", "best.pt")
 """A run has one of them at least; so has each run of a study."""
 
 DELETED = ".deleted"
-"""What stands behind the name, hidden by a stop before it, of a run that is being deleted: nobody takes such a folder for a run."""
+"""How the name of a run ends that is being deleted, behind a stop: nobody takes such a folder for a run."""
 
 
 def is_run(folder: Path) -> bool:
