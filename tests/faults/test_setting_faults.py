@@ -402,11 +402,17 @@ LINES = [
     ["plot", "café 猫"],
     ["plot", "filters", "café 猫"],
     ["predict", "café 猫", "pictures"],
+    ["verify", "café 猫"],
+    ["runs"],
     ["summary", "lenet", "--teach"],
     ["models"],
     ["data"],
     ["--help"],
-    *([command, "--help"] for command in ("train", "eval", "predict", "plot", "summary", "models", "data")),
+    *(
+        [command, "--help"]
+        for command in ("train", "sweep", "lr-find", "eval", "predict", "plot", "report", "explore")
+    ),
+    *([command, "--help"] for command in ("compare", "runs", "verify", "summary", "models", "data")),
 ]
 
 
@@ -426,7 +432,7 @@ def done_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_row_49_where_everything_is_ascii_nothing_else_is_printed_and_nothing_breaks(
     ascii_processes: Processes, done_run: Path, tmp_path: Path, line: list[str]
 ) -> None:
-    if line[0] in ("eval", "plot", "predict"):
+    if line[0] in ("eval", "plot", "predict", "verify", "runs"):
         shutil.copytree(done_run, tmp_path / "runs")
         shutil.copytree(done_run.parent / "images" / "猫", tmp_path / "pictures")
     done = ascii_processes.run(*line, cwd=tmp_path)
@@ -449,7 +455,7 @@ def test_row_49_an_error_in_ascii_is_one_line_too(ascii_processes: Processes, tm
 def test_row_49_without_a_terminal_lines_are_plain_and_whole(
     processes: Processes, done_run: Path, tmp_path: Path, line: list[str]
 ) -> None:
-    if line[0] in ("eval", "plot", "predict"):
+    if line[0] in ("eval", "plot", "predict", "verify", "runs"):
         shutil.copytree(done_run, tmp_path / "runs")
         shutil.copytree(done_run.parent / "images" / "猫", tmp_path / "pictures")
     done = processes.run(*line, cwd=tmp_path, env={"TERM": "xterm-256color"})
@@ -500,7 +506,7 @@ def settled(written: str) -> list[str]:
 def test_row_49_on_forty_columns_no_word_is_broken_and_no_line_is_longer(
     processes: Processes, done_run: Path, tmp_path: Path, line: list[str]
 ) -> None:
-    if line[0] in ("eval", "plot", "predict"):
+    if line[0] in ("eval", "plot", "predict", "verify", "runs"):
         shutil.copytree(done_run, tmp_path / "runs")
         shutil.copytree(done_run.parent / "images" / "猫", tmp_path / "pictures")
     code, written = on_terminal(processes, line, tmp_path, 40)

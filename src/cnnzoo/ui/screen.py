@@ -135,6 +135,11 @@ class Screen(QuietScreen):
         self.epochs = 0
         self.num_processes = 1
 
+    def warn(self, message: str) -> None:
+        """Print the warning on stderr, in place of the bar."""
+        self.close()
+        super().warn(message)
+
     def progress(self, what: str, done: int, total: int) -> None:
         """Show a bar for something that takes time before the first epoch."""
         self._show(what, 0, done, total, "")
