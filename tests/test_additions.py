@@ -11,6 +11,8 @@ import pytest
 
 from tests import golden
 
+pytestmark = pytest.mark.slow
+
 
 def run(tree: Path, folder: Path, *arguments: str) -> str:
     """Run ``cnnzoo ARGUMENTS`` with the code in ``tree``; it has to end well, and to say nothing on stderr."""

@@ -20,6 +20,7 @@ def test_every_public_name_has_an_example() -> None:
     assert [name for name in cnnzoo.__all__ if f"cnnzoo.{name}" not in code] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_an_example_runs(tmp_path: Path, number: int) -> None:
     done = subprocess.run(

@@ -79,6 +79,7 @@ def test_settings_are_read_under_the_names_that_they_had() -> None:
         TrainConfig.from_dict({**old, "grad_accum_steps": 3})
 
 
+@pytest.mark.slow
 def test_old_flags_are_taken_and_not_shown(
     cnnzoo: Callable[..., CompletedProcess[str]], tmp_path: Path
 ) -> None:

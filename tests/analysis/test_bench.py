@@ -10,6 +10,7 @@ Run = Callable[..., CompletedProcess[str]]
 QUICK = ("bench", "lenet", "--seconds", "0.05")
 
 
+@pytest.mark.slow
 def test_the_figures_fit_each_other(cnnzoo: Run) -> None:
     done = cnnzoo(*QUICK, "--batch-size", "32,64", "--precision", "auto,bf16", "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -34,6 +35,7 @@ def test_the_figures_fit_each_other(cnnzoo: Run) -> None:
         assert result["limit_ms"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [40, 80])
 def test_the_table_fits_the_screen(cnnzoo: Run, columns: int) -> None:
     done = cnnzoo(*QUICK, "-b", "32,64,128,256", "--precision", "fp32", env={"COLUMNS": str(columns)})

@@ -62,6 +62,7 @@ def test_val_of_another_dataset_makes_no_sense(run: Path) -> None:
         evaluate(run / "best.pt", split="val", dataset="mnist")
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_or_json(cnnzoo: Cnnzoo, run: Path) -> None:
     table = cnnzoo("eval", run)
     assert table.returncode == 0, table.stderr
@@ -180,6 +181,7 @@ def test_of_many_classes_the_likeliest_are_kept(tmp_path: Path) -> None:
     assert all(float(row[3]) >= float(row[5]) >= float(row[-1]) for row in rows)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_taken_for_what(cnnzoo: Cnnzoo, run: Path) -> None:
     shown = cnnzoo("eval", run, "--no-save").stdout
     result = evaluate(run / "best.pt", save=False)

@@ -18,6 +18,7 @@ from cnnzoo.registries import TORCHVISION
 Run = Callable[..., CompletedProcess[str]]
 
 
+@pytest.mark.slow
 def test_the_table_is_what_is_registered(cnnzoo: Run, tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
     expected = json.loads(json.dumps([entry.to_dict() for entry in describe_models()]))
@@ -32,6 +33,7 @@ def test_the_table_is_what_is_registered(cnnzoo: Run, tmp_path: Path) -> None:
     assert json.loads(cnnzoo("models", "--format", "json", env=cache).stdout) == expected
 
 
+@pytest.mark.slow
 def test_the_list_takes_no_import_of_torch_once_torchvisions_names_are_known(tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
     program = (
@@ -59,6 +61,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(cnnzoo: Run, tmp_path: Path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_it_answers_within_a_second(cnnzoo: Run, tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
     cnnzoo("models", env=cache)

@@ -123,6 +123,7 @@ def test_the_command_shows_nothing_but_ticks(cnnzoo: Run, name: str, columns: in
     assert max(map(len, done.stdout.splitlines())) <= columns
 
 
+@pytest.mark.slow
 def test_the_command_shows_every_difference(cnnzoo: Run) -> None:
     done = cnnzoo("summary", "lenet", "--paper", env={"COLUMNS": "200"})
     narrow = cnnzoo("summary", "alexnet", "--paper", env={"COLUMNS": "40"}).stdout

@@ -42,6 +42,7 @@ def recipe(tmp_path: Path, value: float = 0.5, tolerance: float = 0.5) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_receipt_holds_all_that_is_needed_to_check_it(cnnzoo: Run, tmp_path: Path) -> None:
     path = recipe(tmp_path)
     done = cnnzoo("reproduce", path, "--seeds", "3")
@@ -88,6 +89,7 @@ def test_a_receipt_holds_all_that_is_needed_to_check_it(cnnzoo: Run, tmp_path: P
     assert json.loads((folder / "receipt.json").read_text())["seeds"][:3] == receipt["seeds"]
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_give_what_one_after_another_gives(cnnzoo: Run, tmp_path: Path) -> None:
     path = recipe(tmp_path)
     done = cnnzoo("reproduce", path, "--seeds", "3", "--jobs", "2", "--threads", "1")

@@ -185,6 +185,7 @@ class Running(LaneReporter):
         self.begun.discard(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("runs", "most"), [(1.6, 1), (1000, 3)])
 def test_memory_is_shared_by_what_the_first_one_takes(
     monkeypatch: pytest.MonkeyPatch, runs: float, most: int

@@ -27,6 +27,7 @@ def bars(split):
 """
 
 
+@pytest.mark.slow
 def test_it_trains_is_evaluated_listed_and_resumed_by_the_command(
     processes: Processes, tmp_path: Path
 ) -> None:

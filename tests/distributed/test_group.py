@@ -67,6 +67,7 @@ def run_team(processes: Processes, num: int, *args: str, cwd: Path) -> Ended:
     return ends[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_one_two_and_four_processes_train_the_same(
     processes: Processes, tmp_path: Path, setting: str
@@ -77,6 +78,7 @@ def test_one_two_and_four_processes_train_the_same(
     assert_same_training(tmp_path / "of-1", tmp_path / "of-4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", ["mixup", "cutmix", "crop,erasing,mixup:1,cutmix"])
 def test_images_are_mixed_alike_in_one_two_and_three_processes(
     processes: Processes, tmp_path: Path, augment: str
@@ -88,6 +90,7 @@ def test_images_are_mixed_alike_in_one_two_and_three_processes(
     assert_same_training(tmp_path / "of-1", tmp_path / "of-3")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_another_number_of_processes(processes: Processes, tmp_path: Path) -> None:
     run_team(processes, 1, *UNEVEN, "--epochs", "3", "--name", "whole", cwd=tmp_path)
     run_team(processes, 2, *UNEVEN, "--epochs", "1", "--name", "parts", cwd=tmp_path)
@@ -154,6 +157,7 @@ def test_batch_normalisation_is_warned_of_and_keeps_one_set_of_statistics(
     )
 
 
+@pytest.mark.slow
 def test_the_command_starts_them_itself(processes: Processes, tmp_path: Path) -> None:
     assert processes.run(*UNEVEN, "--name", "alone", cwd=tmp_path).code == 0
     done = processes.run(*UNEVEN, "--name", "two", "--processes", "2", cwd=tmp_path)

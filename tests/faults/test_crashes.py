@@ -30,6 +30,8 @@ from tests.faults.shared import SMALL, assert_refused, left, make_checkpoint
 from tests.helpers import StopAfter, contents, quick, rows, same_state, train
 from tests.processes import Ended, Processes
 
+pytestmark = pytest.mark.slow
+
 POINTS = ("opened", "written", "synced", "replaced")
 
 

@@ -37,6 +37,7 @@ def tree(root: Path, num: int = 10, classes: tuple[str, ...] = ("cat", "dog")) -
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
 @pytest.mark.parametrize("limit", ["ulimit -n 30", "mount -t tmpfs -o size=4k tmpfs /dev/shm"])
 def test_row_54_streaming_needs_neither_shared_memory_nor_file_handles(tmp_path: Path, limit: str) -> None:

@@ -50,6 +50,7 @@ def _steps(run: Path) -> int:
     return saved.training.totals.steps
 
 
+@pytest.mark.slow
 def test_row_51_several_processes_save_by_the_firsts_clock(processes: Processes, tmp_path: Path) -> None:
     args = (*SMALL, "--limit-train", "6000", "--batch-size", "4", "--epochs", "1", "--save-every", "0.2s")
     team = processes.start_team(2, *args, cwds=[tmp_path] * 2)

@@ -537,6 +537,7 @@ def test_row_49_a_terminal_of_forty_columns_folds_an_error_between_words(
 NO_WIDTHS = ("0", "1", "19", "-5", "abc", "", "9" * 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", NO_WIDTHS)
 def test_row_49_a_width_that_is_none_is_as_if_it_were_not_set(
     processes: Processes, done_run: Path, tmp_path: Path, columns: str
@@ -576,6 +577,7 @@ def test_row_50_an_error_that_nobody_can_read_keeps_its_exit_code(tmp_path: Path
     assert (tmp_path / "code").read_text() == "2\n"
 
 
+@pytest.mark.slow
 def test_row_50_output_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
     def start(*args: str, stdout: int, shell: str = "") -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "cnnzoo", *args]

@@ -20,6 +20,8 @@ from tests.faults.test_crashes import wait_for
 from tests.helpers import rows, same_state
 from tests.processes import Ended, Processes, Started
 
+pytestmark = pytest.mark.slow
+
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 
 LONG = (*SMALL, "--epochs", "500")

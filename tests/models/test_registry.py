@@ -354,6 +354,7 @@ def test_import_finds_a_module_in_the_current_folder(cnnzoo: Run, tmp_path: Path
     assert json.loads(done.stdout)["parameters"] == 65 * 3 + 4 * 10
 
 
+@pytest.mark.slow
 def test_installed_packages_bring_models_and_a_broken_one_takes_none_away(
     cnnzoo: Run, tmp_path: Path
 ) -> None:

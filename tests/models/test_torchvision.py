@@ -40,6 +40,7 @@ def theirs(name: str, **options: object) -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 def test_every_classifier_that_torchvision_lists_can_be_built() -> None:
     names = torchvision.models.list_models(module=torchvision.models)
     assert {f"torchvision/{name}" for name in names} <= set(list_models())
@@ -150,6 +151,7 @@ def test_a_download_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_torchvision_net_trains_resumes_and_is_evaluated(tmp_path: Path) -> None:
     whole = train(small(tmp_path, epochs=2, name="whole")).run
     with pytest.raises(InterruptedRunError):
@@ -174,6 +176,7 @@ def test_images_that_a_net_cannot_take_are_named(tmp_path: Path, name: str, side
         train(small(tmp_path, name, image_size=side, limit_train=8))
 
 
+@pytest.mark.slow
 def test_models_lists_them_apart(cnnzoo: Run) -> None:
     done = cnnzoo("models", env={"COLUMNS": "80"})
     assert "torchvision's" in done.stdout

@@ -13,6 +13,8 @@ from cnnzoo.plain_yaml import read_mapping
 from tests.faults.shared import assert_refused, left
 from tests.processes import Ended, Processes
 
+pytestmark = pytest.mark.slow
+
 NET = """
 from {dot}helper import WIDTH
 from torch import nn

@@ -47,6 +47,7 @@ def test_a_run_that_goes_on_keeps_the_same_and_may_begin_with_it(tmp_path: Path)
     assert kept(plain) == ["epoch-2.pt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["epoch-2.pt:written", "epoch-2.pt:replaced", "last.pt:replaced"])
 def test_row_2_a_kill_between_an_epochs_weights_and_last_leaves_none_missing(
     processes: Processes, tmp_path: Path, point: str

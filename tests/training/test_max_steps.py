@@ -150,6 +150,7 @@ def test_a_kill_at_the_end_loses_nothing(
     assert same_state(tmp_path / "r", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_two_processes_end_at_the_same_step(processes: Processes, tmp_path: Path) -> None:
     line = (*SMALL[:-2], "--epochs", "9", "--out", ".", "--max-steps", "5")
     assert processes.run(*line, "--name", "one", cwd=tmp_path).code == 0

@@ -200,6 +200,7 @@ def test_the_command_trains_evaluates_and_resumes(cnnzoo: Cnnzoo, tmp_path: Path
     assert (run / "eval.json").is_file()
 
 
+@pytest.mark.slow
 def test_flags_win_over_the_config_file(cnnzoo: Cnnzoo, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(
         f"model: lenet\nmodel_options: {{activation: tanh, pooling: max}}\ndataset: {SAMPLE}\n"
