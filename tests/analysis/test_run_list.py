@@ -130,6 +130,7 @@ def test_runs_are_chosen_by_what_they_are(
     [
         (("--sort", "vall_acc"), "unknown key 'vall_acc'. Did you mean 'val_acc'?"),
         (("--filter", "modl=lenet"), "unknown key 'modl'. Did you mean 'model'?"),
+        (("--filter", "val_acc>good"), "val_acc is a number, and 'good' is none."),
         (
             ("--filter", "lenet"),
             "--filter 'lenet' is no condition. Write it as in model=lenet or 'val_acc>0.9'.",

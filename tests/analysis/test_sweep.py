@@ -137,6 +137,7 @@ def test_the_same_command_trains_nothing_again_and_more_seeds_are_added(
         (("--vary", "seed=0,0"), "two runs would be the same: seed=0"),
         (("--vary", "seed=0,1", "--seeds", "2"), "seed is varied, and --seeds given besides"),
         (("--vary", "name=a,b"), "name says where the study is, and cannot be varied"),
+        ((), "nothing is varied. Add --vary lr=0.1,0.01 and the like, or --seeds 5."),
     ],
 )
 def test_what_cannot_be_right_is_refused_before_the_first_run(

@@ -248,7 +248,7 @@ def filter_runs(runs: Iterable[ListedRun], conditions: Sequence[str]) -> list[Li
     ``val_acc>90%`` is ``val_acc>0.9``. What a run does not have fulfils ``!=`` alone.
 
     Raises:
-        UsageError: One is no condition, or no run has such a key.
+        UsageError: One is no condition, no run has such a key, or a number is to be compared with a word.
     """
     runs = list(runs)
     for condition in conditions:
@@ -259,6 +259,12 @@ def filter_runs(runs: Iterable[ListedRun], conditions: Sequence[str]) -> list[Li
             )
         key, sign, wanted = match.groups()
         key = _known(key, runs)
+        values = [run.value(key) for run in runs]
+        numbers = [
+            value for value in values if isinstance(value, int | float) and not isinstance(value, bool)
+        ]
+        if sign not in ("=", "==", "!=") and numbers and _number(wanted) is None:
+            raise UsageError(f"--filter {condition!r}: {key} is a number, and {wanted!r} is none.")
         runs = [run for run in runs if _fulfils(run.value(key), sign, wanted)]
     return runs
 

@@ -73,6 +73,8 @@ def _sweep(
             raise UsageError(f"{dimension.field} is varied, and given besides. Leave one of the two out.")
     settings = over(base, given)
     both = {each.column: each.values for each in (*dimensions_of(varied), *typed)}  # what is typed wins
+    if not both and not variants and seeds is None:
+        raise UsageError("nothing is varied. Add --vary lr=0.1,0.01 and the like, or --seeds 5.")
     if "weights" in both:
         out = Path(str(settings.get("out", "runs")))
         both["weights"] = [run_or_file(w, out) if isinstance(w, str) else w for w in both["weights"]]
