@@ -289,6 +289,14 @@ def test_what_has_not_ended_is_left_out_of_a_study_and_said_of_a_run(make: Make,
         compare([part / "seed-1", whole])
 
 
+def test_a_run_that_was_stopped_and_resumed_is_of_its_setting(make: Make) -> None:
+    one, two = make("s/seed-0", 500, seed=0), make("s/seed-1", 510, seed=1)
+    change_settings(one, precision="auto")
+    change_settings(two, precision="fp32")  # which a resume writes down, so that it goes on as it began
+    (setting,) = compare([one.parent]).settings
+    assert [run.recorded.seed for run in setting.runs] == [0, 1]
+
+
 def test_a_run_that_two_studies_have_counts_once(make: Make) -> None:
     studies = [
         study(make, "rates/base", (500, 510)).parent,
@@ -308,6 +316,9 @@ def test_a_run_with_a_limit_of_steps_is_over_once_they_are_done(tmp_path: Path) 
     result = compare([done.parent])
     assert (len(result.settings), result.notes) == (2, [])
     assert other.is_dir()
+    stopped = train(quick(tmp_path, max_steps=99, limit_train=64, epochs=1, seed=2)).run
+    change_settings(stopped, epochs=99)
+    assert "has not ended" in " ".join(compare([done.parent]).notes)
 
 
 def test_other_numbers_of_epochs_are_said(make: Make) -> None:
@@ -326,13 +337,16 @@ def test_a_net_is_asked_again_where_what_is_saved_is_not_its_own_or_does_not_fit
     make: Make, trained: Path
 ) -> None:
     truth = evaluate(trained / "best.pt", save=False).accuracy
-    sound, old, torn, gone = (make(name, 500, lr=lr) for lr, name in enumerate(("a", "b", "c", "d"), 1))
+    sound, old, torn, gone, odd = (make(name, 500, lr=lr) for lr, name in enumerate("abcde", 1))
     change_figures(old, checkpoint_sha256="0" * 64)
     lines = (torn / "predictions.csv").read_text().splitlines(keepends=True)
     (torn / "predictions.csv").write_text("".join(lines[:-1]))
     (gone / "eval.json").unlink()
-    result = compare([sound, old, torn, gone])
-    assert [setting.mean for setting in result.settings] == [0.5, truth, truth, truth]
+    (odd / "predictions.csv").write_text(
+        "".join([lines[0], f'"{lines[1][1:]}', *lines[2:]])
+    )  # a cell without end
+    result = compare([sound, old, torn, gone, odd])
+    assert [setting.mean for setting in result.settings] == [0.5, truth, truth, truth, truth]
     assert json.loads((gone / "eval.json").read_text())["accuracy"] == truth
 
 

@@ -165,6 +165,11 @@ def test_a_picture_of_too_many_pixels_is_refused_by_its_header(explorer: Explore
         explorer.picture(content[:200], "large.png")  # of which the pixels are missing
     with pytest.raises(BrokenImageError):
         explorer.picture(b"no picture", "notes.txt")
+    Image.new("1", (16, 16)).save(
+        tmp_path / "small.ico"
+    )  # Pillow unpacks what is inside before it tells how large
+    with pytest.raises(CnnzooError, match=r"small.ico is an icon\. Choose a picture"):
+        explorer.picture((tmp_path / "small.ico").read_bytes(), "small.ico")
 
 
 def test_a_unit_sees_its_part_of_the_picture(explorer: Explorer) -> None:

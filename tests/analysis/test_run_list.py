@@ -80,6 +80,16 @@ def test_a_run_is_listed_with_what_its_files_say(command: Command, runs: Path) -
     assert by_name["lenet-10"]["test_acc"] is None
 
 
+def test_what_other_weights_reached_on_the_test_images_is_not_the_best_ones(
+    command: Command, runs: Path
+) -> None:
+    for epoch, shown in ((2, 0.88), (1, None)):
+        (runs / "lenet-9" / "eval.json").write_text(
+            f'{{"split": "test", "accuracy": 0.88, "epoch": {epoch}}}'
+        )
+        assert {run["name"]: run["test_acc"] for run in listed(command)}["lenet-9"] == shown
+
+
 def test_what_is_wrong_with_a_run_is_said_and_the_others_are_listed(command: Command, runs: Path) -> None:
     faults = {run["name"]: run["fault"] for run in listed(command) if run["fault"]}
     assert faults == {"bad-history": "history.csv: train_acc is None", "empty": "no config.yaml"}

@@ -108,6 +108,13 @@ def test_the_same_command_trains_nothing_again_and_more_seeds_are_added(
     assert len(found) == 8
     (line,) = (line for line in again.out.splitlines() if re.match(r" *16 +flip", line))
     assert line.split()[2:5] == ["2", f"{mean(found[2:4]):.2%}", f"{stdev(found[2:4]):.2%}"]
+    fewer = processes.run(*TINY, *spelt, "--jobs", "2", cwd=folder)
+    assert (fewer.code, len(results(study))) == (0, 8)  # what has ended stays
+    assert_refused(
+        command(*TINY, *TWO_BY_TWO, "--out", study, "--name", NAMES[0]),
+        "is a single run, and no study",
+        code=2,
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,6 +144,8 @@ def test_the_same_command_trains_nothing_again_and_more_seeds_are_added(
         (("--vary", "seed=0,0"), "two runs would be the same: seed=0"),
         (("--vary", "seed=0,1", "--seeds", "2"), "seed is varied, and --seeds given besides"),
         (("--vary", "name=a,b"), "name says where the study is, and cannot be varied"),
+        (("--vary", "option.dropout=0,0.5"), "option.dropout is varied, and given besides"),
+        (("--name", ".", "--vary", "lr=1,2"), "--name '.' names no folder of its own"),
         ((), "nothing is varied. Add --vary lr=0.1,0.01 and the like, or --seeds 5."),
     ],
 )

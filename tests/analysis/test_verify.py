@@ -338,6 +338,14 @@ def test_of_a_run_of_0_1_is_verified_what_can_be(command: Command, tmp_path: Pat
     assert found(changed)[0].startswith("config.yaml: lr is 0.5, and ")
 
 
+def test_of_a_study_a_run_of_which_nothing_is_saved_yet_is_said(copied: Path, command: Command) -> None:
+    (copied / "runs" / "third").mkdir()
+    shutil.copy(copied / "runs" / "r" / "config.yaml", copied / "runs" / "third")
+    ended = command("verify", copied / "runs", "--no-images")
+    assert (ended.code, ended.err, found(ended)) == (0, "", [])
+    assert "nothing is saved of it yet" in ended.out
+
+
 def test_what_is_no_run_is_one_line(command: Command, tmp_path: Path) -> None:
     (tmp_path / "runs" / "empty").mkdir(parents=True)
     (tmp_path / "a.json").write_text("[]")
@@ -345,6 +353,11 @@ def test_what_is_no_run_is_one_line(command: Command, tmp_path: Path) -> None:
     assert_refused(command("verify", "emty"), "Did you mean 'empty'?", code=2)
     assert_refused(command("verify", "a.json"), "a.json is no receipt of `cnnzoo reproduce`.")
     assert_refused(command("verify", "b.json"), "b.json cannot be read: No such file or directory.")
+    text = (RECEIPTS / "lenet-tutorial.json").read_text().replace("--seeds 5", "--seeds '5")
+    (tmp_path / "c.json").write_text(text)
+    assert_refused(
+        command("verify", "c.json"), "c.json is no receipt as cnnzoo writes it: No closing quotation"
+    )
 
 
 # Receipts

@@ -88,6 +88,13 @@ def test_a_net_without_convolution_and_a_run_without_history_say_so(tmp_path: Pa
     assert re.search(r"<p>There are none: [^<]*history", page)
 
 
+def test_a_checkpoint_alone_has_a_page_too(run: Path, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mailed").mkdir()
+    shutil.copy(run / "best.pt", tmp_path / "mailed")
+    done = command("report", tmp_path / "mailed" / "best.pt", "-o", "page.html")
+    assert (done.code, done.out, done.err) == (0, "page.html\n", "")
+
+
 def test_where_it_cannot_be_written_one_line_says_so(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CnnzooError, match=r"^cannot write .*nowhere.*cnnzoo report -o FILE`\.$"):
         report(run, output=tmp_path / "nowhere" / "page.html")

@@ -148,6 +148,10 @@ class Explorer:
             BrokenImageError: It is no picture.
             CnnzooError: It has more than MAX_PIXELS.
         """
+        if content.startswith(
+            (b"\0\0\1\0", b"icns")
+        ):  # whose header does not say how large what is inside is
+            raise CnnzooError(f"{name} is an icon. Choose a picture.")
         reader = PictureReader(self.net, invert, crop_to_ink)
         with quiet(), explain_oom(1):
             with open_image(Path(name), content) as image:

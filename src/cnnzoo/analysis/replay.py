@@ -126,6 +126,7 @@ def _config(
         precision=training.precision,
         save_every="off",
         keep_epochs=False,
+        patience=None,  # which has no part in an epoch, and which a resume may have changed
     )
 
 

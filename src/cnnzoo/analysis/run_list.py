@@ -8,6 +8,7 @@ import operator
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from cnnzoo.config_file import RECORDED, read_yaml
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
 from cnnzoo.files import natural
 from cnnzoo.plain_yaml import read_mapping
-from cnnzoo.runs.folder import resolve_run, runs_in, runs_of
+from cnnzoo.runs.folder import is_locked, resolve_run, runs_in, runs_of
 from cnnzoo.runs.history import HistoryRow, best_row
 from cnnzoo.runs.settings import differing
 
@@ -131,13 +132,13 @@ def read_listed(run: Path, name: str) -> ListedRun:
             _shortly(error, run) if isinstance(error, CnnzooError) else f"history.csv: {one_line(error)}"
         )
     try:
-        values["test_acc"] = _test_accuracy(run / "eval.json")
+        values["test_acc"] = _test_accuracy(run / "eval.json", values.get("best_epoch"))
     except FileNotFoundError:
         pass
     except (OSError, ValueError, RecursionError) as error:
         faults.append(f"eval.json: {one_line(error)}")
     size, weights = _size(run)
-    if not faults and not weights:
+    if not faults and not weights and not is_locked(run):
         faults.append("no weights" if values["epochs"] else "ended before its first save")
     return ListedRun(name=name, bytes=size, fault="; ".join(faults), settings=settings, **values)
 
@@ -167,11 +168,13 @@ def _row(line: Mapping[str, str]) -> HistoryRow:
     return HistoryRow(**numbers)
 
 
-def _test_accuracy(path: Path) -> float | None:
+def _test_accuracy(path: Path, best_epoch: int | None) -> float | None:
+    """Return the accuracy on test images that eval.json has of the best epoch's weights; None where it has another."""
     document = json.loads(path.read_bytes())
     if not isinstance(document, dict) or not isinstance(document.get("accuracy"), float):
         raise ValueError("no accuracy in it")
-    return document["accuracy"] if document.get("split") == "test" else None
+    is_of_best = best_epoch is None or document.get("epoch", best_epoch) == best_epoch
+    return document["accuracy"] if is_of_best and document.get("split") == "test" else None
 
 
 def _size(run: Path) -> tuple[int, bool]:
@@ -185,8 +188,9 @@ def _size(run: Path) -> tuple[int, bool]:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
                     else:
-                        total += entry.stat(follow_symlinks=False).st_size
                         weights = weights or entry.name in ("best.pt", "last.pt")
+                        with suppress(FileNotFoundError):  # replaced by a save this moment
+                            total += entry.stat(follow_symlinks=False).st_size
         except OSError:  # gone, or not for this person to enter
             continue
     return total, weights

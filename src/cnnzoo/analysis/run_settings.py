@@ -109,21 +109,25 @@ def read_run(folder: Path, *, is_named: bool) -> RecordedRun:
         )
         for row in history.frame.to_dict("records")
     ]
-    is_over = limit_reached(rows, config) is not None
-    if not is_over and config.max_steps is not None:  # which last.pt alone knows of
+    steps = read_recorded(folder).get("steps_per_epoch")
+    steps = steps if type(steps) is int and steps > 0 else None
+    is_over = limit_reached(rows, config, steps) is not None
+    if not is_over and config.max_steps is not None and steps is None:  # of an older run last.pt alone knows
         state = load_checkpoint(folder / "last.pt").training
         is_over = state is not None and (state.ending is not None or not state.totals.steps)
     return RecordedRun(folder, config, _settings_of(folder, config), history, is_over, is_named)
 
 
 def _settings_of(folder: Path, config: TrainConfig) -> dict[str, Any]:
+    recorded = read_recorded(folder)
     plain = {name: value for name, value in config.to_dict().items() if name not in WITHOUT_EFFECT}
+    if plain["precision"] == "auto" and isinstance(used := recorded.get("precision"), str):
+        plain["precision"] = used  # as the settings of a run that was resumed have it
     own = {**_default_options(config.model), **plain.pop("model_options")}
     factors = {f"lr_scale {part}": factor for part, factor in plain.pop("lr_scale").items()}
     options = (*own.items(), *plain.pop("optimizer_options").items(), *factors.items())
     named = {name if name not in plain else f"option {name}": value for name, value in options}
     plain = {"model": plain["model"], **named, **plain}
-    recorded = read_recorded(folder)
     if isinstance(digest := recorded.get("data_sha256"), str):
         plain[IMAGES] = digest[:8]
     if sources := recorded.get(SOURCES):

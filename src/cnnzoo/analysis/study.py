@@ -20,7 +20,7 @@ from cnnzoo.config_file import read_yaml
 from cnnzoo.data.catalog import DEFAULT
 from cnnzoo.data.splits import short_name
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.files import as_typed, replacing
+from cnnzoo.files import as_typed, expanded, replacing
 from cnnzoo.machine import cpu_count
 from cnnzoo.runs.folder import locked, released
 from cnnzoo.runs.settings import differing, in_words
@@ -262,10 +262,15 @@ def _folder(combinations: Sequence[Combination], *, new: bool) -> Path:
     """Return the study's folder: of its name, or of one that follows from the settings."""
     configs = [each.asked for each in combinations]
     config = configs[0]
+    out = expanded(config.out)
     if config.name is not None:
         if new:
             raise UsageError("--new begins another study where none is named. Choose another --name instead.")
-        return config.out / config.name
+        if not config.name.strip("./\\ "):
+            raise UsageError(f"--name {config.name!r} names no folder of its own. Choose another.")
+        if (out / config.name / "last.pt").is_file():
+            raise UsageError(f"{out / config.name} is a single run, and no study. Choose another --name.")
+        return out / config.name
     plain = [
         {name: value for name, value in each.to_dict().items() if name not in ("out", "name", "data_dir")}
         for each in configs
@@ -276,7 +281,7 @@ def _folder(combinations: Sequence[Combination], *, new: bool) -> Path:
     datasets = {short_name(each.dataset or DEFAULT) for each in configs}
     model, dataset = models.pop(), datasets.pop()
     base = f"{'models' if models else model}-{'datasets' if datasets else dataset}-{digest}"
-    taken = [config.out / base, *(config.out / f"{base}-{number}" for number in range(2, 1000))]
+    taken = [out / base, *(out / f"{base}-{number}" for number in range(2, 1000))]
     free = next(folder for folder in taken if not folder.exists())
     there = taken[: taken.index(free)]
     return free if new or not there else there[-1]
@@ -336,12 +341,28 @@ def _write_results(result: StudyResult) -> None:
     writer = csv.writer(text, lineterminator="\n")
     own = ("seed", "run", "epochs", "best_epoch", *FIGURES, "seconds")
     columns = [f"setting.{name}" if name in own else name for name in result.settings[0].label]
-    writer.writerow([*own[:2], *columns, *own[2:]])
+    heading = [*own[:2], *columns, *own[2:]]
+    writer.writerow(heading)
+    written = {run.run.name for run in result.runs}
     for setting in result.settings:
         for run in setting.runs:
             figures = [getattr(run.best, name) for name in FIGURES]
             seconds = sum(row.seconds for row in run.history)
             ended = [len(run.history), run.best.epoch, *figures, seconds]
             writer.writerow([run.config.seed, run.run.name, *setting.label.values(), *ended])
+    for row in _rows_before(result.folder / "results.csv", heading):
+        if row[1] not in written and (result.folder / row[1] / "last.pt").is_file():
+            writer.writerow(row)
     with replacing(result.folder / "results.csv") as file:
         file.write(text.getvalue().encode(errors="surrogateescape"))
+
+
+def _rows_before(path: Path, heading: list[str]) -> list[list[str]]:
+    """Return the rows of runs that results.csv has already, if it has the same columns."""
+    with (
+        suppress(OSError, ValueError, csv.Error),
+        path.open(newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        first, *rows = csv.reader(file)
+        return [row for row in rows if len(row) == len(heading)] if first == heading else []
+    return []

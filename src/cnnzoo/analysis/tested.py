@@ -157,5 +157,12 @@ def _read_saved(folder: Path, figures: Mapping[str, Any]) -> Tested | None:
             float(figures["accuracy_low"]),
             float(figures["accuracy_high"]),
         )
-    except (OSError, ValueError, TypeError, KeyError, StopIteration):  # it is damaged: the net is asked again
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        StopIteration,
+        csv.Error,
+    ):  # damaged: the net is asked again
         return None

@@ -156,7 +156,13 @@ def combinations_of(
     found: dict[str, Combination] = {}
     names = short_names(dimension.column for dimension in dimensions)
     for variant, changes in (variants or {"": {}}).items():
-        base = _merged(settings, _variant(variant, changes))
+        own = current_names(_variant(variant, changes))
+        for each in dimensions:
+            if each.field in own and (not each.entry or each.entry in (own[each.field] or {})):
+                raise UsageError(
+                    f"variant {variant!r} sets {each.column}, which is varied. Leave one of the two out."
+                )
+        base = _merged(settings, own)
         for values in product(*(dimension.values for dimension in dimensions)):
             plain: dict[str, Any] = dict(base)
             for dimension, value in zip(dimensions, values, strict=True):

@@ -8,8 +8,13 @@ from cnnzoo.analysis.verified_files import verify_files
 from cnnzoo.analysis.verified_images import verify_images
 from cnnzoo.analysis.verified_receipts import verify_receipt
 from cnnzoo.errors import UsageError
+from cnnzoo.models.registry import import_models
 from cnnzoo.runs.folder import runs_of
+from cnnzoo.runs.manifest import MANIFEST
 from cnnzoo.training.reporter import Reporter
+
+SAVED = ("last.pt", "best.pt", "history.csv")
+"""Of which a run has one at least once it was saved."""
 
 
 def verify(
@@ -39,11 +44,14 @@ def verify(
     Raises:
         CnnzooError: There is nothing to check, or it cannot be trained again here.
     """
+    import_models(imports)
     if target.suffix == ".json":
         if replay:
             raise UsageError("--replay is for runs: a receipt holds no epochs. Its command trains it again.")
         return {target: verify_receipt(target)}
-    checked = {run: verify_files(run) for run in runs_of(target) or [target]}
+    runs = runs_of(target)
+    begun = [run for run in runs if any((run / name).exists() for name in (*SAVED, MANIFEST))]
+    checked = {run: verify_files(run) for run in begun or [target]}
     for run, checks in checked.items():
         if images:
             checks.extend(verify_images(run, dataset=dataset, data_dir=data_dir, reporter=reporter))
@@ -52,4 +60,7 @@ def verify(
                 run, replay, dataset=dataset, data_dir=data_dir, imports=imports, reporter=reporter
             )
             checks.extend(again)
+    if begun:
+        for run in runs:
+            checked.setdefault(run, [Check("last.pt", "unknown", "nothing is saved of it yet")])
     return checked

@@ -241,7 +241,17 @@ class _Files:
         if best.epoch != row.epoch:
             return f"it is of epoch {best.epoch}, and the best is epoch {row.epoch}"
         # Images may have moved since the best epoch; their checksum says whether they are the same.
-        own = ("config", "dataset", "epoch", "metrics", "state_dict", "training", "weights_sha256")
+        # Version 0.1 noted no listing.
+        own = (
+            "config",
+            "dataset",
+            "epoch",
+            "listing_sha256",
+            "metrics",
+            "state_dict",
+            "training",
+            "weights_sha256",
+        )
         same = [field.name for field in fields(last) if field.name not in own]
         if differ := [name for name in same if getattr(best, name) != getattr(last, name)]:
             return f"it is of another run: its {differ[0]} is not that of last.pt"
@@ -337,7 +347,7 @@ class _Files:
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             accuracy, num = float(told["accuracy"]), int(told["num_images"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
             self.faults[name] = "it is no evaluation as cnnzoo writes it"
             return ""
         beside = path.with_name("predictions.csv")

@@ -9,8 +9,9 @@ import numpy as np
 
 from cnnzoo.analysis.findings import Check
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.catalog import get_dataset_spec
-from cnnzoo.data.folders import CSV, FOLDER, is_files
+from cnnzoo.data.catalog import DATASETS, get_dataset_spec
+from cnnzoo.data.folders import CSV, FOLDER, Reading, is_files
+from cnnzoo.data.images import BrokenImageError
 from cnnzoo.data.locate import DatasetUnavailableError, verify
 from cnnzoo.data.sources import Dataset, Streamed
 from cnnzoo.data.splits import full_name, open_images
@@ -46,12 +47,16 @@ def verify_images(
         return [Check("images", "unknown", "what they were cannot be told for want of last.pt")]
     known_dir = config.data_dir if config.data_dir and config.data_dir.exists() else None
     config = config.replace(dataset=full_name(dataset or saved.dataset), data_dir=data_dir or known_dir)
+    name = str(config.dataset)
+    if not is_files(name) and name not in DATASETS:
+        return [
+            Check("images", "unknown", f"{name} is one of your own. Add --import MODULE, which registers it")
+        ]
     try:
         return list(_checks(run, saved, config, reporter or Reporter()))
     except DatasetUnavailableError as error:
         return [Check("images", "unknown", f"they are not here: {one_line(error)}")]
     except CnnzooError as error:
-        name = str(config.dataset)
         if is_files(name) and not Path(name.removeprefix(FOLDER).removeprefix(CSV)).expanduser().exists():
             return [Check("images", "unknown", f"{name} is not here. Say where it lies now with --dataset")]
         return [Check("images", "changed", one_line(error))]
@@ -87,7 +92,7 @@ def _checks(run: Path, saved: Checkpoint, config: TrainConfig, reporter: Reporte
         )
     else:
         yield Check(what, "ok", f"{num:,} to train and validate on in {train.location}, {how}")
-    yield from _tested(run, images, config, saved, reporter)
+    yield from _tested(run, reading, config, saved, reporter)
 
 
 def _gone(run: Path, train: Dataset) -> int:
@@ -102,7 +107,7 @@ def _gone(run: Path, train: Dataset) -> int:
 
 
 def _tested(
-    run: Path, images: object, config: TrainConfig, saved: Checkpoint, reporter: Reporter
+    run: Path, reading: Reading, config: TrainConfig, saved: Checkpoint, reporter: Reporter
 ) -> Iterator[Check]:
     """Yield what came of the run's own test images, where it was tested on them."""
     try:
@@ -110,7 +115,15 @@ def _tested(
         sha256 = str(told["data_sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return
-    test = load_split(images, "test", config, saved.preprocessing.full_size, reporter)  # type: ignore[arg-type]
+
+    def read(reading: Reading) -> Dataset | None:
+        images = open_images(str(config.dataset), reading, config.data_dir)
+        return load_split(images, "test", config, saved.preprocessing.full_size, reporter)
+
+    try:
+        test = read(reading)
+    except BrokenImageError:  # which `eval --skip-bad-images` has left out
+        test = read(replace(reading, skip_bad_images=True))
     assert test is not None
     if test.sha256 == sha256:
         yield Check("test images", "ok", f"{len(test.source.labels):,} in {test.location}")

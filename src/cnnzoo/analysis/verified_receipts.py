@@ -40,7 +40,11 @@ def verify_receipt(path: Path) -> list[Check]:
         raise CnnzooError(f"{path} cannot be read: {one_line(error)}. Name a run or a receipt.") from error
     if isinstance(values, dict) and {"rows", "runs"} <= values.keys():
         return [_comparison(values, path)]
-    return list(_checks(_read(values, path), path))
+    receipt = _read(values, path)
+    try:
+        return list(_checks(receipt, path))
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise CnnzooError(f"{path} is no receipt as cnnzoo writes it: {one_line(error)}.") from error
 
 
 def _comparison(values: Mapping[str, Any], path: Path) -> Check:
@@ -208,7 +212,7 @@ def _page(receipt: Receipt, path: Path, recipe: tuple[Path, str] | None) -> Chec
     page = path.with_suffix(".md")
     if not page.is_file():
         return Check(page.name, "unknown", "there is no page beside it")
-    found = page.read_text(encoding="utf-8")
+    found = page.read_text(encoding="utf-8", errors="replace")
     printed = re.search(r"```yaml\n(.*?\n)```\n", found, re.DOTALL)
     if recipe is None and printed:
         is_same = hashlib.sha256(printed[1].encode()).hexdigest() == receipt.recipe_sha256

@@ -58,11 +58,13 @@ def _lr_find(
     from cnnzoo.analysis.lr_finder import find_lr
     from cnnzoo.ui.lr_pictures import plot_lr_finder
     from cnnzoo.ui.plans import print_lr_finder
-    from cnnzoo.ui.plots import save_figure
+    from cnnzoo.ui.plots import picture_suffix, save_figure
     from cnnzoo.ui.screen import QuietScreen, Screen
 
     settings = read_settings(config, given_settings({"model": model, **flags}))
     asked = TrainConfig.from_dict(settings, source=f"the settings in {config}" if config else "the settings")
+    if output is not None:
+        picture_suffix(output)  # before the work
     screen = QuietScreen() if format_ == "json" else Screen()
     try:
         result = find_lr(asked, lr_min=lr_min, lr_max=lr_max, steps=steps, reporter=screen)

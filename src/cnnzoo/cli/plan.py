@@ -54,9 +54,13 @@ def show_plan(config: TrainConfig, seeds: int | None, plot_schedule: Path | None
     from cnnzoo.analysis.plan import make_plan
     from cnnzoo.ui.lr_pictures import plot_schedule as draw
     from cnnzoo.ui.plans import print_plan
-    from cnnzoo.ui.plots import save_figure
+    from cnnzoo.ui.plots import picture_suffix, save_figure
     from cnnzoo.ui.screen import Screen
 
+    if plot_schedule is not None:
+        picture_suffix(plot_schedule)  # before the work
+    if seeds is not None:
+        config = config.replace(name=None)  # a study that is there goes on
     screen = Screen()
     try:
         plan = make_plan(config, reporter=screen)

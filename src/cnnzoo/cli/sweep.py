@@ -68,9 +68,9 @@ def _sweep(
     base, varied, variants = read_sweep(Path(str(what))) if is_file else ({}, {}, {})
     given = given_settings({"model": None if is_file else what, **flags})
     typed = dimensions_of(parse_vary(vary or ()))
-    for dimension in typed:
-        if dimension.field in given and not dimension.entry:
-            raise UsageError(f"{dimension.field} is varied, and given besides. Leave one of the two out.")
+    for dimension in (*dimensions_of(varied), *typed):
+        if dimension.field in given and (not dimension.entry or dimension.entry in given[dimension.field]):
+            raise UsageError(f"{dimension.column} is varied, and given besides. Leave one of the two out.")
     settings = over(base, given)
     both = {each.column: each.values for each in (*dimensions_of(varied), *typed)}  # what is typed wins
     if not both and not variants and seeds is None:

@@ -172,11 +172,14 @@ def runs_of(study: Path) -> list[Path]:
     return sorted(runs, key=lambda run: natural(run.name))
 
 
+_LEFTOVERS = (
+    ".lock", ".manifest.lock", "config.yaml", "imported", "trackers.json", "tensorboard", "wandb"
+)  # fmt: skip
+
+
 def _is_leftover(path: Path) -> bool:
     """Whether a run that was killed before its first save leaves such a file behind."""
-    return path.name in (".lock", "config.yaml", "imported", "trackers.json", "tensorboard", "wandb") or (
-        path.name.startswith(".") and path.suffix == ".tmp"
-    )
+    return path.name in _LEFTOVERS or (path.name.startswith(".") and path.suffix == ".tmp")
 
 
 def _is_folder(path: Path) -> bool:

@@ -8,8 +8,8 @@ the two is no change; what follows from ``last.pt`` is noted after it.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from cnnzoo.runs.serialization import stored_sha256
 from cnnzoo.validation import check
 
 MANIFEST = "manifest.json"
+
+LOCK = ".manifest.lock"
 
 FORMAT = 1
 """Version of what is in the file."""
@@ -99,16 +101,17 @@ def write_files(run: Path, contents: Mapping[str, bytes], *, otherwise: str = OT
     Raises:
         CnnzooError: One cannot be written; the manifest admits what is there.
     """
-    known = _known(run)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    if known:
-        _write(run, known, Manifest(known.files, {**known.pending, **digests}), otherwise)
-    for name, content in contents.items():
-        with replacing(run / name, otherwise=otherwise) as file:
-            file.write(content)
-    if known:
-        pending = {name: digest for name, digest in known.pending.items() if name not in digests}
-        _write(run, None, Manifest({**known.files, **digests}, pending), otherwise)
+    with _alone(run, otherwise) if (run / MANIFEST).is_file() else nullcontext():
+        known = _known(run)
+        if known:
+            _write(run, known, Manifest(known.files, {**known.pending, **digests}), otherwise)
+        for name, content in contents.items():
+            with replacing(run / name, otherwise=otherwise) as file:
+                file.write(content)
+        if known:
+            pending = {name: digest for name, digest in known.pending.items() if name not in digests}
+            _write(run, None, Manifest({**known.files, **digests}, pending), otherwise)
 
 
 def note_files(run: Path, names: Iterable[str]) -> None:
@@ -117,13 +120,35 @@ def note_files(run: Path, names: Iterable[str]) -> None:
     Raises:
         CnnzooError: It cannot be written.
     """
-    known = _known(run)
-    now = {name: checksum(run / name) for name in (names if known else covered_files(run))}
-    files = {**(known.files if known else {}), **now}
-    changed = Manifest(
-        {name: digest for name, digest in files.items() if digest}, known.pending if known else {}
-    )
-    _write(run, known, changed)
+    with _alone(run):
+        known = _known(run)
+        now = {name: checksum(run / name) for name in (names if known else covered_files(run))}
+        files = {**(known.files if known else {}), **now}
+        changed = Manifest(
+            {name: digest for name, digest in files.items() if digest}, known.pending if known else {}
+        )
+        _write(run, known, changed)
+
+
+@contextmanager
+def _alone(run: Path, otherwise: str = OTHERWISE) -> Iterator[None]:
+    """Keep other commands from a run's manifest: ``eval`` may write there while the run trains.
+
+    Raises:
+        CnnzooError: The folder cannot be written to, or another command holds it for a minute.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(run / LOCK, timeout=60)
+    try:
+        lock.acquire()
+    except OSError as error:  # filelock's Timeout is one, too
+        advice = f"{otherwise[0].upper()}{otherwise[1:]}."
+        raise CnnzooError(f"cannot write {run / MANIFEST}: {one_line(error)}. {advice}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _known(run: Path) -> Manifest | None:

@@ -134,6 +134,7 @@ def _facts(state: TrainState) -> dict[str, Any]:
         "device_name": describe_device(state.device),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "processes": state.group.world_size,
+        "steps_per_epoch": state.steps_per_epoch,
         "threads": as_text(state.threads.record),
         "precision": state.precision.name,
         "data_location": str(state.dataset.location),

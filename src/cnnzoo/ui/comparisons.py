@@ -130,7 +130,9 @@ def _pair_layouts(pairs: "Sequence[ComparedPair]") -> Iterator[Layout]:
             ">p": written_p(pair.p_value),
             ">p (Holm)": written_p(pair.p_adjusted),
             "Verdict": pair.verdict,
-            ">Seeds needed": NONE if pair.seeds_needed is None or pair.is_real else f"{pair.seeds_needed:,}",
+            ">Seeds needed": NONE
+            if pair.seeds_needed is None or pair.p_value < ALPHA
+            else f"{pair.seeds_needed:,}",
         }
         for pair in pairs
     ]

@@ -116,7 +116,7 @@ def _import(name: str) -> None:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     try:
         import_module(TRACKERS[name].module)
-    except ImportError as error:
+    except Exception as error:  # whatever a library raises that does not fit the others that are installed
         raise CnnzooError(
             f"--log {name} needs {TRACKERS[name].title}, which cannot be imported ({one_line(error)}). "
             f"Install it: pip install 'cnnzoo[{name}]'"

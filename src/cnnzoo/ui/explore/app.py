@@ -89,14 +89,18 @@ class Desk:
     def net(self) -> dict[str, Any]:
         """Return what the page has to know of the net."""
         it, saved = self.explorer, self.explorer.net.saved
+
+        def plain(text: str) -> str:  # a name of bytes that are no UTF-8
+            return text.encode(errors="backslashreplace").decode()
+
         light_on_dark = sees_light_on_dark(saved)
         return {
             "model": saved.model,
-            "dataset": saved.dataset,
-            "file": str(it.net.path),
+            "dataset": plain(saved.dataset),
+            "file": plain(str(it.net.path)),
             "epoch": saved.epoch,
             "epochs": list(it.epochs),
-            "classes": list(saved.classes),
+            "classes": [plain(name) for name in saved.classes],
             "channels": saved.in_channels,
             "size": saved.image_size,
             "light_on_dark": light_on_dark,

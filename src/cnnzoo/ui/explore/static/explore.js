@@ -106,7 +106,8 @@ function askLook() {
     "look",
     () => asked(),
     ({ header, bytes }) => {
-      if (state.source !== source && state.source.kind !== source.kind) return;
+      // Strokes of one drawing may be shown late; another picture may not.
+      if (state.source !== source && !(source.kind === "drawing" && state.source.kind === "drawing")) return;
       if (state.source.kind !== "drawing") state.picture = header.picture;
       took(header, bytes);
     },
