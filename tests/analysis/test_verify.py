@@ -339,9 +339,11 @@ def test_of_a_run_of_0_1_is_verified_what_can_be(command: Command, tmp_path: Pat
 
 
 def test_of_a_study_a_run_of_which_nothing_is_saved_yet_is_said(copied: Path, command: Command) -> None:
-    (copied / "runs" / "third").mkdir()
-    shutil.copy(copied / "runs" / "r" / "config.yaml", copied / "runs" / "third")
-    ended = command("verify", copied / "runs", "--no-images")
+    study = copied / "runs" / "study"
+    shutil.copytree(copied / "runs" / "r", study / "seed-0")
+    (study / "seed-1").mkdir()
+    shutil.copy(study / "seed-0" / "config.yaml", study / "seed-1")
+    ended = command("verify", "study", "--no-images")
     assert (ended.code, ended.err, found(ended)) == (0, "", [])
     assert "nothing is saved of it yet" in ended.out
 
