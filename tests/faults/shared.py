@@ -38,7 +38,7 @@ def assert_refused(ended: Ended, *parts: str, code: int = 1) -> None:
 
 def left(folder: Path) -> set[str]:
     """Names of what lies in a folder, those that begin with a dot included and the lock left out."""
-    return {path.name for path in folder.iterdir() if path.name != ".lock"}
+    return {path.name for path in folder.iterdir() if path.name not in (".lock", ".manifest.lock")}
 
 
 def escape_codes(text: str) -> list[str]:
