@@ -14,7 +14,7 @@ from cnnzoo.data.splits import full_name, open_images, short_name
 from cnnzoo.errors import CnnzooError, named
 from cnnzoo.runs.checkpoint import Checkpoint
 from cnnzoo.runs.trained import read_trained
-from cnnzoo.training.images import load_split, load_training_data, reading_of
+from cnnzoo.training.images import load_split, load_training_data, reading_again
 from cnnzoo.training.reporter import Reporter
 
 
@@ -85,13 +85,7 @@ def held_out_images(
         CnnzooError: There are none, or they have classes that the net does not know.
     """
     name = full_name(config.dataset or saved.dataset)
-    reading = replace(
-        reading_of(config),
-        rules=saved.rules,
-        channels=saved.in_channels,
-        pixel_range=saved.deep_range,
-        looks=False,
-    )
+    reading = reading_again(config, saved)
     size = saved.preprocessing.full_size
     images = None if other is not None and is_files(name) else open_images(name, reading, config.data_dir)
     images = images or _own_again(saved, name, reading, size)

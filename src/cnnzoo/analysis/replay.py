@@ -13,7 +13,6 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_recorded
 from cnnzoo.device import describe_device, pick_device
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.models.registry import import_models
 from cnnzoo.runs.checkpoint import Checkpoint, TrainingState, load_checkpoint
 from cnnzoo.runs.history import HistoryRow
 from cnnzoo.runs.serialization import weights_sha256
@@ -69,13 +68,12 @@ def replay(
         epochs: How many; no more than it has.
         dataset: Where a folder or a table of one's own lies now.
         data_dir: Where named datasets lie; by default where the run found them.
-        imports: Modules that register models of one's own.
+        imports: Modules that register models of one's own; they have been imported, and the run's settings name them.
         reporter: Told of progress.
 
     Raises:
         CnnzooError: It cannot be trained again here; the message says why.
     """
-    import_models(imports)
     saved = load_checkpoint(run / "last.pt")
     saved.check_model_is_known(run)
     if saved.training is None or not 1 <= epochs <= len(saved.training.rows):

@@ -109,17 +109,17 @@ def read_run(folder: Path, *, is_named: bool) -> RecordedRun:
         )
         for row in history.frame.to_dict("records")
     ]
-    steps = read_recorded(folder).get("steps_per_epoch")
+    recorded = read_recorded(folder)
+    steps = recorded.get("steps_per_epoch")
     steps = steps if type(steps) is int and steps > 0 else None
     is_over = limit_reached(rows, config, steps) is not None
     if not is_over and config.max_steps is not None and steps is None:  # of an older run last.pt alone knows
         state = load_checkpoint(folder / "last.pt").training
         is_over = state is not None and (state.ending is not None or not state.totals.steps)
-    return RecordedRun(folder, config, _settings_of(folder, config), history, is_over, is_named)
+    return RecordedRun(folder, config, _settings_of(config, recorded), history, is_over, is_named)
 
 
-def _settings_of(folder: Path, config: TrainConfig) -> dict[str, Any]:
-    recorded = read_recorded(folder)
+def _settings_of(config: TrainConfig, recorded: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: value for name, value in config.to_dict().items() if name not in WITHOUT_EFFECT}
     if plain["precision"] == "auto" and isinstance(used := recorded.get("precision"), str):
         plain["precision"] = used  # as the settings of a run that was resumed have it

@@ -18,7 +18,7 @@ from cnnzoo.data.splits import full_name, open_images
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.trained import read_trained
-from cnnzoo.training.images import load_split, reading_of
+from cnnzoo.training.images import load_split, reading_again
 from cnnzoo.training.reporter import Reporter
 
 
@@ -66,13 +66,7 @@ def _checks(run: Path, saved: Checkpoint, config: TrainConfig, reporter: Reporte
     name = str(config.dataset)
     if not is_files(name) and get_dataset_spec(name).read is None:
         verify(get_dataset_spec(name), config.data_dir)  # else they would be downloaded
-    reading = replace(
-        reading_of(config),
-        rules=saved.rules,
-        channels=saved.in_channels,
-        pixel_range=saved.deep_range,
-        looks=False,
-    )
+    reading = reading_again(config, saved)
     images = open_images(name, reading, config.data_dir)
     train = load_split(images, "train", config, saved.preprocessing.full_size, reporter)
     assert train is not None  # only validation images may be missing

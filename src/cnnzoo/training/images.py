@@ -13,6 +13,7 @@ from cnnzoo.data.splits import NamedImages, full_name, limit, open_images, split
 from cnnzoo.distributed.group import current
 from cnnzoo.machine import cpu_count
 from cnnzoo.models.registry import get_spec
+from cnnzoo.runs.checkpoint import Checkpoint
 from cnnzoo.training.reporter import Reporter
 
 
@@ -70,6 +71,17 @@ def reading_of(config: TrainConfig) -> Reading:
         skip_bad_images=config.skip_bad_images,
         drop_duplicates=config.drop_duplicates,
         record_images=config.record_images,
+    )
+
+
+def reading_again(config: TrainConfig, saved: Checkpoint) -> Reading:
+    """Return how a run's files of images were read, as its checkpoint has it: nothing has to be found out any more."""
+    return replace(
+        reading_of(config),
+        rules=saved.rules,
+        channels=saved.in_channels,
+        pixel_range=saved.deep_range,
+        looks=False,
     )
 
 
