@@ -29,10 +29,10 @@ from cnnzoo.runs import checkpoint
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.signals import StopSignal
 from cnnzoo.training import loop, meter
+from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.images import load_training_data
 from cnnzoo.training.losses import Criterion
 from cnnzoo.training.meter import Evaluation, Meter
-from cnnzoo.training.optimizers import Optimizer
 from cnnzoo.training.reporter import Reporter, RunDescription
 from cnnzoo.training.result import InterruptedRunError
 from cnnzoo.training.resume import resume

@@ -21,9 +21,9 @@ from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision, to_device
 from cnnzoo.training.checks import dry_run
+from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.meter import Meter, NonFiniteLossError
-from cnnzoo.training.optimizers import Optimizer
 from cnnzoo.training.schedule import lr_at
 from tests.helpers import CPU, evaluate, one_epoch, patch_internal, quick, sample_batches, train
 

@@ -11,7 +11,8 @@ import cnnzoo
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.registries import OPTIMIZERS
-from cnnzoo.training.optimizers import Optimizer, TorchOptimizer, make_optimizer
+from cnnzoo.training.fused_optimizer import Optimizer
+from cnnzoo.training.optimizers import TorchOptimizer, make_optimizer
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
 from tests.helpers import InterruptedRunError, StopAfter, quick, resume, same_state, train

@@ -11,7 +11,7 @@ import torch
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import FORMAT, Checkpoint, TrainingState, load_checkpoint, save_checkpoint
 from cnnzoo.runs.serialization import write_values
-from cnnzoo.training.optimizers import Optimizer
+from cnnzoo.training.fused_optimizer import Optimizer
 from tests import golden
 from tests.helpers import InterruptedRunError, StopAfter, quick, resume, train
 

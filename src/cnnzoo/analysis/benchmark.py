@@ -25,9 +25,9 @@ from cnnzoo.distributed.group import ALONE
 from cnnzoo.models.registry import create_model, get_spec
 from cnnzoo.signals import StopSignal
 from cnnzoo.training.checks import dry_run
+from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.loop import evaluate, train_one_epoch
 from cnnzoo.training.losses import criterion_of
-from cnnzoo.training.optimizers import Optimizer
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.state import TrainState
 from cnnzoo.training.threads import Threads

@@ -1,19 +1,16 @@
-"""Optimizers by name: torch's fused kernels for Adam, AdamW and SGD, nothing around them, and torch.optim's classes.
-
-torch.optim's classes call the same kernels. Around each call they check and group, which for LeNet takes longer
-than the update, and their first use imports torch's compiler, which takes as long as torch itself.
-"""
+"""Optimizers by name: torch's fused kernels for Adam, AdamW and SGD (``fused_optimizer.py``) and torch.optim's."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
+from cnnzoo.errors import UsageError, one_line, unknown
 from cnnzoo.registries import OPTIMIZERS
+from cnnzoo.training.fused_optimizer import Optimizer, misfit, structure_of, trained_of
 from cnnzoo.training.transfer import lr_scales
 from cnnzoo.validation import check
 
@@ -83,123 +80,6 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> OptimizerLike:
     return TorchOptimizer(trained, name, config)
 
 
-class Optimizer:
-    """Changes parameters in place, by their gradients.
-
-    ``adam`` is Algorithm 1 of Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, with their
-    β₁ = 0.9, β₂ = 0.999, ε = 1e-8 and weight decay as an addition to the gradient; ``adamw`` decays the weights
-    themselves (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, Algorithm 2); ``sgd``
-    has momentum as Sutskever et al. write it, the rate outside of the velocity, as torch.optim.SGD does.
-
-    Args:
-        parameters: All of them on one device.
-        name: ``adam``, ``adamw`` or ``sgd``.
-        lr: Learning rate; may be set anew before each step.
-        momentum: Of ``sgd``.
-        weight_decay: Strength of the decay.
-        lr_scales: By what the rate of each parameter that is trained is multiplied; 1 for all by default.
-
-    Raises:
-        CnnzooError: There is nothing to train.
-    """
-
-    def __init__(
-        self,
-        parameters: Iterable[nn.Parameter],
-        name: str,
-        *,
-        lr: float,
-        momentum: float,
-        weight_decay: float,
-        lr_scales: Sequence[float] = (),
-    ) -> None:
-        self.parameters = _trained(parameters)
-        self.param_groups = [{"params": self.parameters}]  # what torch.amp.GradScaler reads
-        self.name = name
-        self.lr = lr
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        # A parameter's moving averages: of gradients, and for Adam of their squares.
-        self.averages = [
-            [torch.zeros_like(parameter) for parameter in self.parameters]
-            for _ in range(1 if name == "sgd" else 2)
-        ]
-        self.num_steps = torch.zeros((), device=self.parameters[0].device)
-        # One kernel updates all parameters of a rate.
-        scales = lr_scales or (1.0,) * len(self.parameters)
-        self.groups = [
-            (scale, [i for i, other in enumerate(scales) if other == scale])
-            for scale in dict.fromkeys(scales)
-        ]
-
-    def zero_grad(self) -> None:
-        """Forget the gradients: the next backward pass then has nothing to add to."""
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Update every parameter that has a gradient."""
-        self.num_steps += 1
-        for scale, indices in self.groups:
-            if live := [i for i in indices if self.parameters[i].grad is not None]:
-                self._update(live, self.lr * scale)
-
-    def _update(self, live: list[int], lr: float) -> None:
-        parameters: list[Tensor] = [self.parameters[i] for i in live]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        averages = [[average[i] for i in live] for average in self.averages]
-        if self.name == "sgd":
-            torch._fused_sgd_(
-                parameters,
-                gradients,
-                averages[0],
-                weight_decay=self.weight_decay,
-                momentum=self.momentum,
-                lr=lr,
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-                is_first_step=False,  # a velocity of zero, to which the gradient is added
-            )
-            return
-        update = torch._fused_adamw_ if self.name == "adamw" else torch._fused_adam_
-        update(
-            parameters,
-            gradients,
-            averages[0],
-            averages[1],
-            [],
-            [self.num_steps] * len(live),
-            lr=lr,
-            beta1=0.9,
-            beta2=0.999,
-            weight_decay=self.weight_decay,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what ``load_state_dict`` goes on from; the tensors are those in use, not copies."""
-        return {"lr": self.lr, "num_steps": self.num_steps, "averages": self.averages}
-
-    @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the rate and the averages of another optimizer of the same parameters.
-
-        Raises:
-            CnnzooError: They are not such averages.
-        """
-        if _structure(state) != _structure(self.state_dict()):
-            raise _misfit(self.name)
-        self.lr = state["lr"]
-        self.num_steps.copy_(state["num_steps"])
-        for mine, saved in zip(self.averages, state["averages"], strict=True):
-            for average, value in zip(mine, saved, strict=True):
-                average.copy_(value)
-
-
 class TorchOptimizer:
     """An optimizer of torch.optim, or one that was registered, behind the face of the fused ones.
 
@@ -217,7 +97,7 @@ class TorchOptimizer:
 
     def __init__(self, parameters: Mapping[nn.Parameter, float], name: str, config: TrainConfig) -> None:
         self.name = name
-        _trained(parameters)
+        trained_of(parameters)
         self.scales = tuple(dict.fromkeys(parameters.values()))
         of_scale = [[p for p, other in parameters.items() if other == scale] for scale in self.scales]
         self.parameters = [parameter for group in of_scale for parameter in group]
@@ -280,7 +160,7 @@ class TorchOptimizer:
         moments, lr = state.get("state"), state.get("lr")
         if (
             not isinstance(lr, float)
-            or _structure(groups) != _structure(mine["param_groups"])
+            or structure_of(groups) != structure_of(mine["param_groups"])
             or not isinstance(moments, Mapping)
             or not all(
                 isinstance(of_one, Mapping)
@@ -291,7 +171,7 @@ class TorchOptimizer:
                 for i, of_one in moments.items()
             )
         ):
-            raise _misfit(self.name)
+            raise misfit(self.name)
         self.torchs.load_state_dict({"state": moments, "param_groups": groups})
         self.param_groups = self.torchs.param_groups
         self.lr = lr
@@ -304,13 +184,6 @@ def _fits(value: Tensor, shape: torch.Size | None) -> bool:
         and value.dim() == len(shape)
         and all(mine in (1, theirs) for mine, theirs in zip(value.shape, shape, strict=True))
     )
-
-
-def _trained(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    if not trained:
-        raise CnnzooError("the net has no parameters to train. Train one that has.")
-    return trained
 
 
 def _as_default(name: str, value: object, default: object) -> Any:  # noqa: ANN401
@@ -327,19 +200,6 @@ def _as_default(name: str, value: object, default: object) -> Any:  # noqa: ANN4
     if kind is Any and isinstance(value, str):  # its default is None, or it has none
         return value if value.isidentifier() else check(name, float, value)
     return check(name, kind, value)
-
-
-def _structure(value: object) -> object:
-    """Return what a state is made of: names, lengths, shapes and types, without the numbers."""
-    if isinstance(value, Mapping):
-        return {name: _structure(member) for name, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_structure(member) for member in value]
-    return tuple(value.shape) if isinstance(value, Tensor) else type(value)
-
-
-def _misfit(name: str) -> CnnzooError:
-    return CnnzooError(f"the optimizer's state in last.pt is none of {name} for this net. Start a new run.")
 
 
 for _name in OPTIMIZERS.built_in:
