@@ -10,7 +10,7 @@ from torch import nn
 
 import cnnzoo
 from cnnzoo.config import TrainConfig
-from cnnzoo.device import deterministic, pick_device, pick_precision
+from cnnzoo.device import _overcommit, deterministic, pick_device, pick_precision
 from cnnzoo.errors import CnnzooError, UsageError
 from tests.helpers import CPU, Reporter, patch_internal, quick
 
@@ -37,6 +37,34 @@ def test_memory_that_a_step_frees_is_there_for_the_next() -> None:
     without, kept = map(int, done.stdout.split())
     assert kept < 100
     assert without == 0 or without > 100 * max(kept, 1)  # pages may be huge ones
+
+
+HUGE = """
+import torch
+from pathlib import Path
+from cnnzoo.device import keep_freed_memory
+
+def huge() -> int:
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("AnonHugePages"))
+
+keep_freed_memory(torch.device("cpu"))
+keep_freed_memory(torch.device("cpu"))  # as the next run in this process does
+before = huge()
+kept = [torch.ones(2**24) for _ in range(4)]  # 64 MB each
+print(before, huge())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_tensors_lie_in_huge_pages_and_take_no_memory_that_they_do_not_need() -> None:
+    modes = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not modes.exists() or "[never]" in modes.read_text() or _overcommit() == "2":
+        pytest.skip("this system gives no huge pages")
+    done = subprocess.run([sys.executable, "-c", HUGE], capture_output=True, text=True, check=True)
+    before, with_tensors = (int(kilobytes) / 1024 for kilobytes in done.stdout.split())
+    assert 200 < with_tensors - before < 300  # of 256 MB
+    assert before < 100
 
 
 @pytest.mark.parametrize("name", ["cpu", "CPU", " Cpu ", "cpu:0", "cpu0", "AUTO"])

