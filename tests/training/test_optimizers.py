@@ -1,21 +1,25 @@
 """Optimizers by name: torch.optim's, with its defaults and options, saved and resumed to the bit; and one's own."""
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import cnnzoo
 from cnnzoo.config import TrainConfig
+from cnnzoo.device import Precision
 from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.models.layers import Linear
 from cnnzoo.registries import OPTIMIZERS
-from cnnzoo.training.fused_optimizer import Optimizer
+from cnnzoo.training.fused_optimizer import LARGE, Optimizer
 from cnnzoo.training.optimizers import TorchOptimizer, make_optimizer
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
-from tests.helpers import InterruptedRunError, StopAfter, quick, resume, same_state, train
+from tests.helpers import CPU, InterruptedRunError, StopAfter, quick, resume, same_state, train
 from tests.processes import Processes
 
 NEW = [name for name in OPTIMIZERS.built_in if name not in ("adam", "adamw", "sgd")]
@@ -162,3 +166,79 @@ def test_a_name_is_taken_once() -> None:
 
     with pytest.raises(CnnzooError, match="optimizer name 'adam' is taken"):
         cnnzoo.register_optimizer("adam")(build)
+
+
+class Large(nn.Module):
+    """A net with a parameter that is updated within the backward pass, and ones that are not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.output = Linear(1030, 1024), nn.Linear(1024, 3)
+        assert self.hidden.weight.numel() >= LARGE
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.output(self.hidden(images.flatten(1)).relu())
+        return logits
+
+
+def trained(name: str, precision: Precision, *, in_backward: bool) -> tuple[Large, Optimizer, Tensor]:
+    """Train for four steps, load the first weights again halfway, and test: net, optimizer and logits."""
+    torch.manual_seed(0)
+    model = Large()
+    first = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer = Optimizer(model.parameters(), name, lr=0.01, momentum=0.9, weight_decay=0.01)
+    if in_backward:
+        optimizer.update_in_backward(model, in_bf16=precision.name == "bf16")
+    for step in range(4):
+        if step == 2:
+            model.load_state_dict(first)
+            optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        optimizer.lr = 0.01 / (step + 1)
+        with precision.autocast(CPU):
+            loss = nn.functional.cross_entropy(model(torch.randn(4, 1030)), torch.arange(4) % 3)
+        loss.backward()
+        assert (model.hidden.weight.grad is None) == in_backward
+        optimizer.step()
+        optimizer.zero_grad()
+    with precision.autocast(CPU), torch.inference_mode():
+        return model, optimizer, model(torch.randn(4, 1030))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_updates_within_the_backward_pass_are_those_after_it_to_the_last_bit(
+    name: str, precision: str
+) -> None:
+    after, within = (trained(name, Precision(precision, ""), in_backward=early) for early in (False, True))
+    assert torch.equal(after[2], within[2])
+    assert all(map(torch.equal, after[0].parameters(), within[0].parameters()))
+    one, other = after[1].state_dict(), within[1].state_dict()
+    assert one["num_steps"] == other["num_steps"] == 4
+    for averages, same in zip(one["averages"], other["averages"], strict=True):
+        assert all(map(torch.equal, averages, same))
+
+
+def test_an_optimizer_that_updates_at_once_again_leaves_nothing_behind() -> None:
+    model, optimizer, _ = trained("adam", Precision("bf16", ""), in_backward=True)
+    optimizer.update_at_once()
+    assert model.hidden.copy is None
+    model(torch.randn(2, 1030)).sum().backward()
+    before = model.hidden.weight.detach().clone()
+    assert model.hidden.weight.grad is not None
+    optimizer.step()
+    assert not torch.equal(before, model.hidden.weight)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"grad_clip": 0.01}, {"grad_accum_steps": 2}, {"precision": "fp16"}, {"freeze": "features"}],
+)
+def test_a_run_that_updates_within_the_backward_pass_has_the_history_of_one_that_does_not(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histories = []
+    for least in (2**40, 1):
+        monkeypatch.setattr("cnnzoo.training.fused_optimizer.LARGE", least)
+        result = train(quick(tmp_path / str(least), epochs=1, **settings))
+        histories.append([(row.train_loss, row.val_loss, row.val_acc) for row in result.history])
+    assert histories[0] == histories[1]

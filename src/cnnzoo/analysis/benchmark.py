@@ -219,7 +219,14 @@ class _Timed:
 
     def step(self) -> float:
         """Return the seconds of a training step, as the trainer makes it."""
-        return seconds_of_training(self.state, self.batches, self.seconds)
+        optimizer = self.state.optimizer
+        assert isinstance(optimizer, Optimizer)
+        if self.state.device.type == "cpu" and self.state.precision.name != "fp16":
+            optimizer.update_in_backward(self.state.model, in_bf16=self.state.precision.name == "bf16")
+        try:
+            return seconds_of_training(self.state, self.batches, self.seconds)
+        finally:
+            optimizer.update_at_once()
 
     def evaluation(self) -> float:
         """Return the seconds of a batch of evaluation."""

@@ -5,12 +5,22 @@ than the update, and their first use imports torch's compiler, which takes as lo
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from cnnzoo.errors import CnnzooError
+from cnnzoo.models.layers import Linear
+
+LARGE = 2**20
+"""Numbers of a parameter from which it is updated within the backward pass: a call for a smaller one costs more than
+its gradient's way to memory and back."""
+
+AT_ONCE = 2**20
+"""Numbers that are updated at once where a gradient is bf16: what is made of them stays in the cache."""
 
 
 class Optimizer:
@@ -54,7 +64,9 @@ class Optimizer:
             [torch.zeros_like(parameter) for parameter in self.parameters]
             for _ in range(1 if name == "sgd" else 2)
         ]
-        self.num_steps = torch.zeros((), device=self.parameters[0].device)
+        self.step_number = torch.ones((), device=self.parameters[0].device)  # the next one's
+        self._hooks: list[RemovableHandle] = []
+        self._copying: list[Linear] = []
         # One kernel updates all parameters of a rate.
         scales = lr_scales or (1.0,) * len(self.parameters)
         self.groups = [
@@ -70,15 +82,66 @@ class Optimizer:
     @torch.no_grad()
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        self.num_steps += 1
         for scale, indices in self.groups:
             if live := [i for i in indices if self.parameters[i].grad is not None]:
-                self._update(live, self.lr * scale)
+                parameters: list[Tensor] = [self.parameters[i] for i in live]
+                gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+                averages = [[average[i] for i in live] for average in self.averages]
+                self._update(parameters, gradients, averages, self.lr * scale)
+        self.step_number += 1
 
-    def _update(self, live: list[int], lr: float) -> None:
-        parameters: list[Tensor] = [self.parameters[i] for i in live]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        averages = [[average[i] for i in live] for average in self.averages]
+    def update_in_backward(self, model: nn.Module, *, in_bf16: bool) -> None:
+        """Update each large parameter as soon as its gradient is whole, within the backward pass, and forget it.
+
+        The results are the same. A gradient is still in the cache, as far as it fits, and there is only one of a
+        large layer at a time, which takes AlexNet 0.2 GB less. For steps of a single backward pass, whose gradients
+        nobody else reads.
+
+        Args:
+            model: Whose parameters these are.
+            in_bf16: Whether products are computed in bf16: then large ``layers.Linear`` keep a copy of their weight in
+                it, which is written here, and its gradient stays in bf16 until it is read here.
+        """
+        scales = {i: scale for scale, indices in self.groups for i in indices}
+        of_weight = {m.weight: m for m in model.modules() if isinstance(m, Linear)} if in_bf16 else {}
+        for i, parameter in enumerate(self.parameters):
+            if parameter.numel() >= LARGE:
+                layer = of_weight.get(parameter)
+                leaf = layer.keep_copy() if layer else parameter
+                update = partial(self._update_one, i, scales[i], layer)
+                self._hooks.append(leaf.register_post_accumulate_grad_hook(update))
+                self._copying += [layer] if layer else []
+
+    def update_at_once(self) -> None:
+        """Update all parameters in ``step`` again."""
+        for hook in self._hooks:
+            hook.remove()
+        for layer in self._copying:
+            layer.copy = None
+        self._hooks, self._copying = [], []
+
+    @torch.no_grad()
+    def _update_one(self, i: int, scale: float, layer: Linear | None, leaf: Tensor) -> None:
+        """Update parameter ``i`` by the gradient of a leaf: of itself, or of the layer's copy of it."""
+        assert leaf.grad is not None
+        gradient, leaf.grad = leaf.grad, None
+        averages = [average[i] for average in self.averages]
+        if layer is None:
+            self._update(
+                [self.parameters[i]], [gradient], [[average] for average in averages], self.lr * scale
+            )
+            return
+        numbers = (self.parameters[i], leaf, gradient, *averages)
+        for part, copy, slope, *means in zip(
+            *(n.detach().view(-1).split(AT_ONCE) for n in numbers), strict=True
+        ):
+            self._update([part], [slope.float()], [[mean] for mean in means], self.lr * scale)
+            copy.copy_(part)
+        layer.note_copied()
+
+    def _update(
+        self, parameters: list[Tensor], gradients: list[Tensor], averages: list[list[Tensor]], lr: float
+    ) -> None:
         if self.name == "sgd":
             torch._fused_sgd_(
                 parameters,
@@ -100,7 +163,7 @@ class Optimizer:
             averages[0],
             averages[1],
             [],
-            [self.num_steps] * len(live),
+            [self.step_number] * len(parameters),
             lr=lr,
             beta1=0.9,
             beta2=0.999,
@@ -112,7 +175,7 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what ``load_state_dict`` goes on from; the tensors are those in use, not copies."""
-        return {"lr": self.lr, "num_steps": self.num_steps, "averages": self.averages}
+        return {"lr": self.lr, "num_steps": self.step_number - 1, "averages": self.averages}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -124,7 +187,7 @@ class Optimizer:
         if structure_of(state) != structure_of(self.state_dict()):
             raise misfit(self.name)
         self.lr = state["lr"]
-        self.num_steps.copy_(state["num_steps"])
+        self.step_number.copy_(state["num_steps"] + 1)
         for mine, saved in zip(self.averages, state["averages"], strict=True):
             for average, value in zip(mine, saved, strict=True):
                 average.copy_(value)

@@ -21,6 +21,7 @@ from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import expanded
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, import_models
 from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
+from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.images import evaluation_batch_size, load_training_data, reading_of
 from cnnzoo.training.initialization import check_rule, initialize
 from cnnzoo.training.losses import BALANCED, class_weights_of, loss_of
@@ -100,6 +101,8 @@ def set_up(
     )
     network = _compiled(model, val, precision, report) if config.compile else model
     optimizer = make_optimizer(model, config)
+    if isinstance(optimizer, Optimizer) and _steps_are_backward_passes(config, group, device, precision):
+        optimizer.update_in_backward(model, in_bf16=precision.name == "bf16")
     scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
     if not group.is_first:  # dropout must not leave out the same units for all shares of a batch
         torch.manual_seed(generator(f"process {group.rank}", config.seed).initial_seed())
@@ -121,6 +124,20 @@ def set_up(
         guess=guess,
     )
     return state, loaders
+
+
+def _steps_are_backward_passes(
+    config: TrainConfig, group: Group, device: torch.device, precision: Precision
+) -> bool:
+    """Whether a step is one backward pass on the CPU, whose gradients nobody but the optimizer reads."""
+    whole = config.grad_accum_steps == 1 and not config.grad_clip
+    return (
+        whole
+        and device.type == "cpu"
+        and group.world_size == 1
+        and precision.name != "fp16"
+        and not config.compile
+    )
 
 
 def check_settings(config: TrainConfig) -> TrainConfig:
