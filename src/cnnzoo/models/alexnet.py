@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from cnnzoo.models.layers import (
     ACTIVATIONS,
     Activation,
+    Conv2d,
+    Features,
     Linear,
     Pooling,
     feature_size,
@@ -55,23 +57,23 @@ class AlexNet(nn.Module):
         super().__init__()
         act = ACTIVATIONS[activation]
         features: dict[str, nn.Module] = {  # (N, C, 227, 227)
-            "conv1": nn.Conv2d(in_channels, 96, kernel_size=11, stride=4),  # (N, 96, 55, 55)
+            "conv1": Conv2d(in_channels, 96, kernel_size=11, stride=4),  # (N, 96, 55, 55)
             "act1": act(),
             **({"norm1": response_norm()} if lrn else {}),
             "pool1": make_pooling(pooling, overlap=overlap),  # (N, 96, 27, 27)
-            "conv2": nn.Conv2d(96, 256, kernel_size=5, padding=2, groups=groups),  # (N, 256, 27, 27)
+            "conv2": Conv2d(96, 256, kernel_size=5, padding=2, groups=groups),  # (N, 256, 27, 27)
             "act2": act(),
             **({"norm2": response_norm()} if lrn else {}),
             "pool2": make_pooling(pooling, overlap=overlap),  # (N, 256, 13, 13)
-            "conv3": nn.Conv2d(256, 384, kernel_size=3, padding=1),  # (N, 384, 13, 13)
+            "conv3": Conv2d(256, 384, kernel_size=3, padding=1),  # (N, 384, 13, 13)
             "act3": act(),
-            "conv4": nn.Conv2d(384, 384, kernel_size=3, padding=1, groups=groups),  # (N, 384, 13, 13)
+            "conv4": Conv2d(384, 384, kernel_size=3, padding=1, groups=groups),  # (N, 384, 13, 13)
             "act4": act(),
-            "conv5": nn.Conv2d(384, 256, kernel_size=3, padding=1, groups=groups),  # (N, 256, 13, 13)
+            "conv5": Conv2d(384, 256, kernel_size=3, padding=1, groups=groups),  # (N, 256, 13, 13)
             "act5": act(),
             "pool5": make_pooling(pooling, overlap=overlap),  # (N, 256, 6, 6)
         }
-        self.features = nn.Sequential(OrderedDict(features))
+        self.features = Features(OrderedDict(features))
         side = feature_size(self.features, image_size)
         self.classifier = nn.Sequential(
             OrderedDict(
@@ -82,7 +84,7 @@ class AlexNet(nn.Module):
                 fc7=Linear(4096, 4096),
                 act7=act(),
                 drop7=nn.Dropout(dropout),
-                fc8=nn.Linear(4096, num_classes),
+                fc8=Linear(4096, num_classes),
             )
         )
 

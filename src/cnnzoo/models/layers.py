@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -43,6 +44,78 @@ def response_norm() -> nn.Module:
     The paper divides by (k + α Σ a²)^β. PyTorch divides its alpha by n first, hence α·n here.
     """
     return LocalResponseNorm(size=5, alpha=5 * 1e-4, beta=0.75, k=2.0)
+
+
+class Conv2d(nn.Conv2d):
+    """torch's, of which a first layer with a stride is computed in bf16 as one of stride 1 over blocks of pixels.
+
+    Such a layer has few channels, and a processor's units for products of bf16 take 16 or 32 of them at once: of
+    AlexNet's convolutions conv1 is the one that takes far longer than its arithmetic. Weights and their names are as
+    they are.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(N, out_channels, H', W')`` of ``(N, in_channels, H, W)``."""
+        is_first = self.stride[0] > 1 and self.in_channels <= 4 and self.padding == (0, 0)
+        if is_first and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            images = x.to(torch.get_autocast_dtype("cpu"))
+            return blockwise_conv2d(images, self.weight, self.bias, self.stride[0])
+        return super().forward(x)
+
+
+def blockwise_conv2d(images: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    """Convolve without padding, block by block of ``stride`` by ``stride`` pixels, which become channels.
+
+    The same sums in another order: a kernel of 11 at stride 4 is one of 12, its last row and column zero, over 3 blocks
+    each way.
+
+    Args:
+        images: ``(N, C, H, W)``, square.
+        weight: ``(K, C, k, k)``.
+        bias: ``(K,)`` or None.
+        stride: Of the convolution.
+
+    Returns:
+        ``(N, K, (H - k) // stride + 1, (W - k) // stride + 1)``.
+    """
+    kernel = weight.shape[-1]
+    blocks = -(-kernel // stride)
+    outputs = (images.shape[-1] - kernel) // stride + 1
+    grown = (outputs - 1 + blocks) * stride - images.shape[
+        -1
+    ]  # less than 0 where the last pixels are not reached
+    grown_kernel = blocks * stride - kernel
+    return F.conv2d(
+        F.pixel_unshuffle(F.pad(images, (0, grown, 0, grown)), stride).contiguous(
+            memory_format=torch.channels_last
+        ),
+        F.pixel_unshuffle(F.pad(weight, (0, grown_kernel, 0, grown_kernel)), stride),
+        bias,
+    )
+
+
+class Features(nn.Sequential):
+    """Layers one after the other, but for a ReLU before a max pooling, which is computed after it.
+
+    The largest of some numbers, cut off at 0, is the largest of those cut off at 0: the same numbers and the same
+    gradients, from a quarter of the work. Whoever looks on, by hooks or by tracing, sees the layers as they stand.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(N, C', H', W')`` of ``(N, C, H, W)``."""
+        layers = [*self]
+        for i, (layer, after) in enumerate(pairwise(self)):
+            swaps = isinstance(layer, nn.ReLU) and isinstance(after, nn.MaxPool2d)
+            if swaps and isinstance(x, Tensor) and not (is_watched(layer) or is_watched(after)):
+                layers[i : i + 2] = after, layer
+        for layer in layers:
+            x = layer(x)
+        return x
+
+
+def is_watched(module: nn.Module) -> bool:
+    """Whether a module has hooks, which see what it takes or gives."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 class Linear(nn.Linear):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cnnzoo.models.layers import (
     ACTIVATIONS,
     Activation,
+    Features,
     Pooling,
     feature_size,
     make_pooling,
@@ -67,7 +68,7 @@ class LeNet(nn.Module):
             **({"norm3": response_norm()} if lrn else {}),
             "S4": make_pooling(pooling, overlap=overlap),  # (N, 16, 5, 5)
         }
-        self.features = nn.Sequential(OrderedDict(features))
+        self.features = Features(OrderedDict(features))
         side = feature_size(self.features, image_size)
 
         def after_hidden(number: int) -> dict[str, nn.Module]:
