@@ -20,10 +20,14 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import DATASETS, DEFAULT, SAMPLE
 from cnnzoo.data.locate import locate
 from cnnzoo.device import Precision, describe_device
+from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.train import train
 
 BATCH_SIZE = 32
 SETTINGS = {"lenet": {"limit_train": 6400, "epochs": 4}, "alexnet": {"limit_train": 320, "epochs": 3}}
+
+
+OPTIMIZER = "cnnzoo.training.fused_optimizer.Optimizer"
 
 
 class TorchAdam(torch.optim.Adam):
@@ -32,7 +36,14 @@ class TorchAdam(torch.optim.Adam):
     fused = True
 
     def __init__(
-        self, parameters: list[nn.Parameter], name: str, *, lr: float, momentum: float, weight_decay: float
+        self,
+        parameters: list[nn.Parameter],
+        name: str,
+        *,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        lr_scales: tuple[float, ...] = (),
     ) -> None:
         super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=self.fused)
         self.lr = lr
@@ -44,6 +55,13 @@ class PlainAdam(TorchAdam):
     fused = False
 
 
+def without_copies(self: Optimizer, model: nn.Module, *, in_bf16: bool) -> None:
+    """Update within the backward pass, with weights and gradients that autocast turns into bf16 and back."""
+    UPDATE_IN_BACKWARD(self, model, in_bf16=False)
+
+
+UPDATE_IN_BACKWARD = Optimizer.update_in_backward
+
 Taken = AbstractContextManager[object]
 """A lever taken out, for as long as the context lasts."""
 
@@ -52,11 +70,18 @@ LEVERS: dict[str, Taken] = {
     "many batches prepared at once": patch("cnnzoo.data.loader.PREPARED", 1),
     "the kernel alone (torch.optim.Adam, fused)": patch("cnnzoo.training.optimizers.Optimizer", TorchAdam),
     "the fused kernel (torch.optim.Adam)": patch("cnnzoo.training.optimizers.Optimizer", PlainAdam),
-    "freed memory kept": patch("cnnzoo.training.setup.keep_freed_memory", lambda device: None),
+    "huge pages": patch("cnnzoo.device.use_huge_pages", lambda: None),
+    "freed memory kept, and huge pages": patch(
+        "cnnzoo.training.setup.keep_freed_memory", lambda device: None
+    ),
 }
 OF_LARGE_NETS: dict[str, Taken] = {
     "bf16": patch("cnnzoo.training.setup.pick_precision", lambda *_: Precision("fp32", "bf16 was taken out")),
     "ReLU in place": patch.dict("cnnzoo.models.layers.ACTIVATIONS", relu=nn.ReLU),
+    "ReLU after max pooling": patch("cnnzoo.models.layers.is_watched", lambda module: True),
+    "conv1 over blocks of pixels (bf16)": patch("cnnzoo.models.layers.Conv2d.forward", nn.Conv2d.forward),
+    "copies of weights in bf16 (bf16)": patch(f"{OPTIMIZER}.update_in_backward", without_copies),
+    "updates within the backward pass": patch(f"{OPTIMIZER}.update_in_backward", lambda *_, **__: None),
 }
 BY_MODEL = {"lenet": LEVERS, "alexnet": {**LEVERS, **OF_LARGE_NETS}}
 
