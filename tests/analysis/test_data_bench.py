@@ -32,23 +32,29 @@ WAITING = {"training": 20.0, "step_ms": 1600.0, "wait_ms": 800.0}
 @pytest.mark.parametrize(
     ("changes", "limit", "says"),
     [
-        ({}, "net", "The net spends only 1% of a step waiting for data: it is what limits training itself."),
-        ({"step_ms": 1200.0}, "net", "But decoding takes cores from it that it would compute with. Store"),
+        ({}, "net", "The net hardly waits for data, 1% of a step: the net itself is what limits."),
+        (
+            {"step_ms": 1200.0},
+            "decoding",
+            "The net waits for data only 1% of a step, but decoding takes cores from it that it would compute with: a "
+            "step takes 1,200 ms, and 800 ms with images in memory. Store the files smaller",
+        ),
         (
             WAITING,
             "decoding",
-            "The net spends 50% of a step waiting for data, and decoding is what limits it. Store the files smaller: "
-            "they are 4000x3000, the net sees 227x227, and 454 on the shorter side are enough.",
+            "The net waits for data, 50% of a step, and decoding is what limits: a step takes 1,600 ms, and 800 ms "
+            "with images in memory. Store the files smaller: they are 4000x3000, the net sees 227x227, and 454 on the "
+            "shorter side are enough.",
         ),
         ({**WAITING, "cores": 8}, "decoding", "Try --workers 8, a thread for each core."),
         ({**WAITING, "image_height": 300}, "decoding", "More cores would help: the files are small already."),
-        ({**WAITING, "reading": 12.0}, "reading", "and reading is what limits it. Put the files on a faster"),
-        ({**WAITING, "transforming": 9.0}, "transforming", "limits it. Try a smaller --image-size."),
+        ({**WAITING, "reading": 12.0}, "reading", "and reading is what limits: a step"),
+        ({**WAITING, "transforming": 9.0}, "transforming", "Try a smaller --image-size."),
         (
             {**WAITING, "num_images": 600, "in_memory": True},
             "decoding",
             "Training keeps these 600 images in memory: each is read and decoded once, in about 10.1 s, and no step "
-            "waits for it. With a larger set, which is streamed, the net spends 50% of a step waiting",
+            "waits for it. With a larger set, which is streamed, the net waits for data, 50% of a step",
         ),
     ],
 )

@@ -38,8 +38,8 @@ KEPT_BYTES = 2**26
 
 PARTS = ("reading", "decoding", "transforming")
 
-WAITS = 0.1
-"""A net waits for data where it has nothing to do for so large a share of a step."""
+COSTS = 0.2
+"""Data limits a training where so large a share of a step is gone that takes no time with images in memory."""
 
 
 @dataclass(frozen=True)
@@ -96,29 +96,38 @@ class DataBenchResult:
 
     @property
     def limit(self) -> str:
-        """What training on these files is limited by: one of PARTS, or ``net``."""
-        return (
-            min(PARTS, key=lambda part: getattr(self, part)) if self.wait_ms > WAITS * self.step_ms else "net"
-        )
+        """What training on these files is limited by: the slowest of PARTS, or ``net``."""
+        if self._alone_ms > (1 - COSTS) * self.step_ms:
+            return "net"
+        return min(PARTS, key=lambda part: getattr(self, part))
 
     @property
     def verdict(self) -> str:
         """Whether the net waits for data, for which part, and what to do about it, in whole sentences."""
-        share = f"{self.wait_ms / self.step_ms:.0%}"
-        if self.limit != "net":
-            said = f"spends {share} of a step waiting for data, and {self.limit} is what limits it. {self._advice}"
+        share = f"{self.wait_ms / self.step_ms:.0%} of a step"
+        beside = f"a step takes {_ms(self.step_ms)}, and {_ms(self._alone_ms)} with images in memory"
+        if self.limit == "net":
+            said = f"the net hardly waits for data, {share}: the net itself is what limits."
+        elif self.wait_ms > COSTS / 2 * self.step_ms:
+            said = (
+                f"the net waits for data, {share}, and {self.limit} is what limits: {beside}. {self._advice}"
+            )
         else:
-            said = f"spends only {share} of a step waiting for data: it is what limits training itself."
-            alone, beside = 1e3 * self.batch_size / self.stepping, self.step_ms - self.wait_ms
-            if self.device == "cpu" and beside > 1.25 * alone:
-                said += f" But decoding takes cores from it that it would compute with. {self._smaller}"
+            said = (
+                f"the net waits for data only {share}, but {self.limit} takes cores from it that it would compute "
+                f"with: {beside}. {self._smaller}"
+            )
         if not self.in_memory:
-            return f"The net {said}"
+            return said[0].upper() + said[1:]
         seconds = self.num_images * (1 / self.reading + 1 / self.decoding)
         return (
             f"Training keeps these {self.num_images:,} images in memory: each is read and decoded once, in about "
-            f"{seconds:.1f} s, and no step waits for it. With a larger set, which is streamed, the net {said}"
+            f"{seconds:.1f} s, and no step waits for it. With a larger set, which is streamed, {said}"
         )
+
+    @property
+    def _alone_ms(self) -> float:
+        return 1e3 * self.batch_size / self.stepping
 
     @property
     def _advice(self) -> str:
@@ -139,6 +148,10 @@ class DataBenchResult:
             f"Store the files smaller: they are {self.image_width}x{self.image_height}, the net sees "
             f"{self.image_size}x{self.image_size}, and {enough} on the shorter side are enough."
         )
+
+
+def _ms(milliseconds: float) -> str:
+    return f"{milliseconds:,.0f} ms" if milliseconds >= 100 else f"{milliseconds:.3g} ms"
 
 
 def bench_data(
