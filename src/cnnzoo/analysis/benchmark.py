@@ -19,8 +19,8 @@ from cnnzoo.device import (
     keep_freed_memory,
     pick_device,
     pick_precision,
+    prepare_cuda,
     to_device,
-    use_exact_fp32,
 )
 from cnnzoo.distributed.group import ALONE
 from cnnzoo.models.registry import create_model, get_spec
@@ -221,7 +221,7 @@ def build_net(
     """
     spec, place = get_spec(name), pick_device(device)
     keep_freed_memory(place)
-    use_exact_fp32(place)
+    prepare_cuda(place)
     torch.manual_seed(0)
     channels, side, _ = image
     config = TrainConfig(
