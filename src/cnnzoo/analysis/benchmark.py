@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -258,14 +259,8 @@ class _Timed:
 
     def step(self) -> float:
         """Return the seconds of a training step, as the trainer makes it."""
-        optimizer = self.state.optimizer
-        assert isinstance(optimizer, Optimizer)
-        if self.state.device.type == "cpu" and self.state.precision.name != "fp16":
-            optimizer.update_in_backward(self.state.model, in_bf16=self.state.precision.name == "bf16")
-        try:
+        with updated_as_trained(self.state):
             return seconds_of_training(self.state, self.batches, self.seconds)
-        finally:
-            optimizer.update_at_once()
 
     def evaluation(self) -> float:
         """Return the seconds of a batch of evaluation."""
@@ -306,6 +301,19 @@ def seconds_of_each(
         if limit.agreed():
             break
     return limit.seconds_per_step()
+
+
+@contextmanager
+def updated_as_trained(state: TrainState) -> Iterator[None]:
+    """Have large parameters updated within the backward pass, where the trainer has them so."""
+    optimizer = state.optimizer
+    assert isinstance(optimizer, Optimizer)
+    if state.device.type == "cpu" and state.precision.name != "fp16":
+        optimizer.update_in_backward(state.model, in_bf16=state.precision.name == "bf16")
+    try:
+        yield
+    finally:
+        optimizer.update_at_once()
 
 
 def seconds_of_training(state: TrainState, batches: MicroBatches, seconds: float) -> float:

@@ -19,6 +19,7 @@ from cnnzoo.analysis.benchmark import (
     seconds_of,
     seconds_of_each,
     seconds_of_training,
+    updated_as_trained,
 )
 from cnnzoo.data.folders import Folder, ImageFiles, Reading
 from cnnzoo.data.images import decode_image, open_image, quiet, read_content
@@ -219,9 +220,10 @@ def bench_data(
                 raw = few.images[:batch_size].to(net.device)
                 transforming = _time_transforming(preprocessing, raw, net.device, seconds)
                 loading = seconds_of_each(streamed, lambda batch: None, net.device, seconds)
-                stepping = seconds_of_training(state, resident, seconds)
                 watched = _Waits(streamed)
-                training = seconds_of_training(state, watched, seconds)
+                with updated_as_trained(state):
+                    stepping = seconds_of_training(state, resident, seconds)
+                    training = seconds_of_training(state, watched, seconds)
             waited = watched.seconds_per_step()
             yield DataBenchResult(
                 model=name,
