@@ -28,7 +28,7 @@ from cnnzoo.models import registry
 from cnnzoo.runs import checkpoint
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.signals import StopSignal
-from cnnzoo.training import loop, meter
+from cnnzoo.training import loop, meter, setup
 from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.images import load_training_data
 from cnnzoo.training.losses import Criterion
@@ -74,6 +74,7 @@ INTERNALS: dict[str, ModuleType] = {
     "SECONDS": plan,
     "TIMEOUT": download,
     "_cpu_info": device,
+    "pick_compile_mode": setup,
     "_specs": registry,
 }
 """What tests change of the package's own, and the module that reads it."""

@@ -1,5 +1,6 @@
 """Precision, memory, compilation and determinism: what the trainer picks by itself, and what it may be asked for."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,17 @@ from torch import nn
 
 import cnnzoo
 from cnnzoo.config import TrainConfig
-from cnnzoo.device import _overcommit, deterministic, pick_device, pick_precision
+from cnnzoo.device import (
+    _overcommit,
+    deterministic,
+    pick_compile_mode,
+    pick_device,
+    pick_precision,
+    prepare_cuda,
+)
+from cnnzoo.distributed.group import ALONE
 from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.training.train import begin
 from tests.helpers import CPU, Reporter, patch_internal, quick
 
 FAULTS = """
@@ -151,7 +161,7 @@ def test_without_a_compiler_training_goes_on_with_a_warning(
     assert [said for said in heard.said if said.startswith("Training without --compile, which fails here: ")]
 
 
-def _failing_compile(model: nn.Module) -> nn.Module:
+def _failing_compile(model: nn.Module, *, mode: str) -> nn.Module:
     return nn.Sequential(model, _Fails())
 
 
@@ -175,3 +185,77 @@ def test_deterministic_names_the_operation_that_cannot_be_and_leaves_torch_as_it
 def test_a_deterministic_run_gives_what_any_run_on_the_cpu_gives(tmp_path: Path) -> None:
     one, other = (cnnzoo.train(quick(tmp_path, epochs=1, deterministic=asked)) for asked in (True, False))
     assert one.history[0].val_loss == other.history[0].val_loss
+
+
+CUDA = torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("device", "mult_adds", "one_pass", "mode"),
+    [
+        (CUDA, 400_000, True, "reduce-overhead"),
+        (CUDA, 400_000, False, "default"),  # of gradients that are added up a CUDA graph keeps the last
+        (CUDA, 1_100_000_000, True, "default"),
+        (CPU, 400_000, True, "default"),
+        (torch.device("mps"), 400_000, True, "default"),
+    ],
+)
+def test_small_nets_are_compiled_to_cuda_graphs_where_nothing_is_lost(
+    device: torch.device, mult_adds: int, one_pass: bool, mode: str
+) -> None:
+    assert pick_compile_mode(device, mult_adds, one_pass=one_pass) == mode
+
+
+class _Graph(nn.Module):
+    """As a CUDA graph does, writes what it puts out to the same place each time."""
+
+    def __init__(self, model: nn.Module, *, mode: str) -> None:
+        super().__init__()
+        assert mode == "reduce-overhead"
+        self.model, self.place = model, torch.empty(0)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(images)
+        self.place.resize_(logits.shape).copy_(logits.detach())
+        return self.place
+
+
+def test_what_a_cuda_graph_puts_out_is_not_overwritten_by_its_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch_internal(monkeypatch, "pick_compile_mode", lambda *_, **__: "reduce-overhead")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "compile", _Graph)
+        state, _ = begin(quick(tmp_path, compile=True), Reporter(), ALONE)
+    with torch.no_grad():
+        first = state.network(torch.zeros(2, 1, 28, 28))
+        kept = first.clone()
+        state.network(torch.ones(2, 1, 28, 28))
+    assert torch.equal(first, kept)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("theirs", [True, False])
+def test_cudnn_tries_its_algorithms_only_where_the_same_numbers_are_not_wanted(
+    ours: bool, theirs: bool
+) -> None:
+    torch.use_deterministic_algorithms(theirs)
+    try:
+        with deterministic(ours):
+            assert torch.backends.cudnn.benchmark is not (ours or theirs)
+            assert torch.are_deterministic_algorithms_enabled() is (ours or theirs)
+        assert not torch.backends.cudnn.benchmark
+        assert torch.are_deterministic_algorithms_enabled() is theirs
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_fp32_is_exact_on_cuda_and_cublas_is_told_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    for device, has_tf32 in ((CPU, True), (CUDA, False)):
+        prepare_cuda(device, deterministic=device == CPU)
+        assert torch.backends.cudnn.allow_tf32 is has_tf32
+        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    prepare_cuda(CUDA, deterministic=True)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

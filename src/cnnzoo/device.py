@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cnnzoo.errors import CnnzooError, UsageError, did_you_mean, one_line, shown
 
@@ -119,6 +119,13 @@ def to_device(model: nn.Module, device: torch.device) -> nn.Module:
     return model.to(memory_format=torch.channels_last) if device.type in ("cpu", "cuda") else model
 
 
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor of the host on a device, without waiting for what that has still to do, where it is CUDA."""
+    if device.type == "cuda":  # only out of pinned memory does it copy while the host goes on
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def keep_freed_memory(device: torch.device) -> None:
     """Let this process keep the memory that a step frees for the next step, where it trains on the CPU.
 
@@ -170,32 +177,49 @@ def _overcommit() -> str:
         return ""
 
 
+def prepare_cuda(device: torch.device, *, deterministic: bool = False) -> None:
+    """Set torch up for CUDA, before the first operation there.
+
+    fp32 is fp32 then: unasked, torch lets convolutions round what they multiply to 10 bits (TF32). Who wants speed for
+    digits has bf16, which ``auto`` takes where it pays: whatever has TF32 multiplies bf16 faster.
+
+    Args:
+        device: Where is to be computed; nothing happens for any but CUDA.
+        deterministic: Whether matrix products are to give the same each time.
+    """
+    if device.type != "cuda":
+        return
+    # Under its newer name (fp32_precision) torch's own readers of the older one would raise errors.
+    torch.backends.cudnn.allow_tf32 = False
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+
+
 @contextmanager
 def deterministic(enabled: bool) -> Iterator[None]:
-    """Have torch take only operations whose result is the same each time, where ``enabled``.
+    """Have torch take only operations whose result is the same each time, where ``enabled``, else the fastest.
 
-    On the CPU they are so anyway. On CUDA it costs speed, and some operations have no such form.
+    On the CPU they are so anyway. On CUDA it costs speed, and some operations have no such form. Without it cuDNN tries
+    its algorithms on each new size of a batch, and goes on with the fastest, which may be another one in another run.
 
     Raises:
         CnnzooError: The net has an operation without one.
     """
-    if not enabled:
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
+    was_enabled, tried = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(enabled or was_enabled)
+    torch.backends.cudnn.benchmark = not (enabled or was_enabled)
     try:
         yield
     except RuntimeError as error:
-        if "deterministic" in str(error):
+        if enabled and "deterministic" in str(error):
             raise CnnzooError(
                 f"this net has an operation that cannot be deterministic ({one_line(error)}). "
                 "Leave --deterministic out."
             ) from error
         raise
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.backends.cudnn.benchmark = tried
+        torch.use_deterministic_algorithms(was_enabled)
 
 
 @contextmanager
@@ -241,8 +265,8 @@ class Precision:
 
 
 LARGE = 10_000_000
-"""Multiply-adds per image from which bf16 gains. LeNet has 0.4 million and is slower in bf16, since turning numbers
-into another format takes longer than to multiply them; AlexNet has 1,100 million."""
+"""Multiply-adds per image from which a net is large, so that bf16 gains. LeNet has 0.4 million and is slower in bf16,
+since turning numbers into another format takes longer than to multiply them; AlexNet has 1,100 million."""
 
 
 def pick_precision(name: str, device: torch.device, mult_adds: int) -> Precision:
@@ -266,3 +290,17 @@ def _has_native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and not {"amx_bf16", "avx512_bf16"}.isdisjoint(_cpu_info("flags").split())
+
+
+def pick_compile_mode(device: torch.device, mult_adds: int, *, one_pass: bool) -> str:
+    """Return how torch.compile is to translate a net: ``reduce-overhead`` is with CUDA graphs.
+
+    A small net's kernels take less time than their launches, and a graph launches all of them at once. But it writes
+    each gradient to the same place again: what several backward passes add up is lost (pytorch/pytorch#169545).
+
+    Args:
+        device: Where it computes.
+        mult_adds: Of the net, an image.
+        one_pass: Whether each step has one backward pass, in one process.
+    """
+    return "reduce-overhead" if device.type == "cuda" and mult_adds < LARGE and one_pass else "default"

@@ -16,7 +16,7 @@ from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.layers import Linear
 from cnnzoo.registries import OPTIMIZERS
 from cnnzoo.training.fused_optimizer import LARGE, Optimizer
-from cnnzoo.training.optimizers import TorchOptimizer, make_optimizer
+from cnnzoo.training.optimizers import TorchOptimizer, kernels, make_optimizer
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
 from tests.helpers import CPU, InterruptedRunError, StopAfter, quick, resume, same_state, train
@@ -242,3 +242,40 @@ def test_a_run_that_updates_within_the_backward_pass_has_the_history_of_one_that
         result = train(quick(tmp_path / str(least), epochs=1, **settings))
         histories.append([(row.train_loss, row.val_loss, row.val_acc) for row in result.history])
     assert histories[0] == histories[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "fused"),
+    [
+        *(("adam", "cuda", True), ("sgd", "cuda:1", True), ("adamw", "cuda", True)),
+        *(("rmsprop", "cuda", False), ("adam", "cpu", False), ("adam", "mps", False)),
+    ],
+)
+def test_torchs_fused_kernels_are_taken_on_cuda_where_there_are_some(
+    name: str, device: str, fused: bool
+) -> None:
+    assert kernels(name, torch.device(device)) == ({"fused": True} if fused else {})
+    if fused:  # torch takes it for this class
+        getattr(torch.optim, {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[name])(
+            net().parameters(), lr=0.1, fused=True
+        )
+
+
+def test_a_state_of_fused_kernels_goes_on_without_them_and_back() -> None:
+    optimizers = [made("adam", optimizer_options={"eps": 1e-6}) for _ in range(2)]
+    optimizers[0].torchs = torch.optim.Adam(optimizers[0].parameters, lr=0.25, eps=1e-6, fused=True)
+    for giving, taking in (optimizers, reversed(optimizers)):
+        fused = taking.torchs.param_groups[0]["fused"]
+        for parameter in giving.parameters:
+            parameter.grad = torch.ones_like(parameter)
+        giving.step()
+        taking.load_state_dict(giving.state_dict())
+        assert taking.param_groups[0]["fused"] is fused
+        assert taking.param_groups[0]["lr"] == 0.25
+    for optimizer in optimizers:
+        for parameter in optimizer.parameters:
+            parameter.grad = torch.ones_like(parameter)
+            parameter.data.zero_()
+        optimizer.step()
+    one, other = (optimizer.parameters[0] for optimizer in optimizers)
+    torch.testing.assert_close(one, other)

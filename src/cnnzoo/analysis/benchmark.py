@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.loader import Endless, Loader, MicroBatch
+from cnnzoo.data.loader import Endless, Loader, MicroBatch, MicroBatches
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Dataset, Resident
 from cnnzoo.device import (
@@ -19,12 +20,13 @@ from cnnzoo.device import (
     keep_freed_memory,
     pick_device,
     pick_precision,
+    prepare_cuda,
     to_device,
 )
 from cnnzoo.distributed.group import ALONE
 from cnnzoo.models.registry import create_model, get_spec
 from cnnzoo.signals import StopSignal
-from cnnzoo.training.checks import dry_run
+from cnnzoo.training.checks import Work, dry_run
 from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.loop import evaluate, train_one_epoch
 from cnnzoo.training.losses import criterion_of
@@ -126,20 +128,12 @@ def bench(
         UsageError: The model, an option or the device is unknown.
         CnnzooError: It cannot be built, or memory is short.
     """
-    spec, place = get_spec(name), pick_device(device)
-    keep_freed_memory(place)
+    spec = get_spec(name)
     classes, channels = num_classes or spec.num_classes, in_channels or spec.in_channels
     side = image_size or spec.image_size
-    torch.manual_seed(0)
-    config = TrainConfig(
-        model=name, model_options=spec.check_options(dict(options or {})), lr=1e-6, image_size=side
-    )
-    model = create_model(
-        name, num_classes=classes, in_channels=channels, image_size=side, **config.model_options
-    )
-    model = to_device(model, place)
-    work = dry_run(model, classes, (channels, side, side), place, trains=True)
-    num_parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    net = build_net(name, options or {}, classes, (channels, side, side), device)
+    place, work = net.device, net.work
+    num_parameters = sum(p.numel() for p in net.model.parameters() if p.requires_grad)
     for precision in (pick_precision(asked, place, work.mult_adds) for asked in precisions):
         peak = measure_peak(place, precision)
         for batch_size in batch_sizes:
@@ -148,7 +142,7 @@ def bench(
                 images = torch.randint(256, (num_images, channels, side, side), dtype=torch.uint8)
                 source = Resident(images, torch.randint(classes, (num_images,)))
                 dataset = Dataset("random", tuple(map(str, range(classes))), channels, source, Path(), "")
-                timed = _Timed(_state(config, model, dataset, place, precision), batch_size, seconds)
+                timed = _Timed(net.state(dataset, precision), batch_size, seconds)
                 step, data, evaluation = timed.step(), timed.data(), timed.evaluation()
                 forward, update = timed.forward() - data, timed.update() - data
             phases = {"data": data, "forward": forward, "optimizer": update}
@@ -175,37 +169,83 @@ def bench(
             )
 
 
+class TimedNet(NamedTuple):
+    """A net that is to be timed.
+
+    Attributes:
+        config: Its settings, with a learning rate that hardly changes it.
+        model: On ``device``.
+        device: Where it computes.
+        work: What it does for an image.
+    """
+
+    config: TrainConfig
+    model: nn.Module
+    device: torch.device
+    work: Work
+
+    def state(self, dataset: Dataset, precision: Precision) -> TrainState:
+        """Return what the loop trains, on such images in such a number format."""
+        config, model = self.config, self.model
+        return TrainState(
+            config=config,
+            group=ALONE,
+            device=self.device,
+            precision=precision,
+            dataset=dataset,
+            preprocessing=Preprocessing(config.image_size or 0),
+            steps_per_epoch=1,
+            model=model,
+            network=model,
+            criterion=criterion_of(model),
+            optimizer=Optimizer(model.parameters(), "adam", lr=config.lr, momentum=0.0, weight_decay=0.0),
+            scaler=torch.amp.GradScaler(self.device.type, enabled=precision.name == "fp16"),
+            threads=Threads(None),
+        )
+
+
+def build_net(
+    name: str, options: Mapping[str, Any], num_classes: int, image: tuple[int, int, int], device: str
+) -> TimedNet:
+    """Build a net to be timed, and try it.
+
+    Args:
+        name: Its registered name.
+        options: What to build it with.
+        num_classes: Outputs.
+        image: Shape ``(C, H, W)`` of what it sees, a square.
+        device: As for training.
+
+    Raises:
+        UsageError: The model, an option or the device is unknown.
+        CnnzooError: It cannot be built, or does not take such images.
+    """
+    spec, place = get_spec(name), pick_device(device)
+    keep_freed_memory(place)
+    prepare_cuda(place)
+    torch.manual_seed(0)
+    channels, side, _ = image
+    config = TrainConfig(
+        model=name, model_options=spec.check_options(dict(options)), lr=1e-6, image_size=side
+    )
+    model = create_model(
+        name, num_classes=num_classes, in_channels=channels, image_size=side, **config.model_options
+    )
+    model = to_device(model, place)
+    return TimedNet(config, model, place, dry_run(model, num_classes, image, place, trains=True))
+
+
 def measure_peak(device: torch.device, precision: Precision) -> Peak:
     """Time products of ever larger matrices, until one takes a while, and a copy; the fastest counts."""
     flops, side, seconds = 0.0, 256, 0.0
     while seconds < 0.02:  # nothing that a processor has to emulate keeps us waiting
         left, right = torch.randn(2, side, side, device=device, dtype=precision.dtype).unbind()
-        seconds = min(_seconds(lambda: left @ right, device) for _ in range(5))  # noqa: B023  (called at once)
+        seconds = min(seconds_of(lambda: left @ right, device) for _ in range(5))  # noqa: B023  (called at once)
         flops, side = max(flops, 2 * side**3 / seconds), 2 * side
     source = torch.zeros(2**26, device=device)
     target = torch.ones_like(source)
-    copied = min(_seconds(lambda: target.copy_(source), device) for _ in range(5))
+    copied = min(seconds_of(lambda: target.copy_(source), device) for _ in range(5))
     return Peak(flops, 2 * source.nbytes / copied)
-
-
-def _state(
-    config: TrainConfig, model: nn.Module, dataset: Dataset, device: torch.device, precision: Precision
-) -> TrainState:
-    return TrainState(
-        config=config,
-        group=ALONE,
-        device=device,
-        precision=precision,
-        dataset=dataset,
-        preprocessing=Preprocessing(config.image_size or 0),
-        steps_per_epoch=1,
-        model=model,
-        network=model,
-        criterion=criterion_of(model),
-        optimizer=Optimizer(model.parameters(), "adam", lr=config.lr, momentum=0.0, weight_decay=0.0),
-        scaler=torch.amp.GradScaler(device.type, enabled=precision.name == "fp16"),
-        threads=Threads(None),
-    )
 
 
 class _Timed:
@@ -219,14 +259,8 @@ class _Timed:
 
     def step(self) -> float:
         """Return the seconds of a training step, as the trainer makes it."""
-        optimizer = self.state.optimizer
-        assert isinstance(optimizer, Optimizer)
-        if self.state.device.type == "cpu" and self.state.precision.name != "fp16":
-            optimizer.update_in_backward(self.state.model, in_bf16=self.state.precision.name == "bf16")
-        try:
+        with updated_as_trained(self.state):
             return seconds_of_training(self.state, self.batches, self.seconds)
-        finally:
-            optimizer.update_at_once()
 
     def evaluation(self) -> float:
         """Return the seconds of a batch of evaluation."""
@@ -234,7 +268,7 @@ class _Timed:
 
     def data(self) -> float:
         """Return the seconds until a batch is ready."""
-        return self._time_each(lambda batch: None)
+        return seconds_of_each(self.batches, lambda batch: None, self.state.device, self.seconds)
 
     def forward(self) -> float:
         """Return the seconds of data, forward pass and loss."""
@@ -245,7 +279,7 @@ class _Timed:
             with state.precision.autocast(state.device):
                 state.criterion(state.model(batch.images), batch.targets)
 
-        return self._time_each(forward)
+        return seconds_of_each(self.batches, forward, state.device, self.seconds)
 
     def update(self) -> float:
         """Return the seconds of data and update, with the gradients of a batch."""
@@ -253,19 +287,36 @@ class _Timed:
         with state.precision.autocast(state.device):
             loss = state.criterion(state.model(batch.images), batch.targets)
         loss.backward()
-        return self._time_each(lambda batch: self.state.optimizer.step())
-
-    def _time_each(self, do: Callable[[MicroBatch], None]) -> float:
-        limit = _TimeLimit(self.state.device, self.seconds)
-        limit.begin_phase()
-        for batch in self.batches.epoch():
-            do(batch)
-            if limit.agreed():
-                break
-        return limit.seconds_per_step()
+        return seconds_of_each(self.batches, lambda batch: state.optimizer.step(), state.device, self.seconds)
 
 
-def seconds_of_training(state: TrainState, batches: Endless, seconds: float) -> float:
+def seconds_of_each(
+    batches: MicroBatches, do: Callable[[MicroBatch], None], device: torch.device, seconds: float
+) -> float:
+    """Do something with each batch for so many seconds, at least four times, and return how long a batch took."""
+    limit = _TimeLimit(device, seconds)
+    limit.begin_phase()
+    for batch in batches.epoch():
+        do(batch)
+        if limit.agreed():
+            break
+    return limit.seconds_per_step()
+
+
+@contextmanager
+def updated_as_trained(state: TrainState) -> Iterator[None]:
+    """Have large parameters updated within the backward pass, where the trainer has them so."""
+    optimizer = state.optimizer
+    assert isinstance(optimizer, Optimizer)
+    if state.device.type == "cpu" and state.precision.name != "fp16":
+        optimizer.update_in_backward(state.model, in_bf16=state.precision.name == "bf16")
+    try:
+        yield
+    finally:
+        optimizer.update_at_once()
+
+
+def seconds_of_training(state: TrainState, batches: MicroBatches, seconds: float) -> float:
     """Train for so many seconds, at least four steps, and return how long a step took.
 
     Raises:
@@ -312,7 +363,8 @@ class _TimeLimit(StopSignal):
         return (time.perf_counter() - self.started) / self.steps
 
 
-def _seconds(do: Callable[[], object], device: torch.device) -> float:
+def seconds_of(do: Callable[[], object], device: torch.device) -> float:
+    """Return how long something takes on a device, its work there included."""
     _wait(device)
     started = time.perf_counter()
     do()

@@ -8,7 +8,15 @@ from torch import nn
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.preprocess import Preprocessing
-from cnnzoo.device import Precision, explain_oom, keep_freed_memory, pick_device, pick_precision, to_device
+from cnnzoo.device import (
+    Precision,
+    explain_oom,
+    keep_freed_memory,
+    pick_device,
+    pick_precision,
+    prepare_cuda,
+    to_device,
+)
 from cnnzoo.models.registry import import_models
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.imported import changed_sources
@@ -81,6 +89,7 @@ def load_net(
         config = config.replace(data_dir=None)
     place = pick_device(device)
     keep_freed_memory(place)
+    prepare_cuda(place)
     with explain_oom(1):
         model = to_device(saved.build_model(checkpoint.parent), place)
         image = saved.in_channels, saved.image_size, saved.image_size

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cnnzoo.data.preprocess import centre
 from cnnzoo.data.sources import Source
+from cnnzoo.device import send
 
 
 class Epoch(NamedTuple):
@@ -115,8 +116,10 @@ class Changes:
         Returns:
             Images ``(N, C, image_size, image_size)``, and their targets.
         """
-        needed = self.needed(positions).to(images.device)
         examples = Examples(images, labels, self.image_size)
+        if not (self.single or self.mixing):
+            return examples.cut()[:2]
+        needed = send(self.needed(positions), images.device)
         for change, drawn in self.single:
             if not change.takes_full_images:
                 examples = examples.cut()

@@ -103,6 +103,10 @@ class Folder:
             digest.update(relative_name(file, self.root) + b" %d\n" % file.stat().st_size)
         return digest.hexdigest()
 
+    def fits_memory(self, image_size: int) -> bool:
+        """Return whether its images, cut to squares of ``image_size``, are kept in memory."""
+        return len(self.files) * self.channels * image_size**2 <= MAX_RESIDENT_BYTES
+
     def keep(self, indices: Sequence[int]) -> "Folder":
         """Return the folder with the images at ``indices`` only.
 
@@ -226,7 +230,7 @@ class ImageFiles:
             return None
         skips = self.reading.skip_bad_images
         sha256 = listing_sha256 = folder.sha256
-        if len(folder.files) * folder.channels * image_size**2 <= MAX_RESIDENT_BYTES:
+        if folder.fits_memory(image_size):
             pixels, folder = decode_all(folder, image_size, progress, skip_bad_images=skips)
             labels = torch.tensor(folder.labels)
             source: Source = Resident(torch.from_numpy(pixels), labels, folder.digests, folder.files)

@@ -14,6 +14,7 @@ from torch import Tensor
 from cnnzoo.data.duplicates import digest_of
 from cnnzoo.data.images import PixelRange, decode_image, quiet, read_content
 from cnnzoo.data.listing import RULES
+from cnnzoo.device import send
 from cnnzoo.errors import CnnzooError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Resident:
     def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         """Index the images of each chunk; ``device`` is where they are already."""
         for chunk in chunks:
-            indices = chunk.to(device)
+            indices = send(chunk, device)
             yield self.images[indices], self.labels[indices]
 
 

@@ -19,7 +19,8 @@ Builder = TypeVar("Builder", bound=Callable[..., torch.optim.Optimizer])
 NOTES = {"adadelta": "its paper's rate is 1.0 (Zeiler 2012)"}
 """What a person should know who uses one of them."""
 
-_NO_OPTIONS = {"params", "lr", "foreach", "fused", "capturable", "differentiable", "maximize"}
+_HOW = {"foreach", "fused", "capturable", "differentiable"}
+_NO_OPTIONS = {"params", "lr", "maximize"} | _HOW
 """Arguments of torch.optim's classes that change how or whither they compute, and not what is trained."""
 
 
@@ -110,7 +111,9 @@ class TorchOptimizer:
             given["weight_decay"] = config.weight_decay
         for setting in given.keys() - taken.keys() - ({"momentum"} if name in ("adam", "adamw") else set()):
             raise UsageError(f"{name} takes no {setting}. Leave --{setting.replace('_', '-')} out.")
-        options = {key: value for key, value in given.items() if key in taken}
+        options = {key: value for key, value in given.items() if key in taken} | kernels(
+            name, self.parameters[0].device
+        )
         known = {key: p for key, p in taken.items() if key not in _NO_OPTIONS}
         for key, value in config.optimizer_options.items():
             if key not in known:
@@ -158,6 +161,13 @@ class TorchOptimizer:
         groups = state.get("param_groups")
         shapes = {i: parameter.shape for i, parameter in enumerate(self.parameters)}
         moments, lr = state.get("state"), state.get("lr")
+        if isinstance(groups, list) and len(groups) == len(
+            mine["param_groups"]
+        ):  # of another device, perhaps
+            groups = [
+                {**theirs, **{key: own[key] for key in own.keys() & _HOW}}
+                for theirs, own in zip(groups, mine["param_groups"], strict=True)
+            ]
         if (
             not isinstance(lr, float)
             or structure_of(groups) != structure_of(mine["param_groups"])
@@ -175,6 +185,15 @@ class TorchOptimizer:
         self.torchs.load_state_dict({"state": moments, "param_groups": groups})
         self.param_groups = self.torchs.param_groups
         self.lr = lr
+
+
+def kernels(name: str, device: torch.device) -> dict[str, bool]:
+    """Return with which kernels an optimizer of torch.optim updates: fused ones, on CUDA, where it has them.
+
+    A fused one counts its steps on the device, and one kernel does what torch's default does in several. What
+    ``capturable`` is for, an update within a CUDA graph, there is not: the graphs of ``--compile`` hold the net alone.
+    """
+    return {"fused": True} if device.type == "cuda" and name in ("adam", "adamw", "sgd") else {}
 
 
 def _fits(value: Tensor, shape: torch.Size | None) -> bool:

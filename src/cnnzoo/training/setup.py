@@ -15,7 +15,15 @@ from cnnzoo.data.loader import Loader, generator
 from cnnzoo.data.preprocess import Preprocessing, mean_and_std
 from cnnzoo.data.sources import Dataset, Source, Streamed
 from cnnzoo.data.splits import open_images
-from cnnzoo.device import Precision, keep_freed_memory, pick_device, pick_precision, to_device
+from cnnzoo.device import (
+    Precision,
+    keep_freed_memory,
+    pick_compile_mode,
+    pick_device,
+    pick_precision,
+    prepare_cuda,
+    to_device,
+)
 from cnnzoo.distributed.group import Group
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import expanded
@@ -66,6 +74,7 @@ def set_up(
         say=report.warn,
     )
     keep_freed_memory(device)
+    prepare_cuda(device, deterministic=config.deterministic)
     config, dataset, preprocessing, loaders = load_data(config, report, group, device, rules=rules)
     train, val = loaders
     mixed = any(augmentation.mixes for augmentation in train.augmentations)
@@ -99,7 +108,11 @@ def set_up(
     criterion, guess = loss_of(
         config, model, train.source.labels, dataset.classes, mixed=mixed, device=device
     )
-    network = _compiled(model, val, precision, report) if config.compile else model
+    network: nn.Module = model
+    if config.compile:
+        one_pass = config.grad_accum_steps == 1 and group.world_size == 1
+        mode = pick_compile_mode(device, work.mult_adds, one_pass=one_pass)
+        network = _compiled(model, mode, val, precision, report)
     optimizer = make_optimizer(model, config)
     if isinstance(optimizer, Optimizer) and _steps_are_backward_passes(config, group, device, precision):
         optimizer.update_in_backward(model, in_bf16=precision.name == "bf16")
@@ -280,9 +293,13 @@ def load_data(
     return Data(config, dataset, preprocessing, Loaders(train, val))
 
 
-def _compiled(model: nn.Module, loader: Loader, precision: Precision, report: Reporter) -> nn.Module:
+def _compiled(
+    model: nn.Module, mode: str, loader: Loader, precision: Precision, report: Reporter
+) -> nn.Module:
     """Return the model compiled, or as it is, with a warning, where that cannot be."""
-    network = cast("nn.Module", torch.compile(model))
+    network = cast("nn.Module", torch.compile(model, mode=mode))
+    if mode == "reduce-overhead":  # the next run of a CUDA graph overwrites what this one has put out
+        network.register_forward_hook(lambda _, __, logits: logits.clone())
     images = next(iter(loader.epoch())).images
     try:
         with torch.inference_mode(), precision.autocast(images.device):

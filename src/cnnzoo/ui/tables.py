@@ -6,8 +6,8 @@ Where stdout cannot write ×, · and −, it gets x, * and -.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.filesize import decimal
 
@@ -16,10 +16,13 @@ from cnnzoo.ui.page import Layout, Page
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.benchmark import BenchResult
+    from cnnzoo.analysis.data_benchmark import DataBenchResult
     from cnnzoo.analysis.model_list import ModelEntry
     from cnnzoo.analysis.paper import ComparedLayer, Comparison
     from cnnzoo.analysis.receptive_field import Sizes
     from cnnzoo.analysis.summary import LayerSummary, ModelSummary
+
+    Timed = TypeVar("Timed", bound=BenchResult | DataBenchResult)
 
 NONE = "–"
 
@@ -204,18 +207,61 @@ def _compared_counts(paper: int | None, ours: int | None) -> str:
 
 def print_bench(results: Sequence[BenchResult]) -> None:
     """Print timings, a column for each precision and batch size; one below the other where they do not fit."""
-    page = Page()
     first = results[0]
+    page = Page()
     page.line(f"{first.model} on {first.device}", "bold")
-    cells = [_bench_cells(result) for result in results]
-    titles = [f"{result.precision}, {result.batch_size:,}" for result in results]
-    beside = [(key, *(column[key] for column in cells)) for key in cells[0]]
-    below = [
-        row
-        for title, column in zip(titles, cells, strict=True)
-        for row in (("precision, batch", title), *column.items())
-    ]
-    page.table((["Precision, batch", *(f">{title}" for title in titles)], beside), (["", ">"], below))
+    page.table(*_bench_layouts(results, _bench_cells))
+
+
+def print_data_bench(results: Sequence[DataBenchResult]) -> None:
+    """Print timings of the way of image files to a net, as ``print_bench`` does, and whether it waits for them."""
+    first = results[0]
+    page = Page()
+    page.line(f"{first.model} on {first.device}, {first.dataset}", "bold")
+    page.line(
+        f"{first.num_images:,} images of {first.image_width}×{first.image_height}, "
+        f"{decimal(round(first.bytes_per_image))} each, to {_times((first.channels, *(first.image_size,) * 2))}; "
+        f"--workers {first.num_workers}"
+    )
+    page.table(*_bench_layouts(results, _data_bench_cells))
+    for result in results:
+        page.line()
+        name = f"{_bench_title(result)}: " if len(results) > 1 else ""
+        page.line(name + result.verdict)
+
+
+def _bench_layouts(results: Sequence[Timed], cells_of: Callable[[Timed], dict[str, str]]) -> Iterator[Layout]:
+    cells = [cells_of(result) for result in results]
+    titles = [_bench_title(result) for result in results]
+    yield (
+        ["Precision, batch", *(f">{title}" for title in titles)],
+        [(key, *(column[key] for column in cells)) for key in cells[0]],
+    )
+    yield (
+        ["", ">"],
+        [
+            row
+            for title, column in zip(titles, cells, strict=True)
+            for row in (("precision, batch", title), *column.items())
+        ],
+    )
+
+
+def _bench_title(result: BenchResult | DataBenchResult) -> str:
+    return f"{result.precision}, {result.batch_size:,}"
+
+
+def _data_bench_cells(result: DataBenchResult) -> dict[str, str]:
+    return {
+        "Reading, images/s": _rate(result.reading),
+        "Decoding, images/s": _rate(result.decoding),
+        "Transforming, images/s": _rate(result.transforming),
+        "All three, images/s": _rate(result.loading),
+        "Net alone, images/s": _rate(result.stepping),
+        "Training, images/s": _rate(result.training),
+        "Step, ms": f"{result.step_ms:.4g}",
+        "  waits for data": f"{result.wait_ms:.3g}",
+    }
 
 
 def _bench_cells(result: BenchResult) -> dict[str, str]:
