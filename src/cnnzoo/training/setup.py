@@ -67,18 +67,19 @@ def set_up(
     check_split(config.batch_size, group.world_size)
     check_beginning(config)
     device = pick_device(group.device_name(config.device))
-    plan = config.thread_plan
-    threads = Threads(
-        [Switch(*switch) for switch in plan] if plan else None,
-        watches=group.world_size == 1 and device.type == "cpu",
-        say=report.warn,
-    )
     keep_freed_memory(device)
     prepare_cuda(device, deterministic=config.deterministic)
     config, dataset, preprocessing, loaders = load_data(config, report, group, device, rules=rules)
     train, val = loaders
+    plan = config.thread_plan
+    is_resident = not isinstance(train.source, Streamed)  # else decoding is what keeps the cores busy
+    threads = Threads(
+        [Switch(*switch) for switch in plan] if plan else None,
+        watches=group.world_size == 1 and device.type == "cpu" and is_resident,
+        say=report.warn,
+    )
     mixed = any(augmentation.mixes for augmentation in train.augmentations)
-    if mixed and isinstance(train.source, Streamed):
+    if mixed and not is_resident:
         report.warn(
             "images are mixed with others of a folder too large for memory: each is decoded twice an epoch."
         )
