@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cnnzoo import device
 from cnnzoo.analysis import plan
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import download, folders, loader
+from cnnzoo.data import download, folders, index, loader
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.loader import Loader, MicroBatch
 from cnnzoo.data.preprocess import Preprocessing
@@ -66,15 +66,18 @@ DROPOUT: dict[str, object] = {
 
 
 INTERNALS: dict[str, ModuleType] = {
+    "FEWEST_FILES": index,
     "FORMAT": checkpoint,
     "MAX_RESIDENT_BYTES": folders,
     "MIN_BYTES": download,
+    "MOST_BYTES": index,
     "PREPARED": loader,
     "READ_SECONDS": meter,
     "SECONDS": plan,
     "TIMEOUT": download,
     "_cpu_info": device,
     "pick_compile_mode": setup,
+    "cache_folder": index,
     "_specs": registry,
 }
 """What tests change of the package's own, and the module that reads it."""

@@ -108,6 +108,12 @@ class TrainConfig:
     image_root: Annotated[
         Path | None, Setting("Where the images of csv:FILE lie [beside it, or in a folder there].", "Data")
     ] = None
+    channels: Annotated[
+        Literal[1, 3] | None,
+        Setting(
+            "Read images in 1 channel (grey) or 3 (RGB) [what 1,000 training images of a folder are].", "Data"
+        ),
+    ] = None
     val_split: Annotated[
         float, Gt(0), Lt(1), Setting("Share of the training images kept for validation.", "Data")
     ] = 0.2

@@ -27,6 +27,8 @@ def check(name: str, annotation: Any, value: object) -> Any:  # noqa: ANN401
     """
     if isinstance(value, str) and get_origin(_bare(annotation)) is tuple:
         value = [part.strip() for part in value.split(",") if part.strip() and part.strip() != "none"]
+    if isinstance(value, str):  # the number that it spells, where that is a choice
+        value = next((choice for choice in choices(annotation) if str(choice) == value), value)
     try:
         checked = _adapter(annotation).validate_python(value)
         if isinstance(checked, float) and not math.isfinite(checked):
@@ -48,6 +50,14 @@ def _adapter(annotation: Any) -> "TypeAdapter[Any]":  # noqa: ANN401
 
 def _bare(annotation: Any) -> Any:  # noqa: ANN401
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def choices(annotation: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    """Return the values of which one fits, where an annotation names them; else none."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    inner = get_args(annotation) if get_origin(annotation) in (Annotated, Union, UnionType) else ()
+    return next((found for one in inner if (found := choices(one))), ())
 
 
 def describe(annotation: Any) -> str:  # noqa: ANN401

@@ -132,7 +132,8 @@ def test_row_55_a_folder_around_the_classes_is_entered_and_that_is_said(tmp_path
     assert images.classes == ("cat", "dog")
     assert images.notes == (f"The classes are the folders in archive/, which is all that {tmp_path} holds.",)
     # The same images are the test, whichever of the two is named.
-    assert images.listing.parts == listed(tmp_path / "archive").listing.parts
+    inside = listed(tmp_path / "archive")
+    assert all([*images.listing.parts[part]] == [*inside.listing.parts[part]] for part in ("train", "test"))
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -273,7 +274,7 @@ def test_row_57_images_in_training_and_test_are_found_and_can_be_left_out(tmp_pa
         picture(tmp_path / "test" / "cat" / f"new{number}.png", 100 + number)
         picture(tmp_path / "test" / "dog" / f"new{number}.png", 150 + number)
     before = listed(tmp_path).duplicates
-    assert before == []
+    assert len(before) == 0
     tree(tmp_path / "train", 6)  # cats and dogs of the same shade are the same image
     shutil.copy(tmp_path / "train" / "cat" / "4.png", tmp_path / "test" / "dog" / "copy.png")
     images = listed(tmp_path)

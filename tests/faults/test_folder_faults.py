@@ -1,5 +1,6 @@
 """Rows 54 to 57: folders of images as people have them, on machines as people have them."""
 
+import io
 import json
 import os
 import shutil
@@ -11,10 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnnzoo.config_file import read_yaml
+from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.folders import Reading, list_files
+from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.trained import read_trained
 from tests.conftest import Command
 from tests.faults.shared import assert_refused
-from tests.helpers import StopAfter, patch_internal, quick, rows, same_state, train
+from tests.helpers import StopAfter, forget_models, patch_internal, quick, rows, same_state, train
 from tests.helpers import resume as go_on
 
 STREAM = (
@@ -302,3 +307,68 @@ def test_validation_has_an_image_of_each_class_that_has_two(command: Command, tm
     tree(tmp_path / "test", 1, tuple("abcdefghij"))
     done = command(*TRAIN, "--dataset", f"folder:{tmp_path}")
     assert "20 to train on, 10 to validate" in done.out
+
+
+# Grey or colour
+
+
+def test_row_41_channels_overrule_what_the_images_are_and_a_resume_keeps_them(
+    command: Command, tmp_path: Path
+) -> None:
+    for label in ("cat", "dog"):
+        for number in range(10):
+            path = picture(tmp_path / "grey" / label / f"{number}.png", 20 * number + len(label))
+            Image.open(path).convert("L").save(path)
+    done = command(*TRAIN, "--dataset", "folder:grey", "--channels", "3")
+    assert done.code == 0
+    run = tmp_path / "runs" / "r"
+    assert load_checkpoint(run / "last.pt").in_channels == 3
+    assert read_yaml(run / "config.yaml")["channels"] == 3
+    assert evaluated(command, "r")["num_images"]
+    assert_refused(command("train", "--resume", "r", "--channels", "1"), "these differ: channels", code=2)
+    assert command("train", "--resume", "r", "--channels", "3", "--epochs", "2").code == 0
+    done = command(
+        "train", "lenet", "--dataset", SAMPLE, "--channels", "3", "--limit-train", "64", "--name", "s"
+    )
+    assert done.code == 0
+    assert load_checkpoint(tmp_path / "runs" / "s" / "last.pt").in_channels == 3
+
+
+def test_row_45_channels_that_cannot_be_are_refused(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_models(monkeypatch)
+    tree(tmp_path / "pets")
+    args = ("--dataset", "folder:pets", "--channels")
+    assert_refused(command("train", "lenet", *args, "2"), "channels must be one of 1, 3, not '2'", code=2)
+    (tmp_path / "greyscale_net.py").write_text(
+        "import cnnzoo\nfrom torch import nn\n"
+        "@cnnzoo.register_model('greyscale-net', image_size=8, in_channels=1)\n"
+        "def net(num_classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
+    )
+    says = "greyscale-net takes grey images only, into which all others are made. Leave --channels out."
+    for name, *more in (("train",), ("sweep", "--vary", "lr=0.1,0.2")):
+        refused = command(name, "greyscale-net", "--import", "greyscale_net", *args, "3", *more)
+        assert_refused(refused, says, code=2)
+
+
+def test_row_41_a_colour_image_that_nobody_looked_at_is_told_once_in_training(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patch_internal(monkeypatch, "MAX_RESIDENT_BYTES", 0)
+    stream = io.BytesIO()
+    Image.new("L", (8, 8), 7).save(stream, "PNG")
+    for label in ("cat", "dog"):
+        for number in range(800):
+            path = tmp_path / "pets" / label / f"{number:03}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(stream.getvalue() + label.encode() + bytes([number // 256, number % 256]))
+    images = list_files(f"folder:{tmp_path / 'pets'}", Reading()).listing.parts["train"].files
+    assert len(images) > 1100
+    looked_at = {*np.linspace(0, len(images) - 1, 1000).astype(int).tolist()}
+    for index in sorted({*range(len(images))} - looked_at)[:5]:
+        picture(images[index])
+    done = command("train", "lenet", "--dataset", "folder:pets", "--epochs", "2", "--name", "r")
+    assert done.code == 0
+    assert done.err.count("is in colour and is read as grey") == 1
+    assert "start again with --channels 3" in " ".join(done.err.split())

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
@@ -14,6 +14,7 @@ from cnnzoo.cli.options import parse_options
 from cnnzoo.config import Count, Setting, TrainConfig, field_types
 from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import CnnzooError
+from cnnzoo.validation import choices
 
 EXAMPLES = {
     "model_options": "-o dropout=0.3",
@@ -116,9 +117,8 @@ def _option(name: str, annotation: Any) -> inspect.Parameter:  # noqa: ANN401
         options["metavar"] = _metavar(name, bare)
         if isinstance(default, str | int | float | Path):
             options["help"] += f" [{default}]"
-        choices = _choices(bare)
-        if choices:
-            options["autocompletion"] = lambda: list(choices)
+        if words := _choices(bare):
+            options["autocompletion"] = lambda: list(words)
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -127,22 +127,22 @@ def _option(name: str, annotation: Any) -> inspect.Parameter:  # noqa: ANN401
     )
 
 
-def _choices(bare: Any) -> tuple[str, ...]:  # noqa: ANN401
-    return get_args(bare) if get_origin(bare) is Literal else ()
+def _choices(bare: Any) -> list[str]:  # noqa: ANN401
+    return [str(choice) for choice in choices(bare)]
 
 
 def _metavar(name: str, bare: Any) -> str:  # noqa: ANN401
-    if choices := _choices(bare):
-        shown = "|".join(choices)
+    if words := _choices(bare):
+        shown = "|".join(words)
         return shown if len(shown) < 30 else "NAME"  # so that it fits 40 columns; the help has them
     if get_origin(bare) in (Union, UnionType):
         bare = get_args(bare)[0]
     bare = get_args(bare)[0] if get_origin(bare) is Annotated else bare
-    words: dict[Any, str] = {
+    kinds: dict[Any, str] = {
         int: "N",
         float: "X",
         Path: "PATH",
         tuple[str, ...]: "MODULE" if name == "imports" else "NAMES",
         tuple[Count, ...]: "N,N",
     }
-    return words.get(bare, "NAME=VALUE" if get_origin(bare) is dict else "NAME")
+    return kinds.get(bare, "NAME=VALUE" if get_origin(bare) is dict else "NAME")

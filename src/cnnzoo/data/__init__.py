@@ -4,3 +4,6 @@ from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, how much is done and how much there is (bytes or images; 0: unknown)."""
+
+Warn = Callable[[str], None]
+"""Called with what a person must not overlook, found in the midst of something."""

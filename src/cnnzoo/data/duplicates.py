@@ -1,14 +1,13 @@
 """The same image twice: files with the same bytes, by checksums that read no more than they must."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from pathlib import Path
+import os
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnzoo.data.listing import Listing
+from cnnzoo.data.listing import Listing, Samples, shown_name
 
 MOST_FILES = 200_000
 """Files above which images are compared, and noted, only where that is asked for."""
@@ -16,49 +15,81 @@ MOST_FILES = 200_000
 START = 4096
 """Bytes that tell most files apart."""
 
+Digests = Mapping[int, bytes]
+"""Checksums of files by their places in a part."""
+
 
 def digest_of(content: bytes) -> NDArray[np.uint8]:
     """Return the SHA-256 of a file's bytes, uint8 ``(32,)``."""
     return np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
 
 
-def find_duplicates(listing: Listing) -> list[tuple[int, int]]:
-    """Return the training images whose bytes a test image has too, each with one: indices into the two parts.
+def find_duplicates(listing: Listing) -> NDArray[np.int64]:
+    """Return the training images that the test part has too, each with one there: indices into the two, ``(N, 2)``.
 
     Sizes are compared first, then the first START bytes, then all of them. A file that cannot be read is like no other.
     """
-    train, test = ([file for file, _ in listing.parts[part]] for part in ("train", "test"))
-    alike: list[tuple[Iterable[int], Iterable[int]]] = [(range(len(train)), range(len(test)))]
-    for key in (_size, _start, _whole):
-        narrowed: list[tuple[Iterable[int], Iterable[int]]] = []
-        for ones, others in alike:
-            of_train, of_test = _by_key(train, ones, key), _by_key(test, others, key)
-            narrowed += [(of_train[found], of_test[found]) for found in of_train.keys() & of_test.keys()]
-        alike = narrowed
-    return sorted((one, min(others)) for ones, others in alike for one in ones)
+    train, test = listing.parts["train"], listing.parts["test"]
+    ones: Digests = dict.fromkeys(np.flatnonzero(np.isin(train.sizes, test.sizes)).tolist(), b"")
+    others: Digests = dict.fromkeys(np.flatnonzero(np.isin(test.sizes, train.sizes)).tolist(), b"")
+    for num_bytes in (START, -1):
+        ones, others = _read(train, ones, num_bytes), _read(test, others, num_bytes)
+        common = {*ones.values()} & {*others.values()}
+        ones, others = (
+            {index: digest for index, digest in each.items() if digest in common} for each in (ones, others)
+        )
+    first = {digest: other for other, digest in sorted(others.items(), reverse=True)}
+    return np.array([(one, first[digest]) for one, digest in sorted(ones.items())], dtype=np.int64).reshape(
+        -1, 2
+    )
 
 
-def _by_key(
-    files: list[Path], indices: Iterable[int], key: Callable[[Path], object]
-) -> defaultdict[object, list[int]]:
-    found: defaultdict[object, list[int]] = defaultdict(list)
-    for index in indices:
-        try:
-            found[key(files[index])].append(index)
-        except OSError:
-            continue  # whoever decodes it says so
+def describe_duplicates(pairs: NDArray[np.int64], listing: Listing, *, dropped: bool) -> list[str]:
+    """Return a sentence on how many training images the test part has too, and which, or none if none.
+
+    Args:
+        pairs: As ``find_duplicates`` returns them.
+        listing: The images.
+        dropped: Whether those are not trained on.
+    """
+    if not len(pairs):
+        return []
+    train, test = (listing.parts[part].files for part in ("train", "test"))
+    some = [
+        f"{shown_name(train[one], listing.root)} and {shown_name(test[other], listing.root)}"
+        for one, other in pairs[:3].tolist()
+    ]
+    num = len(pairs)
+    what = f"{num:,} training images are" if num > 1 else "1 training image is"
+    left = "left out" if dropped else "--drop-duplicates leaves the training copies out"
+    return [f"{what} in the test part too: {'; '.join(some)}{' ...' if num > 3 else ''} ({left})."]
+
+
+def _read(samples: Samples, known: Digests, num_bytes: int) -> Digests:
+    """Return the checksums of the first bytes of files, or of all for -1; of a short file those are the same."""
+    found: dict[int, bytes] = {}
+    for (
+        index,
+        digest,
+    ) in known.items():  # not in threads, which get in each other's way where files are in memory
+        if num_bytes < 0 and samples.sizes[index] <= START:
+            found[index] = digest
+        elif read := _digest(samples.files.text(index), num_bytes):
+            found[index] = read
     return found
 
 
-def _size(file: Path) -> int:
-    return file.stat().st_size
-
-
-def _start(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return hashlib.sha256(opened.read(START)).digest()
-
-
-def _whole(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").digest()
+def _digest(file: str, num_bytes: int) -> bytes | None:
+    try:
+        handle = os.open(
+            file, os.O_RDONLY | getattr(os, "O_BINARY", 0)
+        )  # without what a file object takes besides
+        try:
+            if num_bytes > 0:
+                return hashlib.sha256(os.read(handle, num_bytes)).digest()
+            with open(handle, "rb", closefd=False) as opened:
+                return hashlib.file_digest(opened, "sha256").digest()
+        finally:
+            os.close(handle)
+    except OSError:  # whoever decodes it says so
+        return None

@@ -12,23 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from cnnzoo.data import Progress, trees, trees_v1
-from cnnzoo.data.duplicates import MOST_FILES, digest_of, find_duplicates
-from cnnzoo.data.images import (
-    NoHandleError,
-    PixelRange,
-    decode_image,
-    deep_range,
-    is_deep,
-    open_image,
-    quiet,
-    read_content,
-)
-from cnnzoo.data.listing import RULES, Listing, Part, relative_name
+from cnnzoo.data import Progress, Warn, trees, trees_v1
+from cnnzoo.data.duplicates import MOST_FILES, describe_duplicates, digest_of, find_duplicates
+from cnnzoo.data.images import NoHandleError, PixelRange, decode_image, quiet, read_content
+from cnnzoo.data.index import Index, keep_listing, kept_listing
+from cnnzoo.data.kinds import SAMPLE, Kinds, KindWatch, find_kinds
+from cnnzoo.data.listing import RULES, Files, Listing, Part, Samples
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
 from cnnzoo.data.tables import list_table
+from cnnzoo.data.walk import walk
 from cnnzoo.errors import CnnzooError, UsageError, named, one_line
-from cnnzoo.files import expanded
+from cnnzoo.files import expanded, file_sha256
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,8 +72,7 @@ class Folder:
     Attributes:
         root: What the person named.
         classes: Names of the classes; a label is an index into them.
-        files: The images.
-        labels: One per file.
+        samples: The images.
         channels: 1 (grey) or 3 (RGB).
         pixel_range: Of images of more than 8 bits a pixel.
         num_skipped: Broken images that were left out.
@@ -88,20 +81,26 @@ class Folder:
 
     root: Path
     classes: tuple[str, ...]
-    files: tuple[Path, ...]
-    labels: tuple[int, ...]
+    samples: Samples
     channels: int
     pixel_range: PixelRange | None = None
     num_skipped: int = 0
     digests: "NDArray[np.uint8] | None" = None
 
     @property
+    def files(self) -> Files:
+        """Where each image is."""
+        return self.samples.files
+
+    @property
+    def labels(self) -> "NDArray[np.int64]":
+        """Of each image."""
+        return self.samples.labels
+
+    @property
     def sha256(self) -> str:
         """Checksum of the images' paths and sizes: reading every byte of a large folder would take hours."""
-        digest = hashlib.sha256()
-        for file in self.files:
-            digest.update(relative_name(file, self.root) + b" %d\n" % file.stat().st_size)
-        return digest.hexdigest()
+        return self.samples.sha256()
 
     def fits_memory(self, image_size: int) -> bool:
         """Return whether its images, cut to squares of ``image_size``, are kept in memory."""
@@ -113,15 +112,17 @@ class Folder:
         Raises:
             CnnzooError: A class has none of them.
         """
-        labels = tuple(self.labels[index] for index in indices)
-        for label in sorted(set(self.labels) - set(labels)):
+        if len(indices) == len(self.samples):
+            return self
+        places = np.array(indices, dtype=np.int64)
+        samples = self.samples.take(places)
+        for label in np.setdiff1d(self.labels, samples.labels):
             raise CnnzooError(f"no image of class {self.classes[label]} in {self.root} can be read.")
         return dataclasses.replace(
             self,
-            files=tuple(self.files[index] for index in indices),
-            labels=labels,
-            num_skipped=len(self.files) - len(indices),
-            digests=None if self.digests is None else self.digests[list(indices)],
+            samples=samples,
+            num_skipped=len(self.samples) - len(samples),
+            digests=None if self.digests is None else self.digests[places],
         )
 
 
@@ -133,16 +134,18 @@ class ImageFiles:
         name: As a person types it.
         listing: Its images.
         reading: How they are read.
+        index: Keeps what was found out about them.
     """
 
     name: str
     listing: Listing
     reading: Reading
+    index: Index
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of it, in whole sentences."""
-        return (*self.listing.notes, *_missing_in_test(self.listing))
+        return (*self.listing.notes, *self.listing.missing_in_test())
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -150,40 +153,46 @@ class ImageFiles:
         return self.listing.classes
 
     @cached_property
-    def _kinds(self) -> tuple[int, PixelRange | None]:
-        """Channels, and the range of deep pixels, of the training images, by their headers."""
-        return _kinds([file for file, _ in self.listing.parts["train"]], self.reading)
+    def _kinds(self) -> Kinds:
+        """What the training images say of how they are to be read."""
+        rules, skips = self.reading.rules, self.reading.skip_bad_images
+        files = self.listing.parts["train"].files
+
+        def look() -> "dict[str, NDArray[np.float64]]":
+            kinds = find_kinds(files, rules=rules, skip_bad_images=skips)
+            return {"kinds": np.array([kinds.channels, *(kinds.pixel_range or ())])}
+
+        channels, *values = self.index.recall("kinds-of-whole" if skips else "kinds", look)["kinds"].tolist()
+        return Kinds(int(channels), (values[0], values[1]) if values else None)
 
     @property
     def channels(self) -> int:
         """1 (grey) or 3 (RGB): as they are to be read."""
-        return self.reading.channels or self._kinds[0]
+        return self.reading.channels or self._kinds.channels
 
     @property
     def pixel_range(self) -> PixelRange | None:
         """What becomes black and white in images of more than 8 bits a pixel."""
-        return self._kinds[1] if self.reading.looks else self.reading.pixel_range
+        return self._kinds.pixel_range if self.reading.looks else self.reading.pixel_range
 
     @cached_property
-    def duplicates(self) -> list[tuple[int, int]]:
-        """Training images that the test part has too: their index, and that of the test image."""
-        return find_duplicates(self.listing)
+    def _watch(self) -> KindWatch | None:
+        """Looks out for images of other kinds, where a few have said how all are to be read."""
+        if self.reading.rules < 3 or not self.reading.looks or len(self.listing.parts["train"]) <= SAMPLE:
+            return None
+        channels = 3 if self.reading.channels else self.channels  # what was asked for is no news
+        num_images = sum(map(len, self.listing.parts.values()))
+        return KindWatch(Kinds(channels, self.pixel_range), self.listing.root, num_images)
+
+    @cached_property
+    def duplicates(self) -> "NDArray[np.int64]":
+        """Training images that the test part has too: their index, and that of the test image, ``(N, 2)``."""
+        known = self.index.recall("duplicates", lambda: {"pairs": find_duplicates(self.listing)})
+        return known["pairs"].astype(np.int64)
 
     def describe_duplicates(self) -> list[str]:
         """Return a sentence on how many training images the test part has too, and which, or none if none."""
-        if not self.duplicates:
-            return []
-        train, test = self.listing.parts["train"], self.listing.parts["test"]
-        pairs = [
-            f"{shown_name(train[one][0], self.listing.root)} and {shown_name(test[other][0], self.listing.root)}"
-            for one, other in self.duplicates
-        ]
-        num = len(pairs)
-        what = f"{num:,} training images are" if num > 1 else "1 training image is"
-        left = (
-            "left out" if self.reading.drop_duplicates else "--drop-duplicates leaves the training copies out"
-        )
-        return [f"{what} in the test part too: {'; '.join(pairs[:3])}{' ...' if num > 3 else ''} ({left})."]
+        return describe_duplicates(self.duplicates, self.listing, dropped=self.reading.drop_duplicates)
 
     def part(self, part: Part) -> Folder | None:
         """Return one part, whose images are not read; None for ``val`` where no images are set aside for it."""
@@ -191,9 +200,8 @@ class ImageFiles:
         if samples is None:
             return None
         if part == "train" and self.reading.drop_duplicates:
-            left_out = {index for index, _ in self.duplicates}
-            samples = [sample for index, sample in enumerate(samples) if index not in left_out]
-            if gone := sorted({*range(len(self.classes))} - {label for _, label in samples}):
+            samples = samples.take(np.setdiff1d(np.arange(len(samples)), self.duplicates[:, 0]))
+            if gone := sorted({*range(len(self.classes))} - {*samples.labels.tolist()}):
                 names = named([self.classes[label] for label in gone])
                 raise CnnzooError(
                     f"--drop-duplicates leaves no training image of {names}: the test part has them all. "
@@ -204,13 +212,19 @@ class ImageFiles:
                 f"{self.listing.root} has no {part} images: which are kept for it depends on their names. Add images, "
                 "or put some into test/ and the others into train/."
             )
-        files, labels = zip(*samples, strict=True)
-        records = self.reading.record_images or len(files) <= MOST_FILES
-        digests = np.zeros((len(files), 32), dtype=np.uint8) if records else None
+        records = self.reading.record_images or len(samples) <= MOST_FILES
+        digests = np.zeros((len(samples), 32), dtype=np.uint8) if records else None
         root = self.listing.root
-        return Folder(root, self.classes, files, labels, self.channels, self.pixel_range, digests=digests)
+        return Folder(root, self.classes, samples, self.channels, self.pixel_range, digests=digests)
 
-    def load(self, split: Part, image_size: int, num_workers: int, progress: Progress) -> Dataset | None:
+    def load(
+        self,
+        split: Part,
+        image_size: int,
+        num_workers: int,
+        progress: Progress,
+        warn: Warn = lambda _: None,
+    ) -> Dataset | None:
         """Load a part: read it, or have it streamed where it is too large for memory.
 
         Args:
@@ -218,6 +232,7 @@ class ImageFiles:
             image_size: Pixels a side that images are cut to as they are read.
             num_workers: Threads that decode what is streamed.
             progress: Told about the reading.
+            warn: Told what is found as images are streamed.
 
         Returns:
             None for ``val`` where no images are set aside for it.
@@ -230,22 +245,29 @@ class ImageFiles:
             return None
         skips = self.reading.skip_bad_images
         sha256 = listing_sha256 = folder.sha256
+        found: list[str] = []
         if folder.fits_memory(image_size):
-            pixels, folder = decode_all(folder, image_size, progress, skip_bad_images=skips)
-            labels = torch.tensor(folder.labels)
+            pixels, folder = decode_all(
+                folder, image_size, progress, skip_bad_images=skips, watch=self._watch
+            )
+            labels = torch.from_numpy(folder.labels)
             source: Source = Resident(torch.from_numpy(pixels), labels, folder.digests, folder.files)
             sha256 = hashlib.sha256(pixels.tobytes() + labels.numpy().tobytes()).hexdigest()
+            if self._watch:
+                self._watch.tell(found.append)
         else:
             if skips:
                 folder = without_bad_images(folder, image_size, progress)
             source = Streamed(
                 folder.files,
-                torch.tensor(folder.labels),
+                torch.from_numpy(folder.labels),
                 folder.channels,
                 image_size,
                 num_workers,
                 folder.pixel_range,
                 folder.digests,
+                watch=self._watch,
+                warn=warn,
             )
         return Dataset(
             self.name,
@@ -255,7 +277,7 @@ class ImageFiles:
             folder.root,
             sha256,
             num_skipped=folder.num_skipped,
-            notes=(*self.notes, *_skipped(folder)),
+            notes=(*self.notes, *_skipped(folder), *found),
             rules=self.reading.rules,
             listing_sha256=listing_sha256,
             pixel_range=folder.pixel_range,
@@ -285,26 +307,25 @@ def list_files(name: str, reading: Reading, *, all_for_test: bool = False) -> Im
         raise UsageError(f"{kind}: lacks its path. Write it as in --dataset {example}.")
     path = expanded(Path(text))
     try:
-        if kind == "csv":
-            listing = list_table(path, reading.columns, reading.image_root, all_for_test=all_for_test)
-        elif all_for_test:
-            listing = trees.list_all(path)
-        else:
-            listing = (trees if reading.rules >= 2 else trees_v1).list_tree(path)
+        if kind == "folder" and reading.rules < 2 and not all_for_test:
+            return ImageFiles(name, trees_v1.list_tree(path), reading, Index(None))
+        tree = walk(path if kind == "folder" else expanded(reading.image_root or path.parent))
+        content = file_sha256(path) if kind == "csv" and path.is_file() else None
+        index = Index(tree, name, content, reading.rules, reading.columns, reading.image_root, all_for_test)
+
+        def list_anew() -> Listing:
+            if kind == "csv":
+                searches = reading.image_root is None
+                return list_table(path, tree, reading.columns, searches=searches, all_for_test=all_for_test)
+            return trees.list_all(tree) if all_for_test else trees.list_tree(tree)
+
+        listing = kept_listing(index.recall("listing", lambda: keep_listing(list_anew())))
     except OSError as error:
         raise CnnzooError(
             f"the {'table' if kind == 'csv' else 'folder'} {error.filename or path} cannot be read "
             f"({one_line(error)}). Say where it lies: --dataset {kind}:NEW"
         ) from error
-    return ImageFiles(name, listing, reading)
-
-
-def _missing_in_test(listing: Listing) -> list[str]:
-    counts = listing.counts("test")
-    missing = [name for name in listing.classes if name not in counts]
-    if not missing or "train" not in listing.parts:
-        return []
-    return [f"The test part has no images of {named(missing)}: what eval says is not about them."]
+    return ImageFiles(name, listing, reading, index)
 
 
 def _skipped(folder: Folder) -> list[str]:
@@ -313,34 +334,13 @@ def _skipped(folder: Folder) -> list[str]:
     return [f"{images} left out of {folder.root}."] if num else []
 
 
-def shown_name(file: Path, root: Path) -> str:
-    """Return a file's name below ``root`` as it can be printed."""
-    return relative_name(file, root).decode(errors="backslashreplace")
-
-
-def _kinds(files: Sequence[Path], reading: Reading) -> tuple[int, PixelRange | None]:
-    """Return 1 if every image is grey by its header, else 3; and what values deep ones have."""
-    from PIL import Image
-
-    def look(file: Path) -> tuple[bool, PixelRange | None]:
-        try:
-            with open_image(file) as image:
-                grey, deep = Image.getmodebase(image.mode) == "L", is_deep(image)
-            return grey, deep_range(file) if deep and reading.rules >= 2 else None
-        except CnnzooError as error:
-            if reading.skip_bad_images and not isinstance(error, NoHandleError):
-                return True, None
-            raise
-
-    with quiet(), ThreadPoolExecutor() as pool:
-        kinds = list(pool.map(look, files))
-    ranges = [found for _, found in kinds if found]
-    whole = (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
-    return 1 if all(grey for grey, _ in kinds) else 3, whole
-
-
 def decode_all(
-    folder: Folder, image_size: int, progress: Progress, *, skip_bad_images: bool = False
+    folder: Folder,
+    image_size: int,
+    progress: Progress,
+    *,
+    skip_bad_images: bool = False,
+    watch: KindWatch | None = None,
 ) -> "tuple[NDArray[np.uint8], Folder]":
     """Read every image of a folder: uint8 ``(N, C, image_size, image_size)``, and the folder of those images.
 
@@ -351,7 +351,7 @@ def decode_all(
     images = np.empty((len(folder.files), folder.channels, image_size, image_size), dtype=np.uint8)
     kept: list[int] = []
     broken: list[CnnzooError] = []
-    for index, image in enumerate(_decode_each(folder, image_size, progress)):
+    for index, image in enumerate(_decode_each(folder, image_size, progress, watch)):
         if isinstance(image, CnnzooError):
             broken.append(image)
         else:
@@ -369,12 +369,12 @@ def without_bad_images(folder: Folder, image_size: int, progress: Progress) -> F
     Raises:
         CnnzooError: A class has none.
     """
-    images = _decode_each(folder, image_size, progress)
+    images = _decode_each(folder, image_size, progress, None)
     return folder.keep([index for index, image in enumerate(images) if not isinstance(image, CnnzooError)])
 
 
 def _decode_each(
-    folder: Folder, image_size: int, progress: Progress
+    folder: Folder, image_size: int, progress: Progress, watch: KindWatch | None
 ) -> "Iterator[NDArray[np.uint8] | CnnzooError]":
     """Yield the images in their order, or what is wrong with one; and keep their checksums."""
 
@@ -384,6 +384,8 @@ def _decode_each(
             content = read_content(file)
             if folder.digests is not None:
                 folder.digests[index] = digest_of(content)
+            if watch:
+                watch.look(file, content)
             return decode_image(file, folder.channels, image_size, folder.pixel_range, content=content)
         except NoHandleError:
             raise

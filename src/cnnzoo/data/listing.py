@@ -1,30 +1,132 @@
 """Which images there are, of which class, and in which part: what every way of reading them comes to."""
 
 import hashlib
+import operator
 import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, overload
 
-from cnnzoo.data.images import suffixes
+import numpy as np
+
 from cnnzoo.errors import CnnzooError, named
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Part = Literal["train", "val", "test"]
 
 Sample = tuple[Path, int]
 """An image file and its label."""
 
-RULES = 2
+RULES = 3
 """Version of the rules by which trees of images are read: listed, split and decoded. A checkpoint keeps its own."""
 
 TEST_SHARE = 0.2
 """Share of images without a part of their own that is kept for the test, about."""
 
-_HIDDEN = (".", "__MACOSX", "@eaDir")
-"""How names begin that are passed over: hidden ones, and what macOS and Synology put into archives and shares."""
+
+class Files(Sequence[Path]):
+    """Files below a folder: their names one after another in one text, each made a path when it is asked for.
+
+    Paths as objects would take 300 bytes each, and a million of them are swept up again and again as garbage.
+
+    Args:
+        root: The folder.
+        text: The names below it, with ``/`` between folders, as ``relative_name`` gives them.
+        ends: Where in it each name ends, int64.
+        picks: Which of these names, int64 ``(N,)``; None for all.
+    """
+
+    def __init__(
+        self, root: Path, text: bytes, ends: "NDArray[np.int64]", picks: "NDArray[np.int64] | None" = None
+    ) -> None:
+        self.root = root
+        self._text = text
+        self._ends = ends
+        self._picks = np.arange(len(ends)) if picks is None else picks
+
+    @classmethod
+    def of(cls, root: Path, names: Iterable[bytes]) -> "Files":
+        """Pack names below ``root``."""
+        names = list(names)
+        return cls(root, b"".join(names), np.cumsum([len(name) for name in names], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self._picks)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Files": ...
+    def __getitem__(self, index: int | slice) -> "Path | Files":
+        if isinstance(index, slice):
+            return Files(self.root, self._text, self._ends, self._picks[index])
+        return self.root / self.name(index).decode(errors="surrogateescape")
+
+    def name(self, index: int) -> bytes:
+        """Return a file's name below ``root``; it may hold bytes that are no UTF-8."""
+        place = self._picks[operator.index(index)]
+        return self._text[self._ends[place - 1] if place else 0 : self._ends[place]]
+
+    def text(self, index: int) -> str:
+        """Return a file's path as text, which takes a tenth of the time of an object."""
+        return os.path.join(self.root, self.name(index).decode(errors="surrogateescape"))  # noqa: PTH118
+
+    def names(self) -> Iterator[bytes]:
+        """Yield the names of all, as ``name`` gives them."""
+        for start in range(0, len(self), 10_000):  # numbers as objects only for as many at once
+            places = self._picks[start : start + 10_000]
+            begins = np.where(places > 0, self._ends[places - 1], 0)
+            for begin, end in zip(begins.tolist(), self._ends[places].tolist(), strict=True):
+                yield self._text[begin:end]
+
+    def take(self, indices: "NDArray[np.integer]") -> "Files":
+        """Return the files at ``indices``."""
+        return Files(self.root, self._text, self._ends, self._picks[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Samples(Sequence[Sample]):
+    """Image files, and what is known of each without opening it.
+
+    Attributes:
+        files: Where they are.
+        labels: Int64 ``(N,)``.
+        sizes: Bytes, int64 ``(N,)``.
+    """
+
+    files: Files
+    labels: "NDArray[np.int64]"
+    sizes: "NDArray[np.int64]"
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Samples": ...
+    def __getitem__(self, index: int | slice) -> "Sample | Samples":
+        if isinstance(index, slice):
+            return Samples(self.files[index], self.labels[index], self.sizes[index])
+        return self.files[index], int(self.labels[index])
+
+    def take(self, indices: "NDArray[np.integer]") -> "Samples":
+        """Return those at ``indices``."""
+        return Samples(self.files.take(indices), self.labels[indices], self.sizes[indices])
+
+    def sha256(self) -> str:
+        """Return the checksum of names and sizes."""
+        digest = hashlib.sha256()
+        for start in range(0, len(self), 10_000):
+            some = self[start : start + 10_000]
+            lines = zip(some.files.names(), some.sizes.tolist(), strict=True)
+            digest.update(b"".join([b"%b %d\n" % line for line in lines]))
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -40,12 +142,23 @@ class Listing:
 
     root: Path
     classes: tuple[str, ...]
-    parts: Mapping[Part, Sequence[Sample]]
+    parts: Mapping[Part, Samples]
     notes: tuple[str, ...] = ()
 
     def counts(self, part: Part) -> Counter[str]:
         """Return how many images each class has in a part; classes without any are left out."""
-        return Counter(self.classes[label] for _, label in self.parts.get(part, ()))
+        if part not in self.parts:
+            return Counter()
+        nums = np.bincount(self.parts[part].labels, minlength=len(self.classes)).tolist()
+        return Counter({name: num for name, num in zip(self.classes, nums, strict=True) if num})
+
+    def missing_in_test(self) -> list[str]:
+        """Return a sentence on the classes of which the test part has no images; none where it has all."""
+        counts = self.counts("test")
+        missing = [name for name in self.classes if name not in counts]
+        if not missing or "train" not in self.parts:
+            return []
+        return [f"The test part has no images of {named(missing)}: what eval says is not about them."]
 
 
 @dataclass
@@ -66,79 +179,30 @@ class PassedOver:
         return [f"Passed over in {where}: {named(kinds, 5)}."]
 
 
-def images_below(folder: Path, passed: PassedOver, above: Iterable[Path] = ()) -> list[Path]:
-    """Return the image files below a folder, sorted, through links too, each real folder once.
-
-    Names that begin with a dot are left out.
-
-    Args:
-        folder: Where to look.
-        passed: Told what is passed over: files that are no images by their suffix, and links that lead nowhere.
-        above: Folders above it, into which a link is not followed.
-    """
-    found: list[Path] = []
-    for path, entry in _files_below(folder, above):
-        if not entry.is_file():
-            passed.files["link to nothing" if entry.is_symlink() else "file of a special kind"] += 1
-        elif path.suffix.lower() in suffixes():
-            found.append(path)
-        else:
-            passed.files[path.suffix.lower() or "file without a suffix"] += 1
-    return sorted(found, key=Path.as_posix)  # paths themselves are ordered otherwise on Windows
-
-
-def has_images(folder: Path) -> bool:
-    """Whether there is an image anywhere below a folder."""
-    return any(entry.is_file() and path.suffix.lower() in suffixes() for path, entry in _files_below(folder))
-
-
-def _files_below(folder: Path, above: Iterable[Path] = ()) -> "Iterator[tuple[Path, os.DirEntry[str]]]":
-    """Yield all that is no folder below one, through links too, each real folder once, and none of those ``above``."""
-    seen = {_identity(path) for path in above}
-    waiting = [folder]
-    while waiting:
-        here = waiting.pop()
-        if (identity := _identity(here)) in seen:
-            continue
-        seen.add(identity)
-        with os.scandir(here) as entries:
-            for entry in entries:
-                if entry.name.startswith(_HIDDEN):
-                    continue
-                if entry.is_dir():
-                    waiting.append(here / entry.name)
-                else:
-                    yield here / entry.name, entry
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted by name, but hidden ones and those that systems leave behind."""
-    found = (path for path in folder.iterdir() if not path.name.startswith(_HIDDEN) and path.is_dir())
-    return sorted(found, key=lambda path: path.name)
-
-
-def is_for_test(file: Path, root: Path) -> bool:
+def is_for_test(name: bytes) -> bool:
     """Whether an image without a part of its own is kept for the test.
 
     That depends on its relative name alone, so that it stays where it is whatever is added, and wherever the folder
     is moved.
     """
-    name = relative_name(file, root).decode(errors="surrogateescape")
-    name = unicodedata.normalize("NFC", name)  # macOS takes letters apart
-    digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "big") < TEST_SHARE * 2**64
+    if not name.isascii():  # macOS takes letters apart
+        text = unicodedata.normalize("NFC", name.decode(errors="surrogateescape"))
+        name = text.encode(errors="surrogateescape")
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") < TEST_SHARE * 2**64
 
 
-def cut_test(samples: Sequence[Sample], classes: Sequence[str], root: Path) -> dict[Part, list[Sample]]:
+def cut_test(samples: Samples, classes: Sequence[str], root: Path) -> dict[Part, Samples]:
     """Keep a share of images for the test, image by image.
 
     Raises:
         CnnzooError: A class has no image left to train on.
     """
-    parts: dict[Part, list[Sample]] = {"train": [], "test": []}
-    for sample in samples:
-        parts["test" if is_for_test(sample[0], root) else "train"].append(sample)
-    trained = {label for _, label in parts["train"]}
+    tested = np.fromiter(map(is_for_test, samples.files.names()), dtype=bool, count=len(samples))
+    parts: dict[Part, Samples] = {
+        "train": samples.take(np.flatnonzero(~tested)),
+        "test": samples.take(np.flatnonzero(tested)),
+    }
+    trained = set(parts["train"].labels.tolist())
     if missing := [name for label, name in enumerate(classes) if label not in trained]:
         raise CnnzooError(
             f"{root} has too few images of {named(missing)}: which are kept for the test depends on their names, and "
@@ -153,12 +217,28 @@ def relative_name(file: Path, root: Path) -> bytes:
     return name.as_posix().encode(errors="surrogateescape")
 
 
+def shown_name(file: Path, root: Path) -> str:
+    """Return a file's name below ``root`` as it can be printed."""
+    return relative_name(file, root).decode(errors="backslashreplace")
+
+
+def packed(root: Path, parts: Mapping[Part, Sequence[Sample]]) -> dict[Part, Samples]:
+    """Return image files below ``root``, of which nothing else is known yet, as they are kept.
+
+    Raises:
+        OSError: One is gone.
+    """
+    return {
+        part: Samples(
+            Files.of(root, (relative_name(file, root) for file, _ in samples)),
+            np.array([label for _, label in samples], dtype=np.int64),
+            np.array([file.stat().st_size for file, _ in samples], dtype=np.int64),
+        )
+        for part, samples in parts.items()
+    }
+
+
 def _counted(num: int, kind: str) -> str:
     noun, _, rest = kind.partition(" ")
     plural = noun if num == 1 or noun.startswith(".") else f"{noun}s"
     return f"{num:,} {plural} {rest}".rstrip()
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino

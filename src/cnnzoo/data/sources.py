@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cnnzoo.data import Warn
 from cnnzoo.data.duplicates import digest_of
 from cnnzoo.data.images import PixelRange, decode_image, quiet, read_content
-from cnnzoo.data.listing import RULES
+from cnnzoo.data.kinds import KindWatch
+from cnnzoo.data.listing import RULES, Files
 from cnnzoo.device import send
 from cnnzoo.errors import CnnzooError
 
@@ -39,7 +41,7 @@ class Source(Protocol):
         """
 
     @property
-    def files(self) -> Sequence[Path] | None:
+    def files(self) -> Files | None:
         """Where each image was read from; None where they are of no files of their own."""
 
     def read_digests(self, indices: "NDArray[np.intp]") -> "NDArray[np.uint8]":
@@ -59,7 +61,7 @@ class Resident:
     images: Tensor
     labels: Tensor
     digests: "NDArray[np.uint8] | None" = None
-    files: Sequence[Path] | None = None
+    files: Files | None = None
 
     def read_digests(self, indices: "NDArray[np.intp]") -> "NDArray[np.uint8]":
         """Return the checksums of the images at ``indices``, which were read with them."""
@@ -69,7 +71,7 @@ class Resident:
     def subset(self, indices: Tensor) -> "Resident":
         """Return the images at ``indices``."""
         digests = None if self.digests is None else self.digests[indices.numpy()]
-        files = None if self.files is None else [self.files[index] for index in indices.tolist()]
+        files = None if self.files is None else self.files.take(indices.numpy())
         return Resident(self.images[indices], self.labels[indices], digests, files)
 
     def to(self, device: torch.device) -> "Resident":
@@ -89,15 +91,19 @@ class Streamed:
 
     Threads and not processes: Pillow decodes without holding Python's lock, and what threads hand over needs neither
     shared memory nor file handles, of which a container may have few.
+
+    What ``watch`` finds in the images as they are decoded, ``warn`` is told, by the thread that asks for batches.
     """
 
-    files: Sequence[Path]
+    files: Files
     labels: Tensor
     channels: int
     image_size: int
     num_workers: int
     pixel_range: PixelRange | None = None
     digests: "NDArray[np.uint8] | None" = None
+    watch: KindWatch | None = None
+    warn: Warn = lambda _: None
 
     def read_digests(self, indices: "NDArray[np.intp]") -> "NDArray[np.uint8]":
         """Read the files at ``indices``, and return their checksums."""
@@ -108,7 +114,7 @@ class Streamed:
         """Return the images at ``indices``."""
         return replace(
             self,
-            files=[self.files[index] for index in indices.tolist()],
+            files=self.files.take(indices.numpy()),
             labels=self.labels[indices],
             digests=None if self.digests is None else self.digests[indices.numpy()],
         )
@@ -120,6 +126,8 @@ class Streamed:
             CnnzooError: An image is broken, or the system gives no more threads.
         """
         for chunk, images in zip(chunks, self._decoded(chunks), strict=True):
+            if self.watch:
+                self.watch.tell(self.warn)
             batch = torch.from_numpy(np.stack(images))
             if device.type == "cuda":
                 batch = batch.pin_memory()
@@ -163,6 +171,8 @@ class Streamed:
         content = read_content(file)
         if self.digests is not None:
             self.digests[index] = digest_of(content)
+        if self.watch:
+            self.watch.look(file, content)
         return decode_image(file, self.channels, self.image_size, self.pixel_range, content=content)
 
 

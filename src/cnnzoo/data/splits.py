@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cnnzoo.data import Progress
+from cnnzoo.data import Progress, Warn
 from cnnzoo.data.catalog import DATASETS, DatasetSpec, get_dataset_spec
 from cnnzoo.data.folders import CSV, FOLDER, READING, ImageFiles, Reading, is_files, list_files
 from cnnzoo.data.listing import Part
@@ -58,7 +58,9 @@ class NamedImages:
         """Names of the classes."""
         return self.spec.classes
 
-    def load(self, split: Part, image_size: int, num_workers: int, progress: Progress) -> Dataset | None:
+    def load(
+        self, split: Part, image_size: int, num_workers: int, progress: Progress, warn: Warn = lambda _: None
+    ) -> Dataset | None:
         """Load one split, in its own size, into memory; None for ``val``, for which no images are set aside.
 
         Raises:

@@ -1,13 +1,15 @@
-"""Tables of labels: CSV files that say of which class each image is (reading rules 2)."""
+"""Tables of labels: CSV files that say of which class each image is (reading rules 2 and 3)."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from cnnzoo.data.images import suffixes
-from cnnzoo.data.listing import Listing, Part, PassedOver, Sample, cut_test, images_below, subfolders
+from cnnzoo.data.listing import Files, Listing, Part, PassedOver, Samples, cut_test
 from cnnzoo.data.trees import part_of
+from cnnzoo.data.walk import Tree
 from cnnzoo.errors import CnnzooError, UsageError, did_you_mean, named
 from cnnzoo.plain_csv import Table, read_table
 
@@ -26,32 +28,51 @@ _LOOKED_AT = 200
 
 @dataclass(frozen=True)
 class _Folder:
-    """Images below a folder, by what a table may call them."""
+    """Images below a folder, by what a table may call them.
+
+    Attributes:
+        path: The folder.
+        names: Of the images, below it.
+        sizes: Bytes of each.
+        by_name: Their places by relative names, and by names and stems that only one image has.
+    """
 
     path: Path
-    by_name: dict[str, Path]
+    names: list[str]
+    sizes: list[int]
+    by_name: dict[str, int]
 
     @classmethod
-    def of(cls, path: Path) -> "_Folder":
-        """Look below ``path``: by relative names, and by names and stems that only one image has."""
-        images = images_below(path, PassedOver())
-        relative = {image.relative_to(path).as_posix(): image for image in images}
-        alone: defaultdict[str, set[Path]] = defaultdict(set)
-        for name, image in relative.items():
-            alone[image.name].add(image)
-            alone[image.stem].add(image)
-            alone[name.removesuffix(image.suffix)].add(image)
-        unique = {name: members.pop() for name, members in alone.items() if len(members) == 1}
-        return cls(path, {**unique, **relative})
+    def of(cls, tree: Tree) -> "_Folder":
+        """Look below a folder."""
+        names, sizes = tree.images_below(PassedOver())
+        alone: dict[str, int] = {}
+        shared: set[str] = set()
+        for place, name in enumerate(names):
+            without_suffix, file = name.rpartition(".")[0], name.rpartition("/")[2]
+            for called in (file, file.rpartition(".")[0], without_suffix):
+                if alone.setdefault(called, place) != place:
+                    shared.add(called)
+        for called in shared:
+            del alone[called]
+        return cls(tree.path, names, sizes, alone | {name: place for place, name in enumerate(names)})
 
-    def find(self, cell: str) -> Path | None:
-        """Return the image that a cell names, by its path, its name, or its name without the suffix."""
+    def find(self, cell: str) -> int | None:
+        """Return the place of the image that a cell names, by its path, its name, or that without the suffix."""
         name = cell.replace("\\", "/").removeprefix("./")
-        return self.by_name.get(name) or self.by_name.get(name.rpartition("/")[2])
+        place = self.by_name.get(name)
+        return self.by_name.get(name.rpartition("/")[2]) if place is None else place
+
+    def samples(self, labels: Iterable[tuple[int, int]]) -> Samples:
+        """Return the images at places, each with its label."""
+        pairs = np.array(list(labels), dtype=np.int64).reshape(-1, 2)
+        names = [self.names[place].encode(errors="surrogateescape") for place in pairs[:, 0].tolist()]
+        sizes = np.array(self.sizes, dtype=np.int64)[pairs[:, 0]]
+        return Samples(Files.of(self.path, names), pairs[:, 1], sizes)
 
 
 def list_table(
-    path: Path, columns: Sequence[str] = (), image_root: Path | None = None, *, all_for_test: bool = False
+    path: Path, tree: Tree, columns: Sequence[str] = (), *, searches: bool = True, all_for_test: bool = False
 ) -> Listing:
     """List the images that a CSV file names.
 
@@ -61,13 +82,15 @@ def list_table(
 
     Args:
         path: The file.
+        tree: The folder in which it lies, or another one where the images are.
         columns: The headings of the files and of the labels; empty to find them.
-        image_root: Where the images lie; None to look for them.
+        searches: Whether the images may be in a folder of the tree, too, and are to be looked for.
         all_for_test: Whether all images, or all of its test part, are a test set.
 
     Raises:
         UsageError: It has no such columns.
         CnnzooError: It is no such table; the message says what was seen.
+        OSError: A folder cannot be read.
     """
     table = read_table(path, "the CSV file of labels")
     if any(Path(cell).suffix.lower() in suffixes() for cell in table.header):
@@ -78,7 +101,7 @@ def list_table(
         raise UsageError(
             "--csv-columns takes two headings, of the files and of the labels, as in file,label."
         )
-    folders = [_Folder.of(folder) for folder in ([image_root] if image_root else _places(path))]
+    folders = map(_Folder.of, _places(path, tree) if searches else [tree])
     wanted = [_column(table, name) for name in columns]
     files, folder = _find_files(table, wanted[:1] or range(len(table.header)), folders)
     labels = wanted[1] if wanted else _find_labels(table, files)
@@ -94,27 +117,30 @@ def list_table(
         f"Of {path} the column {table.header[files]!r} is taken for the images (in {folder.path}), and "
         f"{table.header[labels]!r} for the labels; --csv-columns and --image-root say otherwise."
     ]
-    by_part: dict[Part, list[Sample]] = {}
+    numbers = {name: label for label, name in enumerate(classes)}
+    labelled: dict[Part, list[tuple[int, int]]] = {}
     for image, (label, part) in images.items():
-        by_part.setdefault(part or "train", []).append((image, classes.index(label)))
-    samples = [sample for members in by_part.values() for sample in members]
+        labelled.setdefault(part or "train", []).append((image, numbers[label]))
+    by_part = {part: folder.samples(members) for part, members in labelled.items()}
+    everything = folder.samples(sample for members in labelled.values() for sample in members)
     if all_for_test:
-        by_part = {"test": by_part.get("test") or by_part.get("val") or samples}
+        by_part = {"test": by_part.get("test") or by_part.get("val") or everything}
     elif len(by_part) < 2 or "train" not in by_part:
-        by_part = cut_test(samples, classes, folder.path)
+        by_part = cut_test(everything, classes, folder.path)
     elif "test" not in by_part:
         by_part["test"] = by_part.pop("val")
     listing = Listing(folder.path, tuple(classes), by_part, (*([] if columns else notes), *passed.note(path)))
-    if not all_for_test and (unknown := [name for name in classes if name not in listing.counts("train")]):
+    trained = listing.counts("train")
+    if not all_for_test and (unknown := [name for name in classes if name not in trained]):
         raise CnnzooError(f"{path} has no training images of {named(unknown)}. Add some, or take these out.")
     return listing
 
 
-def _places(path: Path) -> Iterator[Path]:
+def _places(path: Path, tree: Tree) -> Iterator[Tree]:
     """Yield where the images of a table may lie, the likeliest first: beside it, in a folder named like it, ..."""
-    yield path.parent
+    yield tree
 
-    def likeliness(folder: Path) -> tuple[bool, bool, bool, str]:
+    def likeliness(folder: Tree) -> tuple[bool, bool, bool, str]:
         name, stem = folder.name.lower(), path.stem.lower()
         same_part = part_of(folder.name) is not None and part_of(folder.name) == part_of(path.stem)
         return (
@@ -124,7 +150,7 @@ def _places(path: Path) -> Iterator[Path]:
             name,
         )
 
-    yield from sorted(subfolders(path.parent), key=likeliness)
+    yield from sorted(tree.subfolders(), key=likeliness)
 
 
 def _column(table: Table, name: str) -> int:
@@ -134,25 +160,25 @@ def _column(table: Table, name: str) -> int:
     return table.header.index(name)
 
 
-def _find_files(table: Table, columns: Sequence[int], folders: Sequence[_Folder]) -> tuple[int, _Folder]:
-    """Return the column whose cells name images, and the folder in which they do."""
+def _find_files(table: Table, columns: Sequence[int], folders: Iterable[_Folder]) -> tuple[int, _Folder]:
+    """Return the column whose cells name images, and the folder in which they do: the first with the most."""
     step = max(1, len(table.rows) // _LOOKED_AT)
     looked_at = [row.cells for row in table.rows[::step]]
-    found = {
-        (column, place): sum(
-            folder.find(cells[column]) is not None for cells in looked_at if column < len(cells)
-        )
-        for place, folder in enumerate(folders)
-        for column in columns
-    }
-    column, place = max(found, key=lambda key: (found[key], -key[1], -key[0]))
-    if found[column, place] * 2 < len(looked_at) or not looked_at:
+    found: list[tuple[int, int, _Folder]] = []
+    for folder in folders:
+        for column in columns:
+            num = sum(folder.find(cells[column]) is not None for cells in looked_at if column < len(cells))
+            found.append((num, column, folder))
+        if any(num == len(looked_at) for num, _, _ in found):  # none can have more
+            break
+    most, column, best = max(found, key=lambda each: each[0])
+    if most * 2 < len(looked_at) or not looked_at:
         first = looked_at[0][column] if looked_at else "nothing"
         raise CnnzooError(
-            f"no column of {table.path} ({named(table.header, 8)}) names images in {folders[0].path} or a folder "
+            f"no column of {table.path} ({named(table.header, 8)}) names images in {found[0][2].path} or a folder "
             f"there; the first cell is {first!r}. Say which: --csv-columns FILE,LABEL --image-root FOLDER"
         )
-    return column, folders[place]
+    return column, best
 
 
 def _find_labels(table: Table, files: int) -> int:
@@ -186,10 +212,10 @@ def _find_parts(table: Table, taken: set[int]) -> int | None:
 
 def _images(
     table: Table, folder: _Folder, files: int, labels: int, parts: int | None
-) -> tuple[dict[Path, tuple[str, Part | None]], PassedOver]:
-    """Return the label and the part of each image, and what is passed over."""
+) -> tuple[dict[int, tuple[str, Part | None]], PassedOver]:
+    """Return the label and the part of each image, by its place, and what is passed over."""
     passed = PassedOver()
-    images: dict[Path, tuple[str, Part | None]] = {}
+    images: dict[int, tuple[str, Part | None]] = {}
     for row in table.rows:
         cells = [*row.cells, *[""] * (len(table.header) - len(row.cells))]
         image = folder.find(cells[files])
@@ -203,7 +229,7 @@ def _images(
         else:
             passed.files["row that is there already"] += image in images
             images[image] = cells[labels], part_of(cells[parts]) if parts is not None else None
-    passed.files["image that it does not name"] = len(set(folder.by_name.values()) - images.keys())
+    passed.files["image that it does not name"] = len(folder.names) - len(images)
     return images, passed
 
 

@@ -1,21 +1,14 @@
-"""Trees of class folders, as people have them: which folders are parts, which are classes (reading rules 2)."""
+"""Trees of class folders, as people have them: which folders are parts, which are classes (reading rules 2 and 3)."""
 
 import dataclasses
 import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from cnnzoo.data.images import suffixes
-from cnnzoo.data.listing import (
-    Listing,
-    Part,
-    PassedOver,
-    Sample,
-    cut_test,
-    has_images,
-    images_below,
-    subfolders,
-)
+import numpy as np
+
+from cnnzoo.data.listing import Files, Listing, Part, PassedOver, Samples, cut_test
+from cnnzoo.data.walk import Tree
 from cnnzoo.errors import CnnzooError, named
 
 _WORDS: dict[str, Part] = {
@@ -43,7 +36,7 @@ def part_of(name: str) -> Part | None:
     return parts.pop() if len(parts) == 1 else None
 
 
-def list_tree(root: Path) -> Listing:
+def list_tree(root: Tree) -> Listing:
     """List the images of a tree of class folders.
 
     Folders named like parts (``train``, ``seg_train``, ``training_set``; ``val``, ``dev``; ``test``) that hold class
@@ -54,140 +47,148 @@ def list_tree(root: Path) -> Listing:
     Raises:
         CnnzooError: There are no classes or one only, a class has no images to train on, another part has classes that
             training does not have, or it is not clear what is what; the message says what was seen.
+        OSError: A folder cannot be read.
     """
-    top = subfolders(root)
-    train = next((path for path in top if part_of(path.name) == "train" and _class_level(path)), None)
+    top = root.subfolders()
+    train = next((tree for tree in top if part_of(tree.name) == "train" and _class_level(tree)), None)
     if train:
         return _list_parts(root, top, train)
     _refuse_parts(root, top)
-    for tree in _trees_below(root, alone=sum(map(has_images, top)) == 1):
+    for tree in _trees_below(root, alone=sum(inner.has_images() for inner in top) == 1):
         raise CnnzooError(
-            f"{root} has no class folders, but {tree.relative_to(root)}/ has a training part: use folder:{tree}"
+            f"{root.path} has no class folders, but {tree.path.relative_to(root.path)}/ has a training part: "
+            f"use folder:{tree.path}"
         )
     if len(top) == 1 and (inside := _class_level(root)) == top[0]:
-        note = f"The classes are the folders in {inside.name}/, which is all that {root} holds."
+        note = f"The classes are the folders in {inside.name}/, which is all that {root.path} holds."
         return _list_classes(inside, [note])
     return _list_classes(root, [])
 
 
-def list_all(root: Path) -> Listing:
+def list_all(root: Tree) -> Listing:
     """List all images of a tree as a test set: those of its test part where it has one, else all there are.
 
     Raises:
         CnnzooError: There are no class folders with images.
+        OSError: A folder cannot be read.
     """
-    parts = {part_of(path.name): inside for path in subfolders(root) if (inside := _class_level(path))}
+    parts = {part_of(tree.name): inside for tree in root.subfolders() if (inside := _class_level(tree))}
     inside = parts.get("test") or parts.get("val") or parts.get("train") or _class_level(root) or root
     passed = PassedOver()
-    classes = tuple(path.name for path in subfolders(inside) if has_images(path))
+    classes = tuple(tree.name for tree in inside.subfolders() if tree.has_images())
     if not classes:
         raise CnnzooError(
-            f"{root} has no class folders with images. It needs a folder of images for each class."
+            f"{root.path} has no class folders with images. It needs a folder of images for each class."
         )
-    samples = _samples(inside, classes, passed)
-    return Listing(inside, classes, {"test": samples}, tuple(passed.note(inside)))
+    samples = _samples(inside.path, inside, classes, passed)
+    return Listing(inside.path, classes, {"test": samples}, tuple(passed.note(inside.path)))
 
 
-def _list_classes(root: Path, notes: list[str]) -> Listing:
+def _list_classes(root: Tree, notes: list[str]) -> Listing:
     """List a tree of class folders alone."""
     passed = PassedOver()
     classes = _classes(root)
-    for path in subfolders(root):
-        kinds = {part_of(inner.name) for inner in subfolders(path)}
+    for tree in root.subfolders():
+        kinds = {part_of(inner.name) for inner in tree.subfolders()}
         if "train" in kinds and kinds & {"val", "test"}:
             raise CnnzooError(
-                f"{path} has {_folders(subfolders(path))} inside a class folder. Put the classes into the parts: "
-                f"{root / 'train' / path.name}, and so on."
+                f"{tree.path} has {_folders(tree.subfolders())} inside a class folder. Put the classes into the "
+                f"parts: {root.path / 'train' / tree.name}, and so on."
             )
-    samples = _samples(root, classes, passed)
-    _refuse_empty(root, classes, samples, passed)
+    samples = _samples(root.path, root, classes, passed)
+    _refuse_empty(root.path, classes, samples, passed)
     passed.files.update(_beside(root))
-    return Listing(root, classes, cut_test(samples, classes, root), (*notes, *passed.note(root)))
+    parts = cut_test(samples, classes, root.path)
+    return Listing(root.path, classes, parts, (*notes, *passed.note(root.path)))
 
 
-def _list_parts(root: Path, top: Sequence[Path], train: Path) -> Listing:
+def _list_parts(root: Tree, top: Sequence[Tree], train: Tree) -> Listing:
     """List a tree with a training part."""
     train_inside = _class_level(train)
     assert train_inside
     classes = _classes(train_inside)
-    levels = {path: _class_level(path, classes) for path in top if part_of(path.name)}
-    by_part: dict[Part, Path] = {}
-    for path in (path for path, inside in levels.items() if inside):
-        part = part_of(path.name)
-        assert part
+    by_part: dict[Part, Tree] = {}
+    levels: dict[Part, Tree] = {}
+    for tree in top:
+        part = part_of(tree.name)
+        inside = _class_level(tree, classes) if part else None
+        if not part or not inside:
+            continue
         if part in by_part:
             raise CnnzooError(
-                f"{root} has {by_part[part].name}/ and {path.name}/, and both look like its {part} part. "
-                f"Rename one, or name the one to train on: --dataset folder:{by_part[part]}"
+                f"{root.path} has {by_part[part].name}/ and {tree.name}/, and both look like its {part} part. "
+                f"Rename one, or name the one to train on: --dataset folder:{by_part[part].path}"
             )
-        by_part[part] = path
-    unused = [path for path in top if path not in by_part.values() and has_images(path)]
-    if len(by_part) == 1 and any(part_of(path.name) is None for path in unused):
+        by_part[part], levels[part] = tree, inside
+    unused = [tree for tree in top if tree not in by_part.values() and tree.has_images()]
+    if len(by_part) == 1 and any(part_of(tree.name) is None for tree in unused):
         raise CnnzooError(
-            f"{root} has {train.name}/ with class folders, and {_folders(unused)} with images: it is not clear "
-            f"whether those are classes. To train on {train.name}/ alone, use folder:{train}"
+            f"{root.path} has {train.name}/ with class folders, and {_folders(unused)} with images: it is not clear "
+            f"whether those are classes. To train on {train.name}/ alone, use folder:{train.path}"
         )
     passed = PassedOver()
     passed.files.update(_beside(root))
-    for path in unused:
-        kind = f"image without a class folder in {path.name}/"
-        passed.files[kind] = len(images_below(path, PassedOver()))
+    for tree in unused:
+        kind = f"image without a class folder in {tree.name}/"
+        names, _ = tree.images_below(PassedOver())
+        passed.files[kind] = len(names)
     if len(by_part) == 1:
         listing = _list_classes(train_inside, [])
-        return dataclasses.replace(listing, notes=(*passed.note(root), *listing.notes))
+        return dataclasses.replace(listing, notes=(*passed.note(root.path), *listing.notes))
     if "test" not in by_part:
-        by_part["test"] = by_part.pop("val")
-    parts: dict[Part, list[Sample]] = {}
-    for part, path in by_part.items():
-        inside = levels[path]
-        assert inside
-        if unknown := sorted({child.name for child in subfolders(inside) if has_images(child)} - {*classes}):
+        by_part["test"], levels["test"] = by_part.pop("val"), levels.pop("val")
+    parts: dict[Part, Samples] = {}
+    for part, tree in by_part.items():
+        inside = levels[part]
+        if unknown := sorted(
+            {child.name for child in inside.subfolders() if child.has_images()} - {*classes}
+        ):
             raise CnnzooError(
-                f"{path} has classes that {train} does not have: {named(unknown)}. "
+                f"{tree.path} has classes that {train.path} does not have: {named(unknown)}. "
                 "Give the training part a folder of images for each."
             )
         in_part = PassedOver()
-        parts[part] = _samples(inside, classes, in_part)
+        parts[part] = _samples(root.path, inside, classes, in_part)
         if part == "train":
-            _refuse_empty(inside, classes, parts[part], in_part)
+            _refuse_empty(inside.path, classes, parts[part], in_part)
         elif not parts[part]:
-            raise CnnzooError(f"{path} has no images. Put some into its class folders, or remove it.")
+            raise CnnzooError(f"{tree.path} has no images. Put some into its class folders, or remove it.")
         passed.files.update(in_part.files)
         passed.files.update(_beside(inside))
-    return Listing(root, classes, parts, tuple(passed.note(root)))
+    return Listing(root.path, classes, parts, tuple(passed.note(root.path)))
 
 
-def _class_level(path: Path, classes: Collection[str] = ()) -> Path | None:
-    """Return the folder whose subfolders are classes: ``path``, or the only one in it; None where there are none.
+def _class_level(tree: Tree, classes: Collection[str] = ()) -> Tree | None:
+    """Return the folder whose subfolders are classes: ``tree``, or the only one in it; None where there are none.
 
     Args:
-        path: Where to look.
+        tree: Where to look.
         classes: Names that are known to be classes, and wrap nothing.
     """
-    inner = subfolders(path)
-    if len(inner) == 1 and inner[0].name not in classes and not _images_in(path):
-        deeper = sum(map(has_images, subfolders(inner[0])))
+    inner = tree.subfolders()
+    if len(inner) == 1 and inner[0].name not in classes and not tree.num_images():
+        deeper = sum(below.has_images() for below in inner[0].subfolders())
         if deeper > 1 or (deeper and part_of(inner[0].name)):
             return inner[0]
-    return path if inner else None
+    return tree if inner else None
 
 
-def _refuse_parts(root: Path, top: Sequence[Path]) -> None:
+def _refuse_parts(root: Tree, top: Sequence[Tree]) -> None:
     """Refuse folders named like parts, none of which is a training part, where they cannot be classes either."""
-    parts = [path for path in top if part_of(path.name)]
-    others = [path for path in top if path not in parts and has_images(path)]
-    with_classes = [path for path in parts if subfolders(path)]
-    kinds = {part_of(path.name) for path in parts}
+    parts = [tree for tree in top if part_of(tree.name)]
+    others = [tree for tree in top if tree not in parts and tree.has_images()]
+    with_classes = [tree for tree in parts if tree.subfolders()]
+    kinds = {part_of(tree.name) for tree in parts}
     if with_classes and not others:
         raise CnnzooError(
-            f"{root} has {_folders(with_classes)} only. It needs train/ and test/, train/ and val/, or class folders "
-            f"alone, as in {with_classes[0]}."
+            f"{root.path} has {_folders(with_classes)} only. It needs train/ and test/, train/ and val/, or class "
+            f"folders alone, as in {with_classes[0].path}."
         )
     if parts and (with_classes or not others or ("train" in kinds and len(kinds) > 1)):
         raise CnnzooError(
-            f"{root} has {_folders([*parts, *others])}: that looks like parts, and a training part without class "
+            f"{root.path} has {_folders([*parts, *others])}: that looks like parts, and a training part without class "
             "folders. Give each class a folder of its images, as in train/cat, or name a table of the labels: "
-            f"--dataset csv:{_table_in(root)}"
+            f"--dataset csv:{_table_in(root.path)}"
         )
 
 
@@ -202,40 +203,52 @@ def _table_in(folder: Path) -> Path:
     return min(tables, key=likeliness, default=folder / "labels.csv")
 
 
-def _trees_below(root: Path, *, alone: bool, depth: int = DEPTH) -> Iterator[Path]:
+def _trees_below(root: Tree, *, alone: bool, depth: int = DEPTH) -> Iterator[Tree]:
     """Yield the folders below that have a training part, and another one unless there is no other folder of images."""
-    for path in subfolders(root):
-        parts = {part_of(inner.name) for inner in subfolders(path) if _class_level(inner)}
+    for tree in root.subfolders():
+        parts = {part_of(inner.name) for inner in tree.subfolders() if _class_level(inner)}
         if "train" in parts and (alone or len(parts - {None}) > 1):
-            yield path
+            yield tree
         elif depth > 1:
-            yield from _trees_below(path, alone=alone, depth=depth - 1)
+            yield from _trees_below(tree, alone=alone, depth=depth - 1)
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    classes = tuple(path.name for path in subfolders(folder))
+def _classes(tree: Tree) -> tuple[str, ...]:
+    classes = tuple(inner.name for inner in tree.subfolders())
     if len(classes) < 2:
         what = f"one class only ({classes[0]})" if classes else "no class folders"
-        flat = ", but images without one" if _images_in(folder) and not classes else ""
+        flat = ", but images without one" if tree.num_images() and not classes else ""
         raise CnnzooError(
-            f"{folder} has {what}{flat}. It needs a folder of images for each of two classes or more."
+            f"{tree.path} has {what}{flat}. It needs a folder of images for each of two classes or more."
         )
     return classes
 
 
-def _samples(folder: Path, classes: Sequence[str], passed: PassedOver) -> list[Sample]:
-    """Return the images of each class, one class after another; a class folder may be missing."""
-    samples: list[Sample] = []
+def _samples(root: Path, inside: Tree, classes: Sequence[str], passed: PassedOver) -> Samples:
+    """Return the images of each class, one class after another; a class folder may be missing.
+
+    Args:
+        root: From where they are named.
+        inside: The folder of the class folders.
+        classes: The classes.
+        passed: Told what is passed over.
+    """
+    names: list[bytes] = []
+    sizes: list[int] = []
+    labels: list[int] = []
+    folders = {tree.name: tree for tree in inside.subfolders()}
     for label, name in enumerate(classes):
-        if (folder / name).is_dir():
-            samples += [(file, label) for file in images_below(folder / name, passed, above=(folder,))]
-    return samples
+        if name in folders:
+            below, of_class = folders[name].images_below(passed, above=(inside,))
+            before = f"{folders[name].path.relative_to(root).as_posix()}/"
+            names += [f"{before}{file}".encode(errors="surrogateescape") for file in below]
+            sizes += of_class
+            labels += [label] * len(below)
+    return Samples(Files.of(root, names), np.array(labels, dtype=np.int64), np.array(sizes, dtype=np.int64))
 
 
-def _refuse_empty(
-    folder: Path, classes: Sequence[str], samples: Sequence[Sample], passed: PassedOver
-) -> None:
-    found = {label for _, label in samples}
+def _refuse_empty(folder: Path, classes: Sequence[str], samples: Samples, passed: PassedOver) -> None:
+    found = set(samples.labels.tolist())
     if empty := [name for label, name in enumerate(classes) if label not in found]:
         others = "".join(f" ({note.rstrip('.').replace('P', 'p', 1)})" for note in passed.note(folder))
         raise CnnzooError(
@@ -246,16 +259,11 @@ def _refuse_empty(
         )
 
 
-def _images_in(folder: Path) -> int:
-    """Return how many images lie in a folder itself."""
-    return sum(path.suffix.lower() in suffixes() and path.is_file() for path in folder.iterdir())
-
-
-def _beside(folder: Path) -> dict[str, int]:
+def _beside(tree: Tree) -> dict[str, int]:
     """Return the images that lie beside class folders, as what is passed over."""
-    num = _images_in(folder)
-    return {f"image beside the folders in {folder.name}/": num} if num else {}
+    num = tree.num_images()
+    return {f"image beside the folders in {tree.name}/": num} if num else {}
 
 
-def _folders(paths: Sequence[Path]) -> str:
-    return named([f"{path.name}/" for path in paths])
+def _folders(trees: Sequence[Tree]) -> str:
+    return named([f"{tree.name}/" for tree in trees])

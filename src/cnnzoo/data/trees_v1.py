@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnnzoo.data.listing import TEST_SHARE, Listing, Part, Sample, relative_name
+from cnnzoo.data.listing import TEST_SHARE, Listing, Part, Sample, packed, relative_name
 from cnnzoo.errors import CnnzooError, named
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
@@ -39,7 +39,7 @@ def list_tree(root: Path) -> Listing:
     }
     if not parts:
         classes = _classes(root)
-        return Listing(root, classes, _cut(root, _images(root, classes)))
+        return Listing(root, classes, packed(root, _cut(root, _images(root, classes))))
     if len(parts) == 1 or "train" not in parts:
         names = " and ".join(f"{path.name}/" for path in parts.values())
         raise CnnzooError(
@@ -55,7 +55,9 @@ def list_tree(root: Path) -> Listing:
                 f"{parts['train']} and {path} have different classes: {named(differ)}. "
                 "Give both the same class folders."
             )
-    return Listing(root, classes, {part: _images(path, classes) for part, path in parts.items()})
+    return Listing(
+        root, classes, packed(root, {part: _images(path, classes) for part, path in parts.items()})
+    )
 
 
 def _subfolders(folder: Path) -> list[Path]:

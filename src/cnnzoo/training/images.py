@@ -11,6 +11,7 @@ from cnnzoo.data.locate import DatasetUnavailableError
 from cnnzoo.data.sources import Dataset, Source
 from cnnzoo.data.splits import NamedImages, full_name, limit, open_images, split_validation
 from cnnzoo.distributed.group import current
+from cnnzoo.errors import UsageError
 from cnnzoo.machine import cpu_count
 from cnnzoo.models.registry import get_spec
 from cnnzoo.runs.checkpoint import Checkpoint
@@ -44,10 +45,7 @@ def load_training_data(
             )
             return load_training_data(config.replace(dataset=SAMPLE), image_size, reporter)
     config = config.replace(dataset=full_name(config.dataset))
-    spec = get_spec(config.model)
-    reading = replace(
-        reading_of(config), rules=rules, channels=None if spec.takes_in_channels else spec.in_channels
-    )
+    reading = replace(reading_of(config), rules=rules, channels=wanted_channels(config))
     images = open_images(str(config.dataset), reading, config.data_dir)
     dataset = load_split(images, "train", config, image_size, reporter)
     assert dataset is not None  # only validation images may be missing
@@ -55,12 +53,30 @@ def load_training_data(
         dataset = replace(dataset, notes=(*dataset.notes, *images.describe_duplicates()))
     if own_val := load_split(images, "val", config, image_size, reporter):
         train_source, val_source = dataset.source, own_val.source
+        dataset = replace(dataset, notes=tuple(dict.fromkeys((*dataset.notes, *own_val.notes))))
     else:
         train_source, val_source = split_validation(
             dataset.source, config.val_split, config.seed, stratified=dataset.is_stratified
         )
     train_source = limit(train_source, config.limit_train, config.seed)
     return config, dataset, train_source, limit(val_source, config.limit_val, config.seed)
+
+
+def wanted_channels(config: TrainConfig) -> int | None:
+    """Return in how many channels a run's images are to be read; None for what they are.
+
+    Raises:
+        UsageError: The net cannot take so many.
+    """
+    spec = get_spec(config.model)
+    if spec.takes_in_channels:
+        return config.channels
+    if config.channels not in (None, spec.in_channels):
+        kind = "grey" if spec.in_channels == 1 else "colour"
+        raise UsageError(
+            f"{config.model} takes {kind} images only, into which all others are made. Leave --channels out."
+        )
+    return spec.in_channels
 
 
 def reading_of(config: TrainConfig) -> Reading:
@@ -101,7 +117,7 @@ def load_split(
     threads = config.num_workers
     if threads is None:
         threads = max(1, cpu_count() // current().local_world_size)
-    return images.load(split, image_size, threads, reporter.progress)
+    return images.load(split, image_size, threads, reporter.progress, reporter.warn)
 
 
 def evaluation_batch_size(batch_size: int, image_size: int) -> int:

@@ -30,7 +30,7 @@ from cnnzoo.files import expanded
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, import_models
 from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
 from cnnzoo.training.fused_optimizer import Optimizer
-from cnnzoo.training.images import evaluation_batch_size, load_training_data, reading_of
+from cnnzoo.training.images import evaluation_batch_size, load_training_data, reading_of, wanted_channels
 from cnnzoo.training.initialization import check_rule, initialize
 from cnnzoo.training.losses import BALANCED, class_weights_of, loss_of
 from cnnzoo.training.optimizers import make_optimizer
@@ -171,13 +171,12 @@ def check_settings(config: TrainConfig) -> TrainConfig:
     check_resize(config)
     make_augmentations(config.augment)
     pick_device(config.device)
-    structure: dict[str, int] = {}
+    structure: dict[str, int | None] = {"in_channels": wanted_channels(config)}
     name = DEFAULT if config.dataset is None else config.dataset
     if not is_files(name):
         dataset = get_dataset_spec(name)
         structure["num_classes"] = len(dataset.classes)
-        if spec.takes_in_channels:
-            structure["in_channels"] = dataset.channels
+        structure["in_channels"] = structure["in_channels"] or dataset.channels
     elif _is_missing(name.partition(":")[2]):
         open_images(name, reading_of(config))  # which says so
     model = create_skeleton(config.model, image_size=config.image_size, **structure, **config.model_options)
