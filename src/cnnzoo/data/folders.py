@@ -84,6 +84,7 @@ class Folder:
         pixel_range: Of images of more than 8 bits a pixel.
         num_skipped: Broken images that were left out.
         digests: The SHA-256 of each file's bytes, uint8 ``(N, 32)``; None where nobody keeps them.
+        rules: Version of the rules by which they are decoded.
     """
 
     root: Path
@@ -94,6 +95,7 @@ class Folder:
     pixel_range: PixelRange | None = None
     num_skipped: int = 0
     digests: "NDArray[np.uint8] | None" = None
+    rules: int = RULES
 
     @property
     def sha256(self) -> str:
@@ -204,7 +206,16 @@ class ImageFiles:
         records = self.reading.record_images or len(files) <= MOST_FILES
         digests = np.zeros((len(files), 32), dtype=np.uint8) if records else None
         root = self.listing.root
-        return Folder(root, self.classes, files, labels, self.channels, self.pixel_range, digests=digests)
+        return Folder(
+            root,
+            self.classes,
+            files,
+            labels,
+            self.channels,
+            self.pixel_range,
+            digests=digests,
+            rules=self.reading.rules,
+        )
 
     def load(self, split: Part, image_size: int, num_workers: int, progress: Progress) -> Dataset | None:
         """Load a part: read it, or have it streamed where it is too large for memory.
@@ -242,6 +253,7 @@ class ImageFiles:
                 num_workers,
                 folder.pixel_range,
                 folder.digests,
+                folder.rules,
             )
         return Dataset(
             self.name,
@@ -380,7 +392,9 @@ def _decode_each(
             content = read_content(file)
             if folder.digests is not None:
                 folder.digests[index] = digest_of(content)
-            return decode_image(file, folder.channels, image_size, folder.pixel_range, content=content)
+            return decode_image(
+                file, folder.channels, image_size, folder.pixel_range, rules=folder.rules, content=content
+            )
         except NoHandleError:
             raise
         except CnnzooError as error:

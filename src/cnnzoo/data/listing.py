@@ -17,7 +17,7 @@ Part = Literal["train", "val", "test"]
 Sample = tuple[Path, int]
 """An image file and its label."""
 
-RULES = 2
+RULES = 3
 """Version of the rules by which trees of images are read: listed, split and decoded. A checkpoint keeps its own."""
 
 TEST_SHARE = 0.2

@@ -39,12 +39,19 @@ class Preprocessing:
 
     def normalized(self, pixels: Tensor) -> Tensor:
         """Return pixels 0 to 1, which it may change in place, as the net sees them, channels last."""
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         if self.mean:
-            mean, std = (
-                torch.tensor(v, device=pixels.device).view(1, -1, 1, 1) for v in (self.mean, self.std)
-            )
-            pixels = pixels.sub_(mean).div_(std)
-        return pixels.contiguous(memory_format=torch.channels_last)
+            scale, shift = self._scale_and_shift(pixels.shape[-1], pixels.device)
+            # Whole rows of pixels at once: channels alone, beside each other in memory, would go one by one.
+            rows = pixels.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)  # (N·H, W·C)
+            torch.addcmul(shift, rows, scale, out=rows)
+        return pixels
+
+    def _scale_and_shift(self, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return what a row of pixels, channels last, is multiplied with, and what is then added to it: ``(W·C,)``."""
+        mean, std = (torch.tensor(values, device=device) for values in (self.mean, self.std))
+        repeats = width if len(mean) > 1 else 1  # of one channel a number is quicker than a row of it
+        return (1 / std).repeat(repeats), (-mean / std).repeat(repeats)
 
     def restored(self, images: Tensor) -> Tensor:
         """Return images ``(..., C, H, W)`` as the net sees them as pixels 0 to 1 again, for a person to see."""
