@@ -23,7 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_images
 from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+import cnnzoo
+from cnnzoo.data import folders
 
 SIZES = {"small": (500, 375), "large": (4000, 3000)}
 COUNTS = {"small": 2_000, "large": 100}
@@ -35,8 +42,6 @@ FROM_SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "mot
 
 def photographs() -> list[Image.Image]:
     """Return what there is to cut photographs from."""
-    from sklearn.datasets import load_sample_images
-
     found = [Image.fromarray(pixels) for pixels in load_sample_images().images]
     spec = importlib.util.find_spec("skimage")
     if spec and spec.origin:
@@ -73,9 +78,6 @@ def trivial_net(num_classes: int) -> nn.Module:
 
 def run_cnnzoo(folder: Path) -> list[float]:
     """Train by cnnzoo; return each epoch's seconds."""
-    import cnnzoo
-    from cnnzoo.data import folders
-
     folders.MAX_RESIDENT_BYTES = 0  # so few photographs would stay in memory
 
     @cnnzoo.register_model("trivial", image_size=SIDE)
@@ -104,10 +106,6 @@ def run_cnnzoo(folder: Path) -> list[float]:
 
 def run_torchvision(folder: Path) -> list[float]:
     """Train by a plain loop with torchvision's loader; return each epoch's seconds."""
-    from torch.utils.data import DataLoader
-    from torchvision import transforms
-    from torchvision.datasets import ImageFolder
-
     steps = [
         transforms.Resize(SIDE),
         transforms.CenterCrop(SIDE),

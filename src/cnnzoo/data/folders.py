@@ -392,9 +392,10 @@ def _decode_each(
             content = read_content(file)
             if folder.digests is not None:
                 folder.digests[index] = digest_of(content)
-            return decode_image(
+            pixels = decode_image(
                 file, folder.channels, image_size, folder.pixel_range, rules=folder.rules, content=content
             )
+            return np.ascontiguousarray(pixels)  # here, not where one thread collects them
         except NoHandleError:
             raise
         except CnnzooError as error:

@@ -232,7 +232,9 @@ def _small_square(
     square = squares.turned(
         square, image.getexif().get(_ORIENTATION, 1)
     )  # of a square, it is the same square
-    return np.ascontiguousarray(np.broadcast_to(square, (image_size, image_size, channels)))
+    if square.shape[2] < channels:
+        square = square.repeat(channels, 2)
+    return np.ascontiguousarray(square)
 
 
 def _upright_square(

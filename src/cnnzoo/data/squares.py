@@ -133,7 +133,7 @@ def middle_square(pixels: "NDArray[np.uint8]", extent: tuple[float, float], size
         size / side * (1 + 1e-9)
     )  # whose product with a whole number of pixels is not rounded down to one less
     resized = F.interpolate(
-        torch.from_numpy(wanted).permute(2, 0, 1)[None],
+        torch.from_numpy(wanted)[None].permute(0, 3, 1, 2),  # channels last: other kernels take longer
         scale_factor=(factor, factor),
         mode="bilinear",
         antialias=True,
