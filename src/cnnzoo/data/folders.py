@@ -205,17 +205,8 @@ class ImageFiles:
         files, labels = zip(*samples, strict=True)
         records = self.reading.record_images or len(files) <= MOST_FILES
         digests = np.zeros((len(files), 32), dtype=np.uint8) if records else None
-        root = self.listing.root
-        return Folder(
-            root,
-            self.classes,
-            files,
-            labels,
-            self.channels,
-            self.pixel_range,
-            digests=digests,
-            rules=self.reading.rules,
-        )
+        listed = self.listing.root, self.classes, files, labels
+        return Folder(*listed, self.channels, self.pixel_range, digests=digests, rules=self.reading.rules)
 
     def load(self, split: Part, image_size: int, num_workers: int, progress: Progress) -> Dataset | None:
         """Load a part: read it, or have it streamed where it is too large for memory.
