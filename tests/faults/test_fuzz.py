@@ -17,6 +17,7 @@ from cnnzoo.config import TrainConfig, field_types
 from cnnzoo.config_file import as_yaml, read_yaml
 from cnnzoo.data.formats import parse_idx
 from cnnzoo.data.images import decode_image, quiet
+from cnnzoo.data.listing import RULES
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnnzoo.runs.importers import read_history
@@ -184,7 +185,7 @@ def test_fuzz_a_real_picture_with_bytes_changed_cut_or_doubled(tmp_path: Path, k
     whole = encoded(kind, mode)
     path = tmp_path / "a.png"
     path.write_bytes(whole)
-    assert decode_image(path, 3, 8).shape == (3, 8, 8)
+    assert decode_image(path, 3, 8, rules=RULES).shape == (3, 8, 8)
     read = 0
     for _ in range(120):
         changed = bytearray(whole)
@@ -201,7 +202,7 @@ def test_fuzz_a_real_picture_with_bytes_changed_cut_or_doubled(tmp_path: Path, k
             changed[at:at] = changed[at : at + chance.randrange(40)]
         path.write_bytes(changed)
         with quiet():
-            read += reads_or_refuses(lambda: decode_image(path, chance.choice([1, 3]), 8))
+            read += reads_or_refuses(lambda: decode_image(path, chance.choice([1, 3]), 8, rules=RULES))
     assert read < 120, "some of them must have been broken"
 
 
@@ -210,7 +211,7 @@ def test_fuzz_a_real_picture_with_bytes_changed_cut_or_doubled(tmp_path: Path, k
 def test_fuzz_random_bytes_are_no_picture(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
-    assert not reads_or_refuses(lambda: decode_image(path, 3, 8))
+    assert not reads_or_refuses(lambda: decode_image(path, 3, 8, rules=RULES))
 
 
 def test_fuzz_a_packed_idx_file_with_bytes_changed(tmp_path: Path) -> None:

@@ -267,7 +267,9 @@ def _time_decoding(
     folder: Folder, files: Mapping[Path, bytes], side: int, workers: int, seconds: float
 ) -> float:
     def decode(file: Path) -> object:
-        return decode_image(file, folder.channels, side, folder.pixel_range, content=files[file])
+        return decode_image(
+            file, folder.channels, side, folder.pixel_range, rules=folder.rules, content=files[file]
+        )
 
     with quiet():
         decode(next(iter(files)))  # the first one waits for the decoder to be imported
@@ -308,6 +310,7 @@ def _streamed(folder: Folder, side: int, workers: int, batch_size: int) -> Strea
         workers,
         folder.pixel_range,
         folder.digests,
+        folder.rules,
     )
     num = len(folder.files)
     return source.subset(torch.arange(max(num // batch_size, 64) * batch_size) % num)

@@ -8,7 +8,7 @@ import torch
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.folders import ImageFiles, Reading, is_files, list_files
-from cnnzoo.data.listing import RULES, shown_name
+from cnnzoo.data.listing import shown_name
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
 from cnnzoo.data.splits import full_name, open_images, short_name
 from cnnzoo.errors import CnnzooError, named
@@ -92,7 +92,7 @@ def held_out_images(
     is_own = images is not None
     if images is None:
         images = list_files(
-            name, replace(reading, rules=RULES, drop_duplicates=False, record_images=True), all_for_test=True
+            name, replace(reading, drop_duplicates=False, record_images=True), all_for_test=True
         )
     dataset = load_split(images, "test", config, size, reporter)
     assert dataset is not None  # only validation images may be missing

@@ -80,6 +80,7 @@ def _read(path: Path, net: TrainedNet) -> Tensor:
                 net.saved.in_channels,
                 net.preprocessing.full_size,
                 net.saved.deep_range,
+                rules=net.saved.rules,
             )
     except CnnzooError as error:
         why = f": {one_line(error.__cause__)}" if isinstance(error.__cause__, OSError) else ""

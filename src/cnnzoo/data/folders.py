@@ -2,8 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +12,12 @@ import numpy as np
 import torch
 
 from cnnzoo.data import Progress, Warn, trees, trees_v1
-from cnnzoo.data.duplicates import MOST_FILES, describe_duplicates, digest_of, find_duplicates
-from cnnzoo.data.images import NoHandleError, PixelRange, decode_image, quiet, read_content
+from cnnzoo.data.duplicates import MOST_FILES, describe_duplicates, find_duplicates
+from cnnzoo.data.images import PixelRange
 from cnnzoo.data.index import Index, keep_listing, kept_listing
 from cnnzoo.data.kinds import SAMPLE, Kinds, KindWatch, find_kinds
 from cnnzoo.data.listing import RULES, Files, Listing, Part, Samples
+from cnnzoo.data.reading import decode_all, without_bad_images
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
 from cnnzoo.data.tables import list_table
 from cnnzoo.data.walk import walk
@@ -77,6 +77,7 @@ class Folder:
         pixel_range: Of images of more than 8 bits a pixel.
         num_skipped: Broken images that were left out.
         digests: The SHA-256 of each file's bytes, uint8 ``(N, 32)``; None where nobody keeps them.
+        rules: Version of the rules by which they are decoded.
     """
 
     root: Path
@@ -86,6 +87,7 @@ class Folder:
     pixel_range: PixelRange | None = None
     num_skipped: int = 0
     digests: "NDArray[np.uint8] | None" = None
+    rules: int = RULES
 
     @property
     def files(self) -> Files:
@@ -214,8 +216,8 @@ class ImageFiles:
             )
         records = self.reading.record_images or len(samples) <= MOST_FILES
         digests = np.zeros((len(samples), 32), dtype=np.uint8) if records else None
-        root = self.listing.root
-        return Folder(root, self.classes, samples, self.channels, self.pixel_range, digests=digests)
+        listed = self.listing.root, self.classes, samples
+        return Folder(*listed, self.channels, self.pixel_range, digests=digests, rules=self.reading.rules)
 
     def load(
         self,
@@ -266,6 +268,7 @@ class ImageFiles:
                 num_workers,
                 folder.pixel_range,
                 folder.digests,
+                folder.rules,
                 watch=self._watch,
                 warn=warn,
             )
@@ -332,67 +335,3 @@ def _skipped(folder: Folder) -> list[str]:
     num = folder.num_skipped
     images = f"{num} images that cannot be read are" if num > 1 else "1 image that cannot be read is"
     return [f"{images} left out of {folder.root}."] if num else []
-
-
-def decode_all(
-    folder: Folder,
-    image_size: int,
-    progress: Progress,
-    *,
-    skip_bad_images: bool = False,
-    watch: KindWatch | None = None,
-) -> "tuple[NDArray[np.uint8], Folder]":
-    """Read every image of a folder: uint8 ``(N, C, image_size, image_size)``, and the folder of those images.
-
-    Raises:
-        CnnzooError: Some are broken, and are not to be skipped: the message names the first. Or a class has
-            no others.
-    """
-    images = np.empty((len(folder.files), folder.channels, image_size, image_size), dtype=np.uint8)
-    kept: list[int] = []
-    broken: list[CnnzooError] = []
-    for index, image in enumerate(_decode_each(folder, image_size, progress, watch)):
-        if isinstance(image, CnnzooError):
-            broken.append(image)
-        else:
-            images[len(kept)] = image
-            kept.append(index)
-    if broken and not skip_bad_images:
-        more = f" {len(broken) - 1} more cannot be read either." if len(broken) > 1 else ""
-        raise CnnzooError(f"{broken[0]}{more}") from broken[0]
-    return images[: len(kept)], folder.keep(kept)
-
-
-def without_bad_images(folder: Folder, image_size: int, progress: Progress) -> Folder:
-    """Read every image once, and return the folder of those that can be read.
-
-    Raises:
-        CnnzooError: A class has none.
-    """
-    images = _decode_each(folder, image_size, progress, None)
-    return folder.keep([index for index, image in enumerate(images) if not isinstance(image, CnnzooError)])
-
-
-def _decode_each(
-    folder: Folder, image_size: int, progress: Progress, watch: KindWatch | None
-) -> "Iterator[NDArray[np.uint8] | CnnzooError]":
-    """Yield the images in their order, or what is wrong with one; and keep their checksums."""
-
-    def attempt(index: int) -> "NDArray[np.uint8] | CnnzooError":
-        file = folder.files[index]
-        try:
-            content = read_content(file)
-            if folder.digests is not None:
-                folder.digests[index] = digest_of(content)
-            if watch:
-                watch.look(file, content)
-            return decode_image(file, folder.channels, image_size, folder.pixel_range, content=content)
-        except NoHandleError:
-            raise
-        except CnnzooError as error:
-            return error
-
-    with quiet(), ThreadPoolExecutor() as pool:  # PIL decodes without holding Python's lock
-        for done, image in enumerate(pool.map(attempt, range(len(folder.files))), 1):
-            progress("Reading images", done, len(folder.files))
-            yield image

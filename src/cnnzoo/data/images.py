@@ -23,11 +23,16 @@ if TYPE_CHECKING:
 REFUSED = frozenset(("BUFR", "EPS", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "WMF"))
 """Formats that Pillow opens and cnnzoo does not: it starts another program for them, or reads no pixels of them."""
 
+_USUAL = frozenset(("JPEG", "PNG"))
+
 MAX_PIXELS = 100_000_000
 """An image of more pixels is taken for a decompression bomb."""
 
 MAX_BYTES = 1 << 30
 """A file of more bytes is no image of so many pixels."""
+
+_ORIENTATION = 0x0112
+"""EXIF's number for how a picture is turned (TIFF 6.0, section 8)."""
 
 PixelRange = tuple[float, float]
 """The lowest and the highest value of images of more than 8 bits a pixel: what becomes black and what white."""
@@ -59,7 +64,10 @@ def formats() -> tuple[str, ...]:
         from pillow_heif import register_heif_opener  # type: ignore[import-not-found]
 
         register_heif_opener()
-    return tuple(name for name in Image.OPEN if name not in REFUSED)
+    # Each file is tried in this order, hence what most of them are first.
+    return tuple(
+        sorted((name for name in Image.OPEN if name not in REFUSED), key=lambda name: name not in _USUAL)
+    )
 
 
 @cache
@@ -172,6 +180,7 @@ def decode_image(
     image_size: int | None,
     pixel_range: PixelRange | None = None,
     *,
+    rules: int,
     content: bytes | None = None,
 ) -> "NDArray[np.uint8]":
     """Read one image as a person would see it, cut to a square: uint8 ``(channels, image_size, image_size)``.
@@ -185,33 +194,78 @@ def decode_image(
         image_size: Pixels a side; None for those of the image's own shorter side, of which none is then changed.
         pixel_range: What becomes black and white in images of more than 8 bits a pixel; None for all 16 bits, and for
             each image's own brightest where pixels are floats.
+        rules: Version of the reading rules. Up to 2, each step is done on the whole picture; from 3 on, as few pixels
+            are decoded and changed as the square needs, which differs from that by less than a grey level.
         content: Its bytes, where they have been read.
 
     Raises:
         BrokenImageError: It is broken; the message names it.
     """
-    from PIL import Image, ImageOps
-
+    if content is None:
+        content = read_content(file)
     with open_image(file, content) as image:
         try:
-            upright = ImageOps.exif_transpose(image)
-            if is_deep(upright):
-                upright = Image.fromarray(
-                    _to_8_bits(np.asarray(upright, dtype=np.float64), upright.mode, pixel_range)
-                )
-            if upright.has_transparency_data:
-                seen_through = upright.convert("RGBA")
-                upright = Image.new("RGBA", upright.size, "white")
-                upright.alpha_composite(seen_through)
-            seen = upright.convert("L" if channels == 1 else "RGB")
-            if image_size is None:
-                square = _middle(seen)
+            if rules <= 2 or image_size is None:
+                pixels = _upright_square(image, channels, image_size, pixel_range)
             else:
-                square = ImageOps.fit(seen, (image_size, image_size), Image.Resampling.BILINEAR)
+                pixels = _small_square(image, content, channels, image_size, pixel_range)
         except Exception as error:
             raise _broken(file, error) from error
-    pixels = np.array(square, dtype=np.uint8)  # a copy: torch wants memory that it may write to
-    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return pixels.transpose(2, 0, 1)
+
+
+def _small_square(
+    image: "ImageFile", content: bytes, channels: int, image_size: int, pixel_range: PixelRange | None
+) -> "NDArray[np.uint8]":
+    """Return the square by rules 3, ``(image_size, image_size, channels)``."""
+    from cnnzoo.data import squares
+
+    if image.format not in squares.JPEG:
+        image.load()  # which turns a TIFF
+    height, width = image.height, image.width
+    factor = squares.shrinkage(min(height, width), image_size)
+    pixels = squares.decode_jpeg(image, content, channels, factor) if image.format in squares.JPEG else None
+    if pixels is None:
+        plain = _plain(image, channels, pixel_range)
+        pixels = squares.pixels_of(plain if factor == 1 else plain.reduce(factor))
+    square = squares.middle_square(pixels, (height / factor, width / factor), image_size)
+    square = squares.turned(
+        square, image.getexif().get(_ORIENTATION, 1)
+    )  # of a square, it is the same square
+    if square.shape[2] < channels:
+        square = square.repeat(channels, 2)
+    return np.ascontiguousarray(square)
+
+
+def _upright_square(
+    image: "Image", channels: int, image_size: int | None, pixel_range: PixelRange | None
+) -> "NDArray[np.uint8]":
+    """Return the square by rules 1 and 2, ``(image_size, image_size, channels)``."""
+    from PIL import Image, ImageOps
+
+    seen = _plain(ImageOps.exif_transpose(image), channels, pixel_range)
+    if seen.mode == "L" and channels == 3:
+        seen = seen.convert("RGB")
+    if image_size is None:
+        square = _middle(seen)
+    else:
+        square = ImageOps.fit(seen, (image_size, image_size), Image.Resampling.BILINEAR)
+    return np.array(square, dtype=np.uint8, ndmin=3).reshape(*reversed(square.size), channels)
+
+
+def _plain(image: "Image", channels: int, pixel_range: PixelRange | None) -> "Image":
+    """Return an image as L or RGB, without transparency, of 8 bits a pixel; L also for RGB where it is grey."""
+    from PIL import Image
+
+    if is_deep(image):
+        image = Image.fromarray(_to_8_bits(np.asarray(image, dtype=np.float64), image.mode, pixel_range))
+    if image.has_transparency_data:
+        seen_through = image.convert("RGBA")
+        image = Image.new("RGBA", image.size, "white")
+        image.alpha_composite(seen_through)
+    if image.mode == "L" or (image.mode == "RGB" and channels == 3):
+        return image
+    return image.convert("L" if channels == 1 else "RGB")
 
 
 def _middle(image: "Image") -> "Image":

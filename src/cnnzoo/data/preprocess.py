@@ -39,12 +39,13 @@ class Preprocessing:
 
     def normalized(self, pixels: Tensor) -> Tensor:
         """Return pixels 0 to 1, which it may change in place, as the net sees them, channels last."""
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         if self.mean:
-            mean, std = (
-                torch.tensor(v, device=pixels.device).view(1, -1, 1, 1) for v in (self.mean, self.std)
-            )
-            pixels = pixels.sub_(mean).div_(std)
-        return pixels.contiguous(memory_format=torch.channels_last)
+            # Whole rows of pixels at once: channels alone, beside each other in memory, would go one by one.
+            rows = pixels.permute(0, 2, 3, 1).flatten(2).flatten(0, 1)  # (N·H, W·C), the same memory
+            mean, std = (_row(values, pixels.shape[-1], pixels.device) for values in (self.mean, self.std))
+            rows.sub_(mean).div_(std)
+        return pixels
 
     def restored(self, images: Tensor) -> Tensor:
         """Return images ``(..., C, H, W)`` as the net sees them as pixels 0 to 1 again, for a person to see."""
@@ -65,6 +66,12 @@ class Preprocessing:
         rows, columns = (interpolation(side, size, pixels.device) for side in sides)
         with torch.autocast(pixels.device.type, enabled=False):  # pixels are float32 whatever the net is
             return rows @ pixels @ columns.T
+
+
+@lru_cache(maxsize=16)  # made once: on an accelerator each way there is waited for
+def _row(values: tuple[float, ...], width: int, device: torch.device) -> Tensor:
+    """Return one value a channel for a row of pixels, channels last: ``(W·C,)``, or ``(1,)`` of one channel."""
+    return torch.tensor(values, device=device).repeat(width if len(values) > 1 else 1)
 
 
 def in_channels(images: Tensor, channels: int) -> Tensor:

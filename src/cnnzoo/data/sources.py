@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -89,8 +90,8 @@ class Resident:
 class Streamed:
     """Image files too large for memory, decoded as they are needed by ``num_workers`` threads.
 
-    Threads and not processes: Pillow decodes without holding Python's lock, and what threads hand over needs neither
-    shared memory nor file handles, of which a container may have few.
+    Threads and not processes: files are decoded and resized without holding Python's lock, and what threads hand over
+    needs neither shared memory nor file handles, of which a container may have few.
 
     What ``watch`` finds in the images as they are decoded, ``warn`` is told, by the thread that asks for batches.
     """
@@ -102,6 +103,7 @@ class Streamed:
     num_workers: int
     pixel_range: PixelRange | None = None
     digests: "NDArray[np.uint8] | None" = None
+    rules: int = RULES
     watch: KindWatch | None = None
     warn: Warn = lambda _: None
 
@@ -120,7 +122,7 @@ class Streamed:
         )
 
     def batches(self, chunks: Sequence[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Decode the images of each chunk, some chunks ahead, and copy them over.
+        """Decode the images of each chunk, some chunks ahead, and copy them over, channels last.
 
         Raises:
             CnnzooError: An image is broken, or the system gives no more threads.
@@ -128,52 +130,80 @@ class Streamed:
         for chunk, images in zip(chunks, self._decoded(chunks), strict=True):
             if self.watch:
                 self.watch.tell(self.warn)
-            batch = torch.from_numpy(np.stack(images))
-            if device.type == "cuda":
-                batch = batch.pin_memory()
+            batch = images.pin_memory() if device.type == "cuda" else images
             yield (
                 batch.to(device, non_blocking=True),
                 self.labels[chunk].to(device, non_blocking=True),
             )
 
-    def _decoded(self, chunks: Sequence[Tensor]) -> "Iterator[list[NDArray[np.uint8]]]":
-        """Yield the images of each chunk."""
+    def _decoded(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the images of each chunk, uint8 ``(N, C, H, W)``, channels last."""
         if not self.num_workers:
             for chunk in chunks:
+                batch = self._empty(len(chunk))
                 with quiet():
-                    images = [self._decode(index) for index in chunk.tolist()]
-                yield images
+                    self._decode(chunk.tolist(), batch, Event())
+                yield batch
             return
-        ahead: deque[list[Future[NDArray[np.uint8]]]] = deque()
+        ahead: deque[tuple[Tensor, list[Future[None]]]] = deque()
+        stop = Event()
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="decode")
         try:
             with quiet():
                 for chunk in chunks:
-                    ahead.append([self._submit(pool, index) for index in chunk.tolist()])
-                    if len(ahead) > AHEAD and sum(map(len, ahead)) > AHEAD * self.num_workers:
-                        yield [image.result() for image in ahead.popleft()]
+                    batch = self._empty(len(chunk))
+                    ahead.append((batch, self._submit(pool, chunk.tolist(), batch, stop)))
+                    if len(ahead) > AHEAD and sum(len(each) for each, _ in ahead) > AHEAD * self.num_workers:
+                        yield _finished(*ahead.popleft())
                 while ahead:
-                    yield [image.result() for image in ahead.popleft()]
+                    yield _finished(*ahead.popleft())
         finally:
-            pool.shutdown(cancel_futures=True)  # what is begun takes milliseconds
+            stop.set()
+            pool.shutdown(cancel_futures=True)  # the image that each thread is at takes milliseconds
 
-    def _submit(self, pool: ThreadPoolExecutor, index: int) -> "Future[NDArray[np.uint8]]":
+    def _empty(self, num: int) -> Tensor:
+        """Return memory for a batch, which the threads write into."""
+        shape = (num, self.channels, self.image_size, self.image_size)
+        return torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
+
+    def _submit(
+        self, pool: ThreadPoolExecutor, indices: list[int], batch: Tensor, stop: Event
+    ) -> list[Future[None]]:
+        """Have a batch decoded: by a task for each thread, since one for each image has Python's lock taken often."""
+        num = self.num_workers
         try:
-            return pool.submit(self._decode, index)
+            return [
+                pool.submit(self._decode, indices[first::num], batch[first::num], stop)
+                for first in range(min(num, len(indices)))
+            ]
         except RuntimeError as error:  # "can't start new thread"
             raise CnnzooError(
                 f"the system gives no more threads to decode images with, of --workers {self.num_workers}. "
                 "Try fewer --workers, or 0."
             ) from error
 
-    def _decode(self, index: int) -> "NDArray[np.uint8]":
-        file = self.files[index]
-        content = read_content(file)
-        if self.digests is not None:
-            self.digests[index] = digest_of(content)
-        if self.watch:
-            self.watch.look(file, content)
-        return decode_image(file, self.channels, self.image_size, self.pixel_range, content=content)
+    def _decode(self, indices: list[int], places: Tensor, stop: Event) -> None:
+        """Decode the images at ``indices`` into their ``places``, until it is to stop."""
+        arrays = places.numpy()
+        for index, pixels in zip(indices, arrays, strict=True):
+            if stop.is_set():
+                return
+            file = self.files[index]
+            content = read_content(file)
+            if self.digests is not None:
+                self.digests[index] = digest_of(content)
+            if self.watch:
+                self.watch.look(file, content)
+            pixels[:] = decode_image(
+                file, self.channels, self.image_size, self.pixel_range, rules=self.rules, content=content
+            )
+
+
+def _finished(batch: Tensor, tasks: list[Future[None]]) -> Tensor:
+    """Return a batch as soon as it is decoded."""
+    for task in tasks:
+        task.result()
+    return batch
 
 
 @dataclass(frozen=True)
