@@ -234,7 +234,7 @@ def _small_square(
     )  # of a square, it is the same square
     if square.shape[2] < channels:
         square = square.repeat(channels, 2)
-    return np.ascontiguousarray(square)
+    return np.require(square, requirements=["C", "W"])  # torch wants memory that it may write to
 
 
 def _upright_square(
