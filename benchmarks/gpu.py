@@ -1,7 +1,7 @@
 """What cnnzoo does on a GPU, measured by whoever has one: run it, and send back the file that it writes.
 
 ``python benchmarks/gpu.py [--device cuda] [--rounds 3] [--out gpu.json]``; ``--device cpu --quick`` tries the script
-itself where there is no GPU. Trains on Fashion-MNIST (the sample, where that is not on this machine), each time in a
+itself where there is no GPU. Trains on Fashion-MNIST (with ``--quick`` on the sample), each time in a
 process of its own, and prints images a second of the fastest epoch and the most memory: of LeNet and AlexNet in each
 precision, with and without ``--compile``; with each lever taken out; how often a step waits for the device; whether a
 few steps give what they give on the CPU; and whether ``--deterministic`` gives the same bits twice.
@@ -209,7 +209,9 @@ def main() -> None:
         print(f"{model}, {what}: {_shown(figures)}", flush=True)
         given.out.write_text(json.dumps({"machine": facts, "quick": given.quick, "rows": rows}, indent=2))
 
-    dataset = DEFAULT if locate(DATASETS[DEFAULT], None) else SAMPLE
+    dataset = SAMPLE if given.quick else DEFAULT
+    if not (given.quick or locate(DATASETS[DEFAULT], None)):
+        sys.exit("Fashion-MNIST is not on this machine. Get it: cnnzoo data fetch fashionmnist")
     for model, sizes in (QUICK if given.quick else FULL).items():
         settings: Settings = {"model": model, "dataset": dataset, "device": str(device), **sizes}
         for compiled in (False,) if given.quick else (False, True):

@@ -68,8 +68,8 @@ Taken = AbstractContextManager[object]
 LEVERS: dict[str, Taken] = {
     "channels last": patch("cnnzoo.training.setup.to_device", lambda model, device: model.to(device)),
     "many batches prepared at once": patch("cnnzoo.data.loader.PREPARED", 1),
-    "the kernel alone (torch.optim.Adam, fused)": patch("cnnzoo.training.optimizers.Optimizer", TorchAdam),
-    "the fused kernel (torch.optim.Adam)": patch("cnnzoo.training.optimizers.Optimizer", PlainAdam),
+    "kernel alone, within backward (fused Adam)": patch("cnnzoo.training.optimizers.Optimizer", TorchAdam),
+    "fused kernel, within backward (plain Adam)": patch("cnnzoo.training.optimizers.Optimizer", PlainAdam),
     "huge pages": patch("cnnzoo.device.use_huge_pages", lambda: None),
     "freed memory kept, and huge pages": patch(
         "cnnzoo.training.setup.keep_freed_memory", lambda device: None

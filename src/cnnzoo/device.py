@@ -155,7 +155,7 @@ def use_huge_pages() -> None:
     without a touch is only addresses, of which it gives out memory from then on. Where the system refuses, or counts
     addresses as memory, all stays as it is.
     """
-    if _overcommit() == "2":
+    if _overcommit() == "2" or _addresses_are_limited():
         return
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -167,6 +167,14 @@ def use_huge_pages() -> None:
         start = -(-block // page) * page
         libc.madvise(start, (block + size - start) // page * page, madv_hugepage)
         libc.free(block)
+
+
+def _addresses_are_limited() -> bool:
+    """Whether this process may take so many addresses only (``ulimit -v`` or ``-d``)."""
+    import resource  # which Windows lacks
+
+    kinds = resource.RLIMIT_AS, resource.RLIMIT_DATA
+    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in kinds)
 
 
 def _overcommit() -> str:

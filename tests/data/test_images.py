@@ -77,6 +77,15 @@ def test_rules_3_are_within_2_grey_levels_of_rules_2(kind: str, channels: int) -
             assert difference(content, size, channels) < 2, (width, height, size)
 
 
+@pytest.mark.parametrize(
+    "size", [(1, 101), (101, 1), (3, 101), (1000, 3), (9, 5), (40, 31), (41, 32), (1, 1)]
+)
+def test_small_pictures_of_hard_edges_grow_as_by_rules_2(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    for kind in ("PNG", "JPEG"):
+        assert difference(encoded(Image.fromarray(noise), kind), 227, 3) < 2
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "1", "I;16", "F", "L"])
 def test_every_kind_of_picture_is_read_by_rules_3_as_by_rules_2(mode: str) -> None:
     image = photograph(301, 200)

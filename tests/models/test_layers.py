@@ -1,6 +1,7 @@
 """Layers that compute in a faster way: the same numbers and the same gradients, and their names, as torch's."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -104,6 +105,15 @@ def test_who_looks_on_sees_the_layers_as_they_stand() -> None:
     assert torch.equal(net(images), expected)
     assert seen == [(1, 2, 8, 8)]
     hook.remove()
+    net[1] = nn.ReLU()
+
+    def look(_: nn.Module, given: Any) -> None:
+        seen.append(tuple(given[0].shape))
+
+    hook = net[1].register_full_backward_pre_hook(look)
+    net(images).sum().backward()
+    assert seen[1:] == [(1, 2, 8, 8)]
+    hook.remove()
     assert [str(node.target) for node in torch.fx.symbolic_trace(net).graph.nodes][1:4] == ["0", "1", "2"]
 
 
@@ -123,3 +133,35 @@ def test_a_copy_of_a_weight_is_used_within_autocast_alone_and_follows_the_weight
     assert layer(images).dtype == torch.float32
     assert [*layer.state_dict()] == ["weight", "bias"]
     assert layer.weight.device == CPU
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        ({"stride": (2, 3)}, (1, 2, 20, 20)),
+        ({"stride": 2, "dilation": 2}, (1, 2, 20, 20)),
+        ({"stride": 2, "groups": 2}, (1, 2, 20, 20)),
+        ({"stride": 2, "padding": 1}, (1, 2, 20, 20)),
+        ({"stride": 2}, (2, 20, 20)),
+        ({"stride": 2}, (1, 2, 20, 17)),
+    ],
+)
+def test_a_convolution_of_any_other_kind_is_torchs_in_bf16_too(
+    settings: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    layer = Conv2d(2, 4, 3, **settings)
+    plain = nn.Conv2d(2, 4, 3, **settings)
+    plain.load_state_dict(layer.state_dict())
+    images = torch.randn(shape)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(images), plain(images))
+
+
+def test_a_deep_copy_of_a_layer_does_not_go_on_with_the_old_copy_of_its_weight() -> None:
+    layer = Linear(8, 4, bias=False)
+    layer.keep_copy()
+    other = copy.deepcopy(layer)
+    other.load_state_dict({"weight": torch.zeros(4, 8)})
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not other(torch.ones(1, 8)).any()

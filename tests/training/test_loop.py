@@ -156,6 +156,17 @@ def test_each_optimizer_does_to_the_last_bit_what_torchs_does(name: str) -> None
         assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
+def test_sgd_without_momentum_is_torchs() -> None:
+    ours, theirs = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    optimizer = Optimizer([ours], "sgd", lr=0.1, momentum=0.0, weight_decay=0.01)
+    reference = torch.optim.SGD([theirs], lr=0.1, weight_decay=0.01, fused=True)
+    for _ in range(3):
+        ours.grad, theirs.grad = torch.full((3,), 0.5), torch.full((3,), 0.5)
+        optimizer.step()
+        reference.step()
+    assert torch.equal(ours, theirs)
+
+
 def test_a_parameter_without_a_gradient_stays_as_it_is() -> None:
     used, unused = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
     optimizer = Optimizer([used, unused], "adam", lr=0.1, momentum=0.0, weight_decay=0.1)

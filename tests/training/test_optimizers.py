@@ -1,6 +1,8 @@
 """Optimizers by name: torch.optim's, with its defaults and options, saved and resumed to the bit; and one's own."""
 
 import copy
+import gc
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import cnnzoo
 from cnnzoo.config import TrainConfig
@@ -279,3 +282,45 @@ def test_a_state_of_fused_kernels_goes_on_without_them_and_back() -> None:
         optimizer.step()
     one, other = (optimizer.parameters[0] for optimizer in optimizers)
     torch.testing.assert_close(one, other)
+
+
+def test_an_optimizer_that_updates_within_the_backward_pass_ends_with_its_run() -> None:
+    def made() -> "list[weakref.ref[Any]]":
+        model = Large()
+        optimizer = Optimizer(model.parameters(), "adam", lr=0.1, momentum=0.0, weight_decay=0.0)
+        optimizer.update_in_backward(model, in_bf16=True)
+        return [weakref.ref(optimizer), weakref.ref(model), weakref.ref(optimizer.averages[0][0])]
+
+    kept = made()
+    gc.collect()
+    assert [what() for what in kept] == [None] * 3
+
+
+@pytest.mark.parametrize("in_bf16", [False, True])
+def test_a_weight_that_two_layers_hold_is_updated_once_a_step(in_bf16: bool) -> None:
+    def update(*, in_backward: bool) -> Tensor:
+        torch.manual_seed(0)
+        first, second = (Linear(1024, 1024, bias=False) for _ in range(2))
+        second.weight = first.weight
+        model = nn.Sequential(first, nn.Tanh(), second)
+        optimizer = Optimizer(model.parameters(), "sgd", lr=0.1, momentum=0.0, weight_decay=0.0)
+        if in_backward:
+            optimizer.update_in_backward(model, in_bf16=in_bf16)
+        with Precision("bf16" if in_bf16 else "fp32", "").autocast(CPU):
+            loss = model(torch.randn(2, 1024)).square().mean()
+        loss.backward()
+        optimizer.step()
+        weight: Tensor = first.weight.detach()
+        return weight
+
+    assert torch.equal(update(in_backward=True), update(in_backward=False))
+
+
+def test_a_gradient_in_several_parts_is_one_line_with_what_to_do() -> None:
+    layer = Linear(1024, 1024)
+    optimizer = Optimizer(layer.parameters(), "sgd", lr=0.1, momentum=0.9, weight_decay=0.0)
+    optimizer.update_in_backward(layer, in_bf16=False)
+    images = torch.randn(2, 1024, requires_grad=True)
+    once = checkpoint(layer, images, use_reentrant=True)
+    with pytest.raises(CnnzooError, match="use_reentrant=False"):
+        checkpoint(layer, once, use_reentrant=True).sum().backward()

@@ -16,6 +16,7 @@ from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Dataset, Resident
 from cnnzoo.device import (
     Precision,
+    deterministic,
     explain_oom,
     keep_freed_memory,
     pick_device,
@@ -70,6 +71,7 @@ class BenchResult:
         eval_images_per_second: Of evaluation with as many images at once, data included.
         step_ms: A training step, in milliseconds.
         phases_ms: Its parts: data, forward with the loss, and optimizer, each timed by itself; backward is the rest.
+            Training on a CPU updates large parameters within backward, so that they overlap there.
         flop: Operations of a step: two a multiply-add, three passes (forward, and backward to weights and inputs).
         bytes: What a step moves at least: the update's reads and writes, each output written and read in both passes.
         intensity: Operations per byte.
@@ -279,7 +281,8 @@ class _Timed:
             with state.precision.autocast(state.device):
                 state.criterion(state.model(batch.images), batch.targets)
 
-        return seconds_of_each(self.batches, forward, state.device, self.seconds)
+        with updated_as_trained(state):
+            return seconds_of_each(self.batches, forward, state.device, self.seconds)
 
     def update(self) -> float:
         """Return the seconds of data and update, with the gradients of a batch."""
@@ -305,13 +308,14 @@ def seconds_of_each(
 
 @contextmanager
 def updated_as_trained(state: TrainState) -> Iterator[None]:
-    """Have large parameters updated within the backward pass, where the trainer has them so."""
+    """Have the algorithms of training, and large parameters updated within the backward pass, where it has them so."""
     optimizer = state.optimizer
     assert isinstance(optimizer, Optimizer)
     if state.device.type == "cpu" and state.precision.name != "fp16":
         optimizer.update_in_backward(state.model, in_bf16=state.precision.name == "bf16")
     try:
-        yield
+        with deterministic(enabled=False):
+            yield
     finally:
         optimizer.update_at_once()
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 from statistics import mean, median
@@ -21,11 +21,12 @@ from cnnzoo.analysis.benchmark import (
     seconds_of_training,
     updated_as_trained,
 )
-from cnnzoo.data.folders import Folder, ImageFiles, Reading
+from cnnzoo.data.folders import READING, Folder, ImageFiles, Reading
 from cnnzoo.data.images import decode_image, open_image, quiet, read_content
 from cnnzoo.data.loader import Endless, Loader, MicroBatch, MicroBatches
 from cnnzoo.data.preprocess import Preprocessing
-from cnnzoo.data.sources import Dataset, Resident, Streamed
+from cnnzoo.data.reading import without_bad_images
+from cnnzoo.data.sources import Dataset, Resident, Streamed, explain_no_threads
 from cnnzoo.data.splits import open_images
 from cnnzoo.device import explain_oom, pick_precision
 from cnnzoo.errors import UsageError
@@ -37,7 +38,8 @@ Item = TypeVar("Item")
 KEPT_BYTES = 2**26
 """Files that are decoded again and again, so that decoding is timed without reading."""
 
-PARTS = ("reading", "decoding", "transforming")
+PARTS = ("reading", "decoding")
+"""What is done beside the net; transforming is a part of its step, with images in memory too."""
 
 COSTS = 0.2
 """Data limits a training where so large a share of a step is gone that takes no time with images in memory."""
@@ -108,7 +110,7 @@ class DataBenchResult:
         share = f"{self.wait_ms / self.step_ms:.0%} of a step"
         beside = f"a step takes {_ms(self.step_ms)}, and {_ms(self._alone_ms)} with images in memory"
         if self.limit == "net":
-            said = f"the net hardly waits for data, {share}: the net itself is what limits."
+            said = f"the net waits for data {share}, which takes about as long with images in memory: the net is what limits."
         elif self.wait_ms > COSTS / 2 * self.step_ms:
             said = (
                 f"the net waits for data, {share}, and {self.limit} is what limits: {beside}. {self._advice}"
@@ -132,8 +134,6 @@ class DataBenchResult:
 
     @property
     def _advice(self) -> str:
-        if self.limit == "transforming":
-            return "Try a smaller --image-size."
         if self.num_workers < self.cores:
             return f"Try --workers {self.cores}, a thread for each core."
         if self.limit == "reading":
@@ -160,7 +160,7 @@ def bench_data(
     data: str,
     *,
     options: Mapping[str, Any] | None = None,
-    in_channels: int | None = None,
+    reading: Reading = READING,
     image_size: int | None = None,
     batch_sizes: tuple[int, ...] = (32,),
     precisions: tuple[str, ...] = ("auto",),
@@ -174,7 +174,7 @@ def bench_data(
         name: The model's registered name.
         data: ``folder:PATH`` or ``csv:FILE``, whose training part is used.
         options: What to build the model with.
-        in_channels: 1 (grey) or 3 (RGB); by default what the images are.
+        reading: How its images are read; in the channels that the net takes.
         image_size: Pixels a side; by default the model's own.
         batch_sizes: Images per step.
         precisions: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
@@ -190,9 +190,8 @@ def bench_data(
         CnnzooError: The model cannot be built, an image cannot be read, or memory is short.
     """
     spec, workers = get_spec(name), cpu_count() if num_workers is None else num_workers
-    images = open_images(
-        data, Reading(channels=in_channels or (None if spec.takes_in_channels else spec.in_channels))
-    )
+    channels = reading.channels or (None if spec.takes_in_channels else spec.in_channels)
+    images = open_images(data, replace(reading, channels=channels))
     if not isinstance(images, ImageFiles):
         raise UsageError(
             f"--data times the reading of image files, and {data} is kept in memory. "
@@ -200,9 +199,11 @@ def bench_data(
         )
     folder = images.part("train")
     assert folder is not None  # only validation images may be missing
+    if reading.skip_bad_images:
+        folder = without_bad_images(folder, image_size or spec.image_size, lambda *_: None)
     side = image_size or spec.image_size
     net = build_net(name, options or {}, len(folder.classes), (folder.channels, side, side), device)
-    reading, files = _time_reading(folder, workers, seconds)
+    bytes_read, files = _time_reading(folder, workers, seconds)
     decoding = _time_decoding(folder, files, side, workers, seconds)
     widths, heights = zip(*(_size_of(*file) for file in files.items()), strict=True)
     for precision in (pick_precision(asked, net.device, net.work.mult_adds) for asked in precisions):
@@ -238,7 +239,7 @@ def bench_data(
                 image_size=side,
                 batch_size=batch_size,
                 num_workers=workers,
-                reading=reading,
+                reading=bytes_read,
                 decoding=decoding,
                 transforming=batch_size / transforming,
                 loading=batch_size / loading,
@@ -290,7 +291,7 @@ def _per_second(do: Callable[[Item], object], items: Sequence[Item], workers: in
                 break
         return done
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool, explain_no_threads(workers):
         done = sum(pool.map(work, range(threads)))
     return done / (time.perf_counter() - started)
 

@@ -1,6 +1,7 @@
 """``cnnzoo bench``: how fast a network is here."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
@@ -49,6 +50,15 @@ def bench_command(
             metavar="N",
             help="Threads that decode the images of --data [one per core].",
         ),
+    ] = None,
+    skip_bad_images: Annotated[
+        bool, typer.Option("--skip-bad-images", help="Leave out images of --data that cannot be read.")
+    ] = False,
+    csv_columns: Annotated[
+        str, typer.Option(metavar="FILE,LABEL", help="The headings of csv:FILE that count [found].")
+    ] = "",
+    image_root: Annotated[
+        Path | None, typer.Option(help="Where the images of csv:FILE lie [beside it].")
     ] = None,
     batch_size: Annotated[
         str, typer.Option("-b", "--batch-size", metavar="N,N", help="Images at once, one figure or several.")
@@ -99,6 +109,7 @@ def bench_command(
             raise UsageError(f"unknown precision {name!r}. There are: {', '.join(known)}.")
     from cnnzoo.analysis.benchmark import bench
     from cnnzoo.analysis.data_benchmark import bench_data
+    from cnnzoo.data.folders import Reading
     from cnnzoo.data.splits import describe_dataset
     from cnnzoo.ui.tables import print_bench, print_data_bench
 
@@ -112,7 +123,18 @@ def bench_command(
     }
     if data is not None:
         of_files = list(
-            bench_data(model or OF_PHOTOGRAPHS, data, in_channels=in_channels, num_workers=workers, **asked)
+            bench_data(
+                model or OF_PHOTOGRAPHS,
+                data,
+                reading=Reading(
+                    channels=in_channels,
+                    skip_bad_images=skip_bad_images,
+                    columns=tuple(part.strip() for part in csv_columns.split(",") if part.strip()),
+                    image_root=image_root,
+                ),
+                num_workers=workers,
+                **asked,
+            )
         )
         if format_ == "json":
             _print_json(

@@ -24,24 +24,30 @@ def digest_of(content: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
 
 
-def find_duplicates(listing: Listing) -> NDArray[np.int64]:
-    """Return the training images that the test part has too, each with one there: indices into the two, ``(N, 2)``.
+def find_duplicates(listing: Listing) -> dict[str, NDArray[np.int64]]:
+    """Return the training images that the test part has too.
 
     Sizes are compared first, then the first START bytes, then all of them. A file that cannot be read is like no other.
+
+    Returns:
+        ``pairs``, each with one of the test part: indices into the two, ``(N, 2)``; and ``unread``, how many of those
+        that were compared could not be read.
     """
+    unread = 0
     train, test = listing.parts["train"], listing.parts["test"]
     ones: Digests = dict.fromkeys(np.flatnonzero(np.isin(train.sizes, test.sizes)).tolist(), b"")
     others: Digests = dict.fromkeys(np.flatnonzero(np.isin(test.sizes, train.sizes)).tolist(), b"")
     for num_bytes in (START, -1):
+        before = len(ones) + len(others)
         ones, others = _read(train, ones, num_bytes), _read(test, others, num_bytes)
+        unread += before - len(ones) - len(others)
         common = {*ones.values()} & {*others.values()}
         ones, others = (
             {index: digest for index, digest in each.items() if digest in common} for each in (ones, others)
         )
     first = {digest: other for other, digest in sorted(others.items(), reverse=True)}
-    return np.array([(one, first[digest]) for one, digest in sorted(ones.items())], dtype=np.int64).reshape(
-        -1, 2
-    )
+    pairs = [(one, first[digest]) for one, digest in sorted(ones.items())]
+    return {"pairs": np.array(pairs, dtype=np.int64).reshape(-1, 2), "unread": np.array(unread)}
 
 
 def describe_duplicates(pairs: NDArray[np.int64], listing: Listing, *, dropped: bool) -> list[str]:
@@ -81,9 +87,8 @@ def _read(samples: Samples, known: Digests, num_bytes: int) -> Digests:
 
 def _digest(file: str, num_bytes: int) -> bytes | None:
     try:
-        handle = os.open(
-            file, os.O_RDONLY | getattr(os, "O_BINARY", 0)
-        )  # without what a file object takes besides
+        # Without what a file object takes besides.
+        handle = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
             if num_bytes > 0:
                 return hashlib.sha256(os.read(handle, num_bytes)).digest()

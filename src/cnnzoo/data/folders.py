@@ -23,6 +23,7 @@ from cnnzoo.data.tables import list_table
 from cnnzoo.data.walk import walk
 from cnnzoo.errors import CnnzooError, UsageError, named, one_line
 from cnnzoo.files import expanded, file_sha256
+from cnnzoo.plain_csv import read_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -189,7 +190,7 @@ class ImageFiles:
     @cached_property
     def duplicates(self) -> "NDArray[np.int64]":
         """Training images that the test part has too: their index, and that of the test image, ``(N, 2)``."""
-        known = self.index.recall("duplicates", lambda: {"pairs": find_duplicates(self.listing)})
+        known = self.index.recall("duplicates", lambda: find_duplicates(self.listing))
         return known["pairs"].astype(np.int64)
 
     def describe_duplicates(self) -> list[str]:
@@ -312,6 +313,10 @@ def list_files(name: str, reading: Reading, *, all_for_test: bool = False) -> Im
     try:
         if kind == "folder" and reading.rules < 2 and not all_for_test:
             return ImageFiles(name, trees_v1.list_tree(path), reading, Index(None))
+        if kind == "csv" and not path.is_file():
+            read_table(
+                path, "the CSV file of labels"
+            )  # which says so, before a whole disk is walked for a typo
         tree = walk(path if kind == "folder" else expanded(reading.image_root or path.parent))
         content = file_sha256(path) if kind == "csv" and path.is_file() else None
         index = Index(tree, name, content, reading.rules, reading.columns, reading.image_root, all_for_test)

@@ -157,13 +157,13 @@ def is_deep(image: "Image") -> bool:
     return image.mode.startswith("I") or image.mode == "F"
 
 
-def deep_range(file: Path) -> PixelRange | None:
+def deep_range(file: Path, content: bytes | None = None) -> PixelRange | None:
     """Return the lowest and highest value of an image of more than 8 bits a pixel; None of any other.
 
     Raises:
         CnnzooError: It cannot be read.
     """
-    with open_image(file) as image:
+    with open_image(file, content) as image:
         if not is_deep(image):
             return None
         try:

@@ -63,7 +63,7 @@ class Index:
 
         Args:
             what: A word for it.
-            find_out: Called where it is not known.
+            find_out: Called where it is not known. What it gives is not kept where it has ``unread`` files.
         """
         if self._folder is None:
             return find_out()
@@ -73,6 +73,8 @@ class Index:
         # What is read in the same tick of the clock in which a file was written could be written over unseen.
         time.sleep(min(max(0.0, self._newest + _TICK - time.time()), _TICK))
         found = find_out()
+        if np.any(found.get("unread", 0)):  # which may be read the next time
+            return found
         with suppress(OSError, CnnzooError):
             self._folder.mkdir(parents=True, exist_ok=True)
             with replacing(file) as opened:
@@ -115,7 +117,8 @@ def _read(file: Path, state: "NDArray[np.uint8]") -> Arrays | None:
             if not np.array_equal(arrays["state"], state):
                 return None
             known = {name: arrays[name] for name in arrays.files}
-        os.utime(file)  # it was used
+        with suppress(OSError):  # where the cache is somebody else's
+            os.utime(file)  # it was used
     except Exception:  # whatever a damaged file may bring about
         return None
     return known
@@ -123,7 +126,7 @@ def _read(file: Path, state: "NDArray[np.uint8]") -> Arrays | None:
 
 def _make_room(folder: Path) -> None:
     """Remove the indexes that were not used for the longest, until the others fit into MOST_BYTES."""
-    found = sorted(((file.stat(), file) for file in folder.glob("*.npz")), key=lambda each: -each[0].st_mtime)
+    found = sorted(((file.stat(), file) for file in folder.glob("*")), key=lambda each: -each[0].st_mtime)
     room = MOST_BYTES
     for status, file in found:
         room -= status.st_size

@@ -89,7 +89,7 @@ class KindWatch:
         self._left -= 1
         with open_image(file, content) as image:
             is_new_colour, deep = self._kinds.channels == 1 and not _is_grey(image), is_deep(image)
-        values, known = deep_range(file) if deep else None, self._kinds.pixel_range
+        values, known = deep_range(file, content) if deep else None, self._kinds.pixel_range
         if is_new_colour:
             what = (
                 f"is in colour and is read as grey, since {self._others} are grey. To train on colours, start again "
@@ -98,7 +98,7 @@ class KindWatch:
         elif values and known is None:
             what = (
                 f"has more than 8 bits a pixel (from {values[0]:g} to {values[1]:g}), which {self._others} have not: "
-                "0 is read as black and 65,535 as white. Save it with 8 bits a pixel, or leave it out."
+                "what is black and white in it is taken from its format. Save it with 8 bits a pixel, or leave it out."
             )
         elif values and known and (values[0] < known[0] or values[1] > known[1]):
             what = (

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
@@ -171,16 +172,11 @@ class Streamed:
     ) -> list[Future[None]]:
         """Have a batch decoded: by a task for each thread, since one for each image has Python's lock taken often."""
         num = self.num_workers
-        try:
+        with explain_no_threads(num):
             return [
                 pool.submit(self._decode, indices[first::num], batch[first::num], stop)
                 for first in range(min(num, len(indices)))
             ]
-        except RuntimeError as error:  # "can't start new thread"
-            raise CnnzooError(
-                f"the system gives no more threads to decode images with, of --workers {self.num_workers}. "
-                "Try fewer --workers, or 0."
-            ) from error
 
     def _decode(self, indices: list[int], places: Tensor, stop: Event) -> None:
         """Decode the images at ``indices`` into their ``places``, until it is to stop."""
@@ -197,6 +193,22 @@ class Streamed:
             pixels[:] = decode_image(
                 file, self.channels, self.image_size, self.pixel_range, rules=self.rules, content=content
             )
+
+
+@contextmanager
+def explain_no_threads(num_workers: int) -> Iterator[None]:
+    """Say what to do where the system gives no more threads.
+
+    Raises:
+        CnnzooError: It does not.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # "can't start new thread"
+        raise CnnzooError(
+            f"the system gives no more threads to decode images with, of --workers {num_workers}. "
+            "Try fewer --workers, or 0."
+        ) from error
 
 
 def _finished(batch: Tensor, tasks: list[Future[None]]) -> Tensor:

@@ -56,11 +56,20 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(N, out_channels, H', W')`` of ``(N, in_channels, H, W)``."""
-        is_first = self.stride[0] > 1 and self.in_channels <= 4 and self.padding == (0, 0)
-        if is_first and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        if self._is_first() and _is_square(x) and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             images = x.to(torch.get_autocast_dtype("cpu"))
             return blockwise_conv2d(images, self.weight, self.bias, self.stride[0])
         return super().forward(x)
+
+    def _is_first(self) -> bool:
+        """Whether it has few channels and a stride, and is square and plain otherwise."""
+        plain = self.padding == (0, 0) and self.dilation == (1, 1) and self.groups == 1
+        square = self.kernel_size[0] == self.kernel_size[1] and self.stride[0] == self.stride[1]
+        return plain and square and self.stride[0] > 1 and self.in_channels <= 4
+
+
+def _is_square(images: Tensor) -> bool:
+    return images.ndim == 4 and images.shape[-1] == images.shape[-2]
 
 
 def blockwise_conv2d(images: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
@@ -98,7 +107,7 @@ class Features(nn.Sequential):
     """Layers one after the other, but for a ReLU before a max pooling, which is computed after it.
 
     The largest of some numbers, cut off at 0, is the largest of those cut off at 0: the same numbers and the same
-    gradients, from a quarter of the work. Whoever looks on, by hooks or by tracing, sees the layers as they stand.
+    gradients, from a quarter of the work. Whoever looks on, by hooks or by torch.fx, sees the layers as they stand.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,7 +124,8 @@ class Features(nn.Sequential):
 
 def is_watched(module: nn.Module) -> bool:
     """Whether a module has hooks, which see what it takes or gives."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    own = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(own) or torch.nn.modules.module._has_any_global_hook()
 
 
 class Linear(nn.Linear):
@@ -129,7 +139,7 @@ class Linear(nn.Linear):
     """
 
     copy: Tensor | None = None
-    _copied_version = -1
+    _copied = 0, -1  # which weight, and which version of it
 
     def keep_copy(self) -> Tensor:
         """Make the copy, which is used from now on within autocast, and return it."""
@@ -139,13 +149,16 @@ class Linear(nn.Linear):
 
     def note_copied(self) -> None:
         """Take the copy for that of the weight as it is now."""
-        self._copied_version = self.weight._version
+        self._copied = id(self.weight), self.weight._version
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(N, out_features)`` of ``(N, in_features)``."""
         if self.copy is None or not torch.is_autocast_enabled(x.device.type):
             return super().forward(x)
-        if self._copied_version != self.weight._version:  # somebody else has changed it, as loading does
+        if self._copied != (
+            id(self.weight),
+            self.weight._version,
+        ):  # somebody else has changed it, as loading does
             with torch.no_grad():
                 self.copy.copy_(self.weight)
             self.note_copied()

@@ -4,6 +4,8 @@ torch.optim's classes call the same kernels. Around each call they check and gro
 than the update, and their first use imports torch's compiler, which takes as long as torch itself.
 """
 
+import weakref
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -67,6 +69,7 @@ class Optimizer:
         self.step_number = torch.ones((), device=self.parameters[0].device)  # the next one's
         self._hooks: list[RemovableHandle] = []
         self._copying: list[Linear] = []
+        self._updated: set[int] = set()  # in the backward pass of this step
         # One kernel updates all parameters of a rate.
         scales = lr_scales or (1.0,) * len(self.parameters)
         self.groups = [
@@ -89,6 +92,7 @@ class Optimizer:
                 averages = [[average[i] for i in live] for average in self.averages]
                 self._update(parameters, gradients, averages, self.lr * scale)
         self.step_number += 1
+        self._updated.clear()
 
     def update_in_backward(self, model: nn.Module, *, in_bf16: bool) -> None:
         """Update each large parameter as soon as its gradient is whole, within the backward pass, and forget it.
@@ -97,18 +101,32 @@ class Optimizer:
         large layer at a time, which takes AlexNet 0.2 GB less. For steps of a single backward pass, whose gradients
         nobody else reads.
 
+        A weight gets no copy in bf16 where its gradient may come by another way than its layer: where two modules
+        hold it, or the net has a loss of its own.
+
         Args:
             model: Whose parameters these are.
             in_bf16: Whether products are computed in bf16: then large ``layers.Linear`` keep a copy of their weight in
                 it, which is written here, and its gradient stays in bf16 until it is read here.
         """
         scales = {i: scale for scale, indices in self.groups for i in indices}
-        of_weight = {m.weight: m for m in model.modules() if isinstance(m, Linear)} if in_bf16 else {}
+        copies = in_bf16 and getattr(model, "criterion", None) is None
+        holders: Counter[Tensor] = Counter(
+            p for module in model.modules() for p in module.parameters(recurse=False)
+        )
+        of_weight = {
+            module.weight: module
+            for module in model.modules()
+            if copies and isinstance(module, Linear) and holders[module.weight] == 1
+        }
+        mine = weakref.ref(
+            self
+        )  # torch's hooks are no garbage that Python finds, and would keep all this for ever
         for i, parameter in enumerate(self.parameters):
             if parameter.numel() >= LARGE:
                 layer = of_weight.get(parameter)
                 leaf = layer.keep_copy() if layer else parameter
-                update = partial(self._update_one, i, scales[i], layer)
+                update = partial(_update_leaf, mine, i, scales[i], weakref.ref(layer) if layer else None)
                 self._hooks.append(leaf.register_post_accumulate_grad_hook(update))
                 self._copying += [layer] if layer else []
 
@@ -122,8 +140,18 @@ class Optimizer:
 
     @torch.no_grad()
     def _update_one(self, i: int, scale: float, layer: Linear | None, leaf: Tensor) -> None:
-        """Update parameter ``i`` by the gradient of a leaf: of itself, or of the layer's copy of it."""
+        """Update parameter ``i`` by the gradient of a leaf: of itself, or of the layer's copy of it.
+
+        Raises:
+            CnnzooError: That is a part of its gradient, of which another part has been taken for the whole.
+        """
         assert leaf.grad is not None
+        if i in self._updated:
+            raise CnnzooError(
+                "a large layer of this net gets its gradient in several parts, as reentrant checkpoints give it. "
+                "Use checkpoint(..., use_reentrant=False), or train with --grad-clip, which waits for all parts."
+            )
+        self._updated.add(i)
         gradient, leaf.grad = leaf.grad, None
         averages = [average[i] for average in self.averages]
         if layer is None:
@@ -146,7 +174,7 @@ class Optimizer:
             torch._fused_sgd_(
                 parameters,
                 gradients,
-                averages[0],
+                averages[0] if self.momentum else [],  # which torch then wants so
                 weight_decay=self.weight_decay,
                 momentum=self.momentum,
                 lr=lr,
@@ -191,6 +219,18 @@ class Optimizer:
         for mine, saved in zip(self.averages, state["averages"], strict=True):
             for average, value in zip(mine, saved, strict=True):
                 average.copy_(value)
+
+
+def _update_leaf(
+    optimizer: "weakref.ref[Optimizer]",
+    i: int,
+    scale: float,
+    layer: "weakref.ref[Linear] | None",
+    leaf: Tensor,
+) -> None:
+    """Have the optimizer update parameter ``i``, unless it is gone."""
+    if (living := optimizer()) is not None:
+        living._update_one(i, scale, layer() if layer else None, leaf)
 
 
 def trained_of(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

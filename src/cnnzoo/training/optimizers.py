@@ -161,9 +161,12 @@ class TorchOptimizer:
         groups = state.get("param_groups")
         shapes = {i: parameter.shape for i, parameter in enumerate(self.parameters)}
         moments, lr = state.get("state"), state.get("lr")
-        if isinstance(groups, list) and len(groups) == len(
-            mine["param_groups"]
-        ):  # of another device, perhaps
+        num_groups = len(mine["param_groups"])
+        if (
+            isinstance(groups, list)
+            and [isinstance(group, Mapping) for group in groups] == [True] * num_groups
+        ):
+            # Of another device, perhaps.
             groups = [
                 {**theirs, **{key: own[key] for key in own.keys() & _HOW}}
                 for theirs, own in zip(groups, mine["param_groups"], strict=True)

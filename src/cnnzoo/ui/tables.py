@@ -257,7 +257,7 @@ def _data_bench_cells(result: DataBenchResult) -> dict[str, str]:
         "Decoding, images/s": _rate(result.decoding),
         "Transforming, images/s": _rate(result.transforming),
         "All three, images/s": _rate(result.loading),
-        "Net alone, images/s": _rate(result.stepping),
+        "In memory, images/s": _rate(result.stepping),
         "Training, images/s": _rate(result.training),
         "Step, ms": f"{result.step_ms:.4g}",
         "  waits for data": f"{result.wait_ms:.3g}",
