@@ -35,7 +35,8 @@ WAITING = {"training": 20.0, "step_ms": 1600.0, "wait_ms": 800.0}
         (
             {},
             "net",
-            "The net waits for data 1% of a step, which takes about as long with images in memory: the net is what limits.",
+            "The net waits for data 1% of a step, which takes about as long with images in memory: the net is what "
+            "limits.",
         ),
         (
             {"step_ms": 1200.0},

@@ -110,7 +110,10 @@ class DataBenchResult:
         share = f"{self.wait_ms / self.step_ms:.0%} of a step"
         beside = f"a step takes {_ms(self.step_ms)}, and {_ms(self._alone_ms)} with images in memory"
         if self.limit == "net":
-            said = f"the net waits for data {share}, which takes about as long with images in memory: the net is what limits."
+            said = (
+                f"the net waits for data {share}, which takes about as long with images in memory: the net is what "
+                "limits."
+            )
         elif self.wait_ms > COSTS / 2 * self.step_ms:
             said = (
                 f"the net waits for data, {share}, and {self.limit} is what limits: {beside}. {self._advice}"
