@@ -32,6 +32,7 @@ from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.loop import evaluate, train_one_epoch
 from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.reporter import Reporter
+from cnnzoo.training.setup import steps_are_backward_passes
 from cnnzoo.training.state import TrainState
 from cnnzoo.training.threads import Threads
 
@@ -311,7 +312,7 @@ def updated_as_trained(state: TrainState) -> Iterator[None]:
     """Have the algorithms of training, and large parameters updated within the backward pass, where it has them so."""
     optimizer = state.optimizer
     assert isinstance(optimizer, Optimizer)
-    if state.device.type == "cpu" and state.precision.name != "fp16":
+    if steps_are_backward_passes(state.config, state.group, state.device, state.precision):
         optimizer.update_in_backward(state.model, in_bf16=state.precision.name == "bf16")
     try:
         with deterministic(enabled=False):

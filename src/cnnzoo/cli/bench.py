@@ -1,18 +1,20 @@
 """``cnnzoo bench``: how fast a network is here."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.cli.options import (
+    CsvColumnsOption,
     DatasetOption,
+    ImageRootOption,
     ImageSizeOption,
     InChannelsOption,
     ModelOption,
     NumClassesOption,
+    parse_columns,
     parse_options,
 )
 from cnnzoo.config import PrecisionName
@@ -54,12 +56,8 @@ def bench_command(
     skip_bad_images: Annotated[
         bool, typer.Option("--skip-bad-images", help="Leave out images of --data that cannot be read.")
     ] = False,
-    csv_columns: Annotated[
-        str, typer.Option(metavar="FILE,LABEL", help="The headings of csv:FILE that count [found].")
-    ] = "",
-    image_root: Annotated[
-        Path | None, typer.Option(help="Where the images of csv:FILE lie [beside it].")
-    ] = None,
+    csv_columns: CsvColumnsOption = "",
+    image_root: ImageRootOption = None,
     batch_size: Annotated[
         str, typer.Option("-b", "--batch-size", metavar="N,N", help="Images at once, one figure or several.")
     ] = "32",
@@ -129,7 +127,7 @@ def bench_command(
                 reading=Reading(
                     channels=in_channels,
                     skip_bad_images=skip_bad_images,
-                    columns=tuple(part.strip() for part in csv_columns.split(",") if part.strip()),
+                    columns=parse_columns(csv_columns),
                     image_root=image_root,
                 ),
                 num_workers=workers,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from cnnzoo.cli import GroupedCommand, ImportOption, app
-from cnnzoo.cli.options import find_checkpoint
+from cnnzoo.cli.options import CsvColumnsOption, ImageRootOption, find_checkpoint, parse_columns
 from cnnzoo.config import PrecisionName
 
 
@@ -33,12 +33,8 @@ def evaluate_command(
     include_trained: Annotated[
         bool, typer.Option("--include-trained", help="Keep images that the run was trained on.")
     ] = False,
-    csv_columns: Annotated[
-        str, typer.Option(metavar="FILE,LABEL", help="The headings of csv:FILE that count [found].")
-    ] = "",
-    image_root: Annotated[
-        Path | None, typer.Option(help="Where the images of csv:FILE lie [beside it].")
-    ] = None,
+    csv_columns: CsvColumnsOption = "",
+    image_root: ImageRootOption = None,
     split: Annotated[
         Literal["test", "val"], typer.Option(help="The test images, or those that validated the run.")
     ] = "test",
@@ -90,7 +86,7 @@ def evaluate_command(
                 include_trained=include_trained,
                 top_k=top_k,
                 save=save,
-                csv_columns=tuple(part.strip() for part in csv_columns.split(",") if part.strip()),
+                csv_columns=parse_columns(csv_columns),
                 image_root=image_root,
                 imports=tuple(import_ or ()),
                 reporter=screen,

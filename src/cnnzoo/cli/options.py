@@ -33,6 +33,10 @@ NumClassesOption = Annotated[
 InChannelsOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Channels of its images [the dataset's].")
 ]
+CsvColumnsOption = Annotated[
+    str, typer.Option(metavar="FILE,LABEL", help="The headings of csv:FILE that count [found].")
+]
+ImageRootOption = Annotated[Path | None, typer.Option(help="Where the images of csv:FILE lie [beside it].")]
 ImageSizeOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Pixels a side of its images [the model's own].")
 ]
@@ -86,3 +90,8 @@ def find_checkpoint(target: str | None, out: Path) -> Path:
             f"{run} has no best.pt. Name its last.pt, or go on with `cnnzoo train --resume {as_typed(run)}`."
         )
     return run / "best.pt"
+
+
+def parse_columns(text: str) -> tuple[str, ...]:
+    """Return the headings of ``--csv-columns``; none to find them."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

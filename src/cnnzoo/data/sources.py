@@ -131,11 +131,7 @@ class Streamed:
         for chunk, images in zip(chunks, self._decoded(chunks), strict=True):
             if self.watch:
                 self.watch.tell(self.warn)
-            batch = images.pin_memory() if device.type == "cuda" else images
-            yield (
-                batch.to(device, non_blocking=True),
-                self.labels[chunk].to(device, non_blocking=True),
-            )
+            yield send(images, device), send(self.labels[chunk], device)
 
     def _decoded(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the images of each chunk, uint8 ``(N, C, H, W)``, channels last."""

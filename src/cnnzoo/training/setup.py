@@ -115,7 +115,7 @@ def set_up(
         mode = pick_compile_mode(device, work.mult_adds, one_pass=one_pass)
         network = _compiled(model, mode, val, precision, report)
     optimizer = make_optimizer(model, config)
-    if isinstance(optimizer, Optimizer) and _steps_are_backward_passes(config, group, device, precision):
+    if isinstance(optimizer, Optimizer) and steps_are_backward_passes(config, group, device, precision):
         optimizer.update_in_backward(model, in_bf16=precision.name == "bf16")
     scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
     if not group.is_first:  # dropout must not leave out the same units for all shares of a batch
@@ -140,7 +140,7 @@ def set_up(
     return state, loaders
 
 
-def _steps_are_backward_passes(
+def steps_are_backward_passes(
     config: TrainConfig, group: Group, device: torch.device, precision: Precision
 ) -> bool:
     """Whether a step is one backward pass on the CPU, whose gradients nobody but the optimizer reads."""
