@@ -321,6 +321,19 @@ def test_a_name_and_an_image_size_are_enough(registry: ModuleType) -> None:
         register_model("more", image_size=8, publication=None)  # type: ignore[call-arg]
 
 
+def test_a_net_for_one_kind_of_images_is_built_for_no_other(registry: ModuleType) -> None:
+    @register_model("fixed", image_size=8, in_channels=2)
+    def build(num_classes: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(2 * 8 * 8, num_classes))
+
+    model = create_model("fixed", num_classes=3, in_channels=2, image_size=8)
+    assert model(torch.randn(1, 2, 8, 8)).shape == (1, 3)
+    with pytest.raises(UsageError, match=re.escape("fixed takes images of 2 channel(s) only")):
+        create_model("fixed", in_channels=1)
+    with pytest.raises(UsageError, match="fixed takes images of 8x8 only"):
+        create_model("fixed", image_size=9)
+
+
 def test_a_bug_in_somebodys_builder_keeps_its_traceback(registry: ModuleType) -> None:
     @register_model("buggy", image_size=8)
     def buggy(num_classes: int, in_channels: int, *, width: int) -> nn.Module:

@@ -315,6 +315,7 @@ def create_model(
     structure = {"num_classes": num_classes, "in_channels": in_channels, "image_size": image_size}
     for key, value in structure.items():
         arguments[key] = getattr(spec, key) if value is None else check(key, Count, value)
+    size, channels = arguments["image_size"], arguments["in_channels"]
     if not spec.takes_image_size and arguments.pop("image_size") != spec.image_size:
         raise UsageError(
             f"{name} takes images of {spec.image_size}x{spec.image_size} only. Leave the size out."
@@ -327,12 +328,11 @@ def create_model(
         inspect.signature(spec.build).bind(**arguments)
     except TypeError as error:  # an option that has no default is not given, say
         raise UsageError(f"cannot build {name}: {one_line(error)}.") from error
-    size = structure["image_size"] or spec.image_size
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Lazy modules", UserWarning)  # that torch may change them yet
             model = spec.build(**arguments)
-        give_sizes(model, (2, arguments["in_channels"], size, size))
+        give_sizes(model, (2, channels, size, size))
     except (
         ValueError,
         RuntimeError,
