@@ -72,7 +72,7 @@ TAKEN_OUT: dict[str, tuple[Settings, tuple[AbstractContextManager[Any], ...]]] =
     "cuDNN's trials": ({}, (patch("cnnzoo.training.train.deterministic", lambda _: nullcontext()),)),
     "exact fp32 (TF32 in convolutions)": (
         {"precision": "fp32"},
-        (patch("cnnzoo.training.setup.prepare_cuda", lambda *_, **__: None),),
+        (patch("cnnzoo.device.prepare_cuda", lambda *_, **__: None),),
     ),
     "the kernel alone (torch.optim.Adam, fused)": ({"optimizer_options": {"eps": 1e-8}}, ()),
     "the fused kernel (torch.optim.Adam)": (

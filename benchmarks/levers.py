@@ -3,6 +3,7 @@
 ``python benchmarks/levers.py [--models lenet,alexnet] [--rounds 3]``: trains on Fashion-MNIST (the sample, where it
 is not on this machine), each time in a process of its own, and prints milliseconds a training step: the fastest
 of the rounds, since whatever else a machine does only makes it slower, and how much longer it takes without each.
+Those of bf16 are left out where the machine does not multiply it natively.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from torch import nn
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import DATASETS, DEFAULT, SAMPLE
 from cnnzoo.data.locate import locate
-from cnnzoo.device import Precision, describe_device
+from cnnzoo.device import LARGE, Precision, describe_device, pick_precision
 from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.train import train
 
@@ -71,19 +72,19 @@ LEVERS: dict[str, Taken] = {
     "kernel alone, within backward (fused Adam)": patch("cnnzoo.training.optimizers.Optimizer", TorchAdam),
     "fused kernel, within backward (plain Adam)": patch("cnnzoo.training.optimizers.Optimizer", PlainAdam),
     "huge pages": patch("cnnzoo.device.use_huge_pages", lambda: None),
-    "freed memory kept, and huge pages": patch(
-        "cnnzoo.training.setup.keep_freed_memory", lambda device: None
-    ),
+    "freed memory kept, and huge pages": patch("cnnzoo.device.keep_freed_memory", lambda device: None),
 }
 OF_LARGE_NETS: dict[str, Taken] = {
-    "bf16": patch("cnnzoo.training.setup.pick_precision", lambda *_: Precision("fp32", "bf16 was taken out")),
     "ReLU in place": patch.dict("cnnzoo.models.layers.ACTIVATIONS", relu=nn.ReLU),
     "ReLU after max pooling": patch("cnnzoo.models.layers.is_watched", lambda module: True),
-    "conv1 over blocks of pixels (bf16)": patch("cnnzoo.models.layers.Conv2d.forward", nn.Conv2d.forward),
-    "copies of weights in bf16 (bf16)": patch(f"{OPTIMIZER}.update_in_backward", without_copies),
     "updates within the backward pass": patch(f"{OPTIMIZER}.update_in_backward", lambda *_, **__: None),
 }
-BY_MODEL = {"lenet": LEVERS, "alexnet": {**LEVERS, **OF_LARGE_NETS}}
+IN_BF16: dict[str, Taken] = {
+    "bf16": patch("cnnzoo.training.setup.pick_precision", lambda *_: Precision("fp32", "bf16 was taken out")),
+    "conv1 over blocks of pixels": patch("cnnzoo.models.layers.Conv2d.forward", nn.Conv2d.forward),
+    "copies of weights in bf16": patch(f"{OPTIMIZER}.update_in_backward", without_copies),
+}
+BY_MODEL = {"lenet": LEVERS, "alexnet": {**LEVERS, **OF_LARGE_NETS, **IN_BF16}}
 
 
 def step_ms(model: str) -> float:
@@ -107,8 +108,10 @@ def main() -> None:
             print(step_ms(arguments.models))
         return
     print(f"torch {torch.__version__}, {describe_device(torch.device('cpu'))}, {arguments.rounds} rounds")
+    has_bf16 = pick_precision("auto", torch.device("cpu"), LARGE).name == "bf16"
     for model in arguments.models.split(","):
-        times: dict[str, list[float]] = {name: [] for name in ("", *BY_MODEL[model])}
+        names = [name for name in BY_MODEL[model] if has_bf16 or name not in IN_BF16]
+        times: dict[str, list[float]] = {name: [] for name in ("", *names)}
         for _ in range(arguments.rounds):
             for name, measured in times.items():
                 command = [sys.executable, str(Path(__file__)), "--models", model, "--one", name]
@@ -116,7 +119,7 @@ def main() -> None:
                 measured.append(float(done.stdout))
         whole = min(times[""])
         print(f"{model}: {whole:.4g} ms a step")
-        for name in BY_MODEL[model]:
+        for name in names:
             without = min(times[name])
             print(f"  without {name:<46}{without:>8.4g} ms {without / whole - 1:>+8.1%}")
 

@@ -126,6 +126,17 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+def prepare(device: torch.device, *, deterministic: bool = False) -> None:
+    """Set this process up for a device, before the first operation there.
+
+    Args:
+        device: Where is to be computed.
+        deterministic: Whether matrix products are to give the same each time.
+    """
+    keep_freed_memory(device)
+    prepare_cuda(device, deterministic=deterministic)
+
+
 def keep_freed_memory(device: torch.device) -> None:
     """Let this process keep the memory that a step frees for the next step, where it trains on the CPU.
 

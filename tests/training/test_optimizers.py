@@ -18,11 +18,13 @@ from cnnzoo.device import Precision
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.layers import Linear
 from cnnzoo.registries import OPTIMIZERS
+from cnnzoo.runs.checkpoint import load_checkpoint
+from cnnzoo.training.checks import can_update_in_backward
 from cnnzoo.training.fused_optimizer import LARGE, Optimizer
 from cnnzoo.training.optimizers import TorchOptimizer, kernels, make_optimizer
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
-from tests.helpers import CPU, InterruptedRunError, StopAfter, quick, resume, same_state, train
+from tests.helpers import CPU, InterruptedRunError, StopAfter, forget_models, quick, resume, same_state, train
 from tests.processes import Processes
 
 NEW = [name for name in OPTIMIZERS.built_in if name not in ("adam", "adamw", "sgd")]
@@ -245,6 +247,64 @@ def test_a_run_that_updates_within_the_backward_pass_has_the_history_of_one_that
         result = train(quick(tmp_path / str(least), epochs=1, **settings))
         histories.append([(row.train_loss, row.val_loss, row.val_acc) for row in result.history])
     assert histories[0] == histories[1]
+
+
+class Plain(Large):
+    """It takes images of 28x28."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(self.pixels(images))
+
+    def pixels(self, images: Tensor) -> Tensor:
+        return nn.functional.pad(images.flatten(1), (0, 1030 - 784))
+
+
+class Detached(Plain):
+    """It needs the value of a large weight when that has its gradient already."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        detached = nn.functional.linear(
+            self.pixels(images) * self.output.bias.mean(), self.hidden.weight.detach()
+        )
+        logits: Tensor = super().forward(images) + self.output(detached)
+        return logits
+
+
+class Checkpointed(Plain):
+    """A large layer is used twice, and gets its gradient in two parts."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(images)
+        once = checkpoint(self.hidden, self.pixels(images).requires_grad_(), use_reentrant=True)
+        again = checkpoint(self.hidden, nn.functional.pad(once, (0, 6)), use_reentrant=True)
+        logits: Tensor = self.output(again)
+        return logits
+
+
+@pytest.mark.parametrize(("net", "fits"), [(Plain, True), (Detached, False), (Checkpointed, False)])
+def test_a_net_whose_weights_must_not_change_within_the_backward_pass_is_updated_after_it(
+    net: type[Large], fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_models(monkeypatch)
+
+    @cnnzoo.register_model("own", image_size=28, in_channels=1)
+    def build(num_classes: int) -> nn.Module:
+        model = net()
+        model.output = nn.Linear(1024, num_classes)
+        return model
+
+    model = build(3)
+    before = copy.deepcopy(model.state_dict())
+    assert can_update_in_backward(model, nn.CrossEntropyLoss(), (1, 28, 28), CPU) is fits
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(map(torch.equal, model.state_dict().values(), before.values()))
+    weights = []
+    for least in (2**40, LARGE):
+        monkeypatch.setattr("cnnzoo.training.fused_optimizer.LARGE", least)
+        run = train(quick(tmp_path / str(least), model="own", model_options={}, epochs=1, limit_train=96)).run
+        weights.append(load_checkpoint(run / "last.pt").state_dict)
+    assert all(map(torch.equal, weights[0].values(), weights[1].values()))
 
 
 @pytest.mark.parametrize(

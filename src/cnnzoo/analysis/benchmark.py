@@ -18,10 +18,9 @@ from cnnzoo.device import (
     Precision,
     deterministic,
     explain_oom,
-    keep_freed_memory,
     pick_device,
     pick_precision,
-    prepare_cuda,
+    prepare,
     to_device,
 )
 from cnnzoo.distributed.group import ALONE
@@ -32,7 +31,7 @@ from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.loop import evaluate, train_one_epoch
 from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.reporter import Reporter
-from cnnzoo.training.setup import steps_are_backward_passes
+from cnnzoo.training.setup import update_in_backward
 from cnnzoo.training.state import TrainState
 from cnnzoo.training.threads import Threads
 
@@ -224,8 +223,7 @@ def build_net(
         CnnzooError: It cannot be built, or does not take such images.
     """
     spec, place = get_spec(name), pick_device(device)
-    keep_freed_memory(place)
-    prepare_cuda(place)
+    prepare(place)
     torch.manual_seed(0)
     channels, side, _ = image
     config = TrainConfig(
@@ -312,8 +310,7 @@ def updated_as_trained(state: TrainState) -> Iterator[None]:
     """Have the algorithms of training, and large parameters updated within the backward pass, where it has them so."""
     optimizer = state.optimizer
     assert isinstance(optimizer, Optimizer)
-    if steps_are_backward_passes(state.config, state.group, state.device, state.precision):
-        optimizer.update_in_backward(state.model, in_bf16=state.precision.name == "bf16")
+    update_in_backward(state)
     try:
         with deterministic(enabled=False):
             yield

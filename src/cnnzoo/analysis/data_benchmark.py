@@ -306,18 +306,8 @@ def _size_of(file: Path, content: bytes) -> tuple[int, int]:
 
 def _streamed(folder: Folder, side: int, workers: int, batch_size: int) -> Streamed:
     """Return the images in whole batches, and so many that the beginning of an epoch is no matter."""
-    source = Streamed(
-        folder.files,
-        torch.tensor(folder.labels),
-        folder.channels,
-        side,
-        workers,
-        folder.pixel_range,
-        folder.digests,
-        folder.rules,
-    )
     num = len(folder.files)
-    return source.subset(torch.arange(max(num // batch_size, 64) * batch_size) % num)
+    return folder.streamed(side, workers).subset(torch.arange(max(num // batch_size, 64) * batch_size) % num)
 
 
 def _in_memory(source: Streamed, batch_size: int, device: torch.device) -> Resident:

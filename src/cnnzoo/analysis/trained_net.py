@@ -11,10 +11,9 @@ from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.device import (
     Precision,
     explain_oom,
-    keep_freed_memory,
     pick_device,
     pick_precision,
-    prepare_cuda,
+    prepare,
     to_device,
 )
 from cnnzoo.models.registry import import_models
@@ -88,8 +87,7 @@ def load_net(
     if config.data_dir and not config.data_dir.exists():  # the checkpoint has come from another machine
         config = config.replace(data_dir=None)
     place = pick_device(device)
-    keep_freed_memory(place)
-    prepare_cuda(place)
+    prepare(place)
     with explain_oom(1):
         model = to_device(saved.build_model(checkpoint.parent), place)
         image = saved.in_channels, saved.image_size, saved.image_size

@@ -109,6 +109,35 @@ class Folder:
         """Return whether its images, cut to squares of ``image_size``, are kept in memory."""
         return len(self.files) * self.channels * image_size**2 <= MAX_RESIDENT_BYTES
 
+    def streamed(
+        self,
+        image_size: int,
+        num_workers: int,
+        *,
+        watch: KindWatch | None = None,
+        warn: Warn = lambda _: None,
+    ) -> Streamed:
+        """Return its images as they are read from their files, batch by batch.
+
+        Args:
+            image_size: Pixels a side that images are cut to as they are read.
+            num_workers: Threads that decode them.
+            watch: Told the kind of each image that is read.
+            warn: Told what it has found.
+        """
+        return Streamed(
+            self.files,
+            torch.from_numpy(self.labels),
+            self.channels,
+            image_size,
+            num_workers,
+            self.pixel_range,
+            self.digests,
+            self.rules,
+            watch=watch,
+            warn=warn,
+        )
+
     def keep(self, indices: Sequence[int]) -> "Folder":
         """Return the folder with the images at ``indices`` only.
 
@@ -261,18 +290,7 @@ class ImageFiles:
         else:
             if skips:
                 folder = without_bad_images(folder, image_size, progress)
-            source = Streamed(
-                folder.files,
-                torch.from_numpy(folder.labels),
-                folder.channels,
-                image_size,
-                num_workers,
-                folder.pixel_range,
-                folder.digests,
-                folder.rules,
-                watch=self._watch,
-                warn=warn,
-            )
+            source = folder.streamed(image_size, num_workers, watch=self._watch, warn=warn)
         return Dataset(
             self.name,
             folder.classes,

@@ -17,18 +17,17 @@ from cnnzoo.data.sources import Dataset, Source, Streamed
 from cnnzoo.data.splits import open_images
 from cnnzoo.device import (
     Precision,
-    keep_freed_memory,
     pick_compile_mode,
     pick_device,
     pick_precision,
-    prepare_cuda,
+    prepare,
     to_device,
 )
 from cnnzoo.distributed.group import Group
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import expanded
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, import_models
-from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
+from cnnzoo.training.checks import can_update_in_backward, check_single_image, dry_run, has_batch_norm
 from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.images import evaluation_batch_size, load_training_data, reading_of, wanted_channels
 from cnnzoo.training.initialization import check_rule, initialize
@@ -67,8 +66,7 @@ def set_up(
     check_split(config.batch_size, group.world_size)
     check_beginning(config)
     device = pick_device(group.device_name(config.device))
-    keep_freed_memory(device)
-    prepare_cuda(device, deterministic=config.deterministic)
+    prepare(device, deterministic=config.deterministic)
     config, dataset, preprocessing, loaders = load_data(config, report, group, device, rules=rules)
     train, val = loaders
     plan = config.thread_plan
@@ -115,8 +113,6 @@ def set_up(
         mode = pick_compile_mode(device, work.mult_adds, one_pass=one_pass)
         network = _compiled(model, mode, val, precision, report)
     optimizer = make_optimizer(model, config)
-    if isinstance(optimizer, Optimizer) and steps_are_backward_passes(config, group, device, precision):
-        optimizer.update_in_backward(model, in_bf16=precision.name == "bf16")
     scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
     if not group.is_first:  # dropout must not leave out the same units for all shares of a batch
         torch.manual_seed(generator(f"process {group.rank}", config.seed).initial_seed())
@@ -137,21 +133,25 @@ def set_up(
         threads=threads,
         guess=guess,
     )
+    update_in_backward(state)
     return state, loaders
 
 
-def steps_are_backward_passes(
-    config: TrainConfig, group: Group, device: torch.device, precision: Precision
-) -> bool:
-    """Whether a step is one backward pass on the CPU, whose gradients nobody but the optimizer reads."""
-    whole = config.grad_accum_steps == 1 and not config.grad_clip
-    return (
-        whole
-        and device.type == "cpu"
-        and group.world_size == 1
-        and precision.name != "fp16"
+def update_in_backward(state: TrainState) -> None:
+    """Have large parameters updated within the backward pass, where a step is one on the CPU that nobody else reads."""
+    config, model, optimizer = state.config, state.model, state.optimizer
+    image = state.dataset.channels, *(state.preprocessing.image_size,) * 2
+    if (
+        isinstance(optimizer, Optimizer)
+        and config.grad_accum_steps == 1
+        and not config.grad_clip
+        and state.device.type == "cpu"
+        and state.group.world_size == 1
+        and state.precision.name != "fp16"
         and not config.compile
-    )
+        and can_update_in_backward(model, state.criterion, image, state.device)
+    ):
+        optimizer.update_in_backward(model, in_bf16=state.precision.name == "bf16")
 
 
 def check_settings(config: TrainConfig) -> TrainConfig:
