@@ -58,6 +58,15 @@ def test_a_value_of_the_wrong_type_is_named(name: str, value: object) -> None:
         TrainConfig.from_dict({"model": "lenet", name: value})
 
 
+@pytest.mark.parametrize(
+    "name", ["epochs", "batch_size", "lr", "channels", "val_split", "threads", "max_steps"]
+)
+@pytest.mark.parametrize("value", [True, False])
+def test_true_and_false_are_no_numbers(name: str, value: bool) -> None:
+    with pytest.raises(UsageError, match=f"^{name} must be .*, not {value}"):
+        TrainConfig.from_dict({"model": "lenet", name: value})
+
+
 def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CnnzooError, match=r"nowhere\.yaml.*Check the path"):
         read_yaml(tmp_path / "nowhere.yaml")

@@ -31,6 +31,8 @@ def check(name: str, annotation: Any, value: object) -> Any:  # noqa: ANN401
         value = next((choice for choice in choices(annotation) if str(choice) == value), value)
     try:
         checked = _adapter(annotation).validate_python(value)
+        if isinstance(value, bool) and checked is not value:  # Python's True is a 1
+            raise ValueError(value)
         if isinstance(checked, float) and not math.isfinite(checked):
             raise ValueError(checked)
         if isinstance(checked, str | Path) and b"\0" in os.fsencode(checked):

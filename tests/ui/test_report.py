@@ -3,9 +3,11 @@
 import json
 import re
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cnnzoo.analysis import run_report
 from cnnzoo.analysis.evaluation import evaluate
@@ -86,6 +88,26 @@ def test_a_net_without_convolution_and_a_run_without_history_say_so(tmp_path: Pa
     page = report(run).read_text(encoding="utf-8")
     assert "There are none to see: this net has no convolution" in page
     assert re.search(r"<p>There are none: [^<]*history", page)
+
+
+def test_a_broken_test_image_is_left_out_where_eval_left_it_out(command: Command, tmp_path: Path) -> None:
+    for part, label in product(("train", "test"), ("cat", "dog")):
+        folder = tmp_path / "pets" / part / label
+        folder.mkdir(parents=True)
+        for number in range(5):
+            Image.new("L", (16, 12), 40 * number + 20 * (part == "test") + 10 * (label == "dog")).save(
+                folder / f"{number}.png"
+            )
+    run = train(quick(tmp_path, dataset="folder:pets", epochs=1)).run
+    (tmp_path / "pets" / "test" / "cat" / "3.png").write_bytes(b"")
+    refused = command("report", run, "-o", "page.html")
+    assert refused.code == 1
+    assert "--skip-bad-images" in refused.err
+    assert command("eval", run, "--skip-bad-images").code == 0
+    done = command("report", run, "-o", "page.html")
+    assert (done.code, done.out) == (0, "page.html\n")
+    assert "cannot be shown" not in Path("page.html").read_text(encoding="utf-8")
+    assert "✓ test images: 9 in " in command("verify", run).out
 
 
 def test_a_checkpoint_alone_has_a_page_too(run: Path, command: Command, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from cnnzoo.analysis.saved_evaluation import read_evaluation
 from cnnzoo.analysis.seen import Activity, see_activity, see_test_image
 from cnnzoo.analysis.trained_net import TrainedNet, load_net
 from cnnzoo.config_file import read_recorded
+from cnnzoo.data.images import BrokenImageError
 from cnnzoo.device import explain_oom
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.history import History
@@ -79,7 +80,13 @@ def gather_report(
     net = load_net(checkpoint, device=device, precision=precision, imports=imports, reporter=reporter)
     if data_dir:
         net = replace(net, config=net.config.replace(data_dir=data_dir))
-    saved = read_evaluation(net, reporter)
+    try:
+        saved = read_evaluation(net, reporter)
+    except BrokenImageError:
+        net = replace(net, config=net.config.replace(skip_bad_images=True))
+        saved = read_evaluation(net, reporter)
+        if saved is None:  # else `eval --skip-bad-images` has left it out
+            raise
     result = saved or evaluate(
         checkpoint, device=device, precision=precision, data_dir=data_dir, save=False, reporter=reporter
     )

@@ -42,8 +42,10 @@ def decode_all(
             images[len(kept)] = image
             kept.append(index)
     if broken and not skip_bad_images:
-        more = f" {len(broken) - 1} more cannot be read either." if len(broken) > 1 else ""
-        raise CnnzooError(f"{broken[0]}{more}") from broken[0]
+        first, *others = broken
+        if others:
+            first.args = (f"{first} {len(others)} more cannot be read either.",)
+        raise first
     return images[: len(kept)], folder.keep(kept)
 
 
