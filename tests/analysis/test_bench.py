@@ -6,6 +6,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from tests.conftest import Command
+
 Run = Callable[..., CompletedProcess[str]]
 QUICK = ("bench", "lenet", "--seconds", "0.05")
 
@@ -56,8 +58,8 @@ def test_the_table_fits_the_screen(cnnzoo: Run, columns: int) -> None:
         (("--image-size", "3"), "needs at least 12x12. Change --image-size."),
     ],
 )
-def test_wrong_usage_is_one_line(cnnzoo: Run, arguments: tuple[str, ...], says: str) -> None:
-    done = cnnzoo(*QUICK, *arguments)
-    assert done.returncode in (1, 2)
-    assert says in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_wrong_usage_is_one_line(command: Command, arguments: tuple[str, ...], says: str) -> None:
+    done = command(*QUICK, *arguments)
+    assert done.code in (1, 2)
+    assert says in done.err
+    assert len(done.err.splitlines()) == 1

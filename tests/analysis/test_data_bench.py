@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from cnnzoo.analysis.data_benchmark import DataBenchResult
+from tests.conftest import Command
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -113,8 +114,8 @@ def test_the_figures_fit_each_other_and_the_table_the_screen(cnnzoo: Run, photos
         (("--data", "mnist"), "--data times the reading of image files, and mnist is kept in memory."),
     ],
 )
-def test_wrong_usage_is_one_line(cnnzoo: Run, arguments: tuple[str, ...], says: str) -> None:
-    done = cnnzoo("bench", *arguments)
-    assert done.returncode in (1, 2)
-    assert says in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_wrong_usage_is_one_line(command: Command, arguments: tuple[str, ...], says: str) -> None:
+    done = command("bench", *arguments)
+    assert done.code in (1, 2)
+    assert says in done.err
+    assert len(done.err.splitlines()) == 1

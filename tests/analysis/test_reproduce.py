@@ -16,6 +16,7 @@ from cnnzoo.analysis.receipts import Target
 from cnnzoo.analysis.reproduce import reproduce
 from cnnzoo.errors import UsageError
 from cnnzoo.files import file_sha256
+from tests.conftest import Command
 from tests.helpers import InterruptedRunError, StopAfter
 
 Run = Callable[..., CompletedProcess[str]]
@@ -165,14 +166,14 @@ def test_the_interval_is_students(degrees: int, quantile: float) -> None:
     ],
 )
 def test_a_recipe_without_a_proper_target_is_one_line(
-    cnnzoo: Run, tmp_path: Path, block: str, says: str
+    command: Command, tmp_path: Path, block: str, says: str
 ) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(f"model: lenet\n{block}\n")
-    done = cnnzoo("reproduce", path)
-    assert done.returncode == 2
-    assert says in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    done = command("reproduce", path)
+    assert done.code == 2
+    assert says in done.err
+    assert len(done.err.splitlines()) == 1
     assert not (tmp_path / "runs").exists()
 
 

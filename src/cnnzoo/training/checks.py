@@ -157,6 +157,7 @@ def can_update_in_backward(
 
     def count(parameter: Tensor) -> None:
         parts[parameter] += 1
+        parameter.grad = None
         torch.autograd.graph.increment_version(parameter)  # as an update does
 
     hooks = [parameter.register_post_accumulate_grad_hook(count) for parameter in large]
