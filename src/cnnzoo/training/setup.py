@@ -138,7 +138,11 @@ def set_up(
 
 
 def update_in_backward(state: TrainState) -> None:
-    """Have large parameters updated within the backward pass, where a step is one on the CPU that nobody else reads."""
+    """Have large parameters updated within the backward pass, where they may be.
+
+    That is where a step is one backward pass on the CPU, whose gradients nobody but the optimizer reads, and where
+    the net itself allows it.
+    """
     config, model, optimizer = state.config, state.model, state.optimizer
     image = state.dataset.channels, *(state.preprocessing.image_size,) * 2
     if (
