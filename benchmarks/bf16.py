@@ -17,7 +17,7 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.intervals import t_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_sweep

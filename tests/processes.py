@@ -206,7 +206,7 @@ def _warm_up() -> None:
     from cnnzoo.runs.history import History
     from cnnzoo.ui.plots import plot_histories
 
-    for module in ("training.resume", "analysis.evaluation"):
+    for module in ("training.resume", "analysis.eval.evaluation"):
         importlib.import_module(f"cnnzoo.{module}")
     TrainConfig(model="lenet")
     frame = pd.DataFrame({"epoch": [1], "train_loss": [1.0], "val_acc": [0.5]})

@@ -10,7 +10,7 @@ from cnnzoo.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.comparison import compare
-    from cnnzoo.analysis.evaluation import EvaluationResult, evaluate
+    from cnnzoo.analysis.eval.evaluation import EvaluationResult, evaluate
     from cnnzoo.analysis.features import activations, features
     from cnnzoo.analysis.lr_finder import find_lr
     from cnnzoo.analysis.predict import predict
@@ -69,14 +69,14 @@ __all__ = [
 _HOME = {
     "Augmentation": "data.changes",
     "CnnzooError": "errors",
-    "EvaluationResult": "analysis.evaluation",
+    "EvaluationResult": "analysis.eval.evaluation",
     "Reporter": "training.reporter",
     "RunResult": "training.result",
     "TrainConfig": "config",
     "activations": "analysis.features",
     "compare": "analysis.comparison",
     "create_model": "models.registry",
-    "evaluate": "analysis.evaluation",
+    "evaluate": "analysis.eval.evaluation",
     "features": "analysis.features",
     "find_lr": "analysis.lr_finder",
     "list_models": "models.registry",

@@ -19,7 +19,7 @@ from scipy import stats
 
 from cnnzoo.analysis.compared import ComparisonResult
 from cnnzoo.analysis.comparison import compare
-from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.significance import compare_nets
 from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import CnnzooError, UsageError

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.loader import Loader

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import cnnzoo
-from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.loader import Loader

@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 
-from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.intervals import t_quantile
 from cnnzoo.analysis.receipts import Target
 from cnnzoo.analysis.reproduce import reproduce

@@ -8,7 +8,7 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.ui.report.page import MAX_BYTES, report
 from tests.browser.chromium import Browser
 from tests.helpers import quick, train

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import FORMAT, Checkpoint, load_checkpoint, save_checkpoint
 from cnnzoo.runs.serialization import write_values

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import cnnzoo
-from cnnzoo.analysis.evaluation import evaluate as evaluate_checkpoint
+from cnnzoo.analysis.eval.evaluation import evaluate as evaluate_checkpoint
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint

@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 
 from cnnzoo import create_model, list_models
-from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import create_skeleton, get_spec

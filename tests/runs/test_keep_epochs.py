@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.helpers import StopAfter, quick, resume, train
 from tests.processes import Processes

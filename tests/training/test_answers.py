@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import cnnzoo
 from cnnzoo.analysis.benchmark import bench
-from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.errors import UsageError
 from cnnzoo.models.registry import create_model, create_skeleton
 from cnnzoo.runs.checkpoint import load_checkpoint

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnzoo.analysis.evaluation import EvaluationResult, evaluate
+from cnnzoo.analysis.eval.evaluation import EvaluationResult, evaluate
 from cnnzoo.ui.eval_pictures import plot_calibration, plot_confusion, plot_errors, surest_mistakes
 from cnnzoo.ui.plots import save_figure
 from tests.helpers import quick, train

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cnnzoo.analysis import run_report
-from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.errors import CnnzooError
 from cnnzoo.ui.report.page import report
 from tests.conftest import Command

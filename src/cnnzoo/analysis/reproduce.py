@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cnnzoo.analysis.evaluation import evaluate
+from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.receipts import RAN_ON, Receipt, SeedResult, Target, as_json, as_markdown, judge
 from cnnzoo.analysis.study import (
     OF_THE_MACHINE,

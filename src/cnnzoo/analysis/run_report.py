@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from cnnzoo.analysis.evaluation import EvaluationResult, evaluate
+from cnnzoo.analysis.eval.evaluation import EvaluationResult, evaluate
 from cnnzoo.analysis.features import features
 from cnnzoo.analysis.saved_evaluation import read_evaluation
 from cnnzoo.analysis.seen import Activity, see_activity, see_test_image

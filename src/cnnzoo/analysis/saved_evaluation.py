@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnzoo.analysis.evaluation import ALL_CLASSES, LIKELIEST, EvaluationResult, Predictions
+from cnnzoo.analysis.eval.evaluation import ALL_CLASSES, LIKELIEST, EvaluationResult, Predictions
 from cnnzoo.analysis.held_out import held_out_images
 from cnnzoo.analysis.scores import ClassScores, Means
 from cnnzoo.analysis.trained_net import TrainedNet

@@ -65,7 +65,7 @@ def evaluate_command(
     import_: ImportOption = None,
 ) -> None:
     """Evaluate a trained network; eval.json, confusion.csv and predictions.csv keep the figures."""
-    from cnnzoo.analysis.evaluation import evaluate
+    from cnnzoo.analysis.eval.evaluation import evaluate
     from cnnzoo.ui.evaluations import print_evaluation, print_evaluations
     from cnnzoo.ui.screen import QuietScreen, Screen
 

@@ -14,7 +14,7 @@ from cnnzoo.errors import CnnzooError, UsageError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from cnnzoo.analysis.evaluation import EvaluationResult
+    from cnnzoo.analysis.eval.evaluation import EvaluationResult
     from cnnzoo.analysis.seen import TrainingBatch
     from cnnzoo.analysis.trained_net import TrainedNet
 
@@ -164,7 +164,7 @@ def calibration(asked: Request) -> None:
 
 def _evaluated(asked: Request) -> "EvaluationResult":
     """Evaluate the one run that is named, or else the newest, on its test images; nothing is written."""
-    from cnnzoo.analysis.evaluation import evaluate
+    from cnnzoo.analysis.eval.evaluation import evaluate
     from cnnzoo.ui.screen import Screen
 
     screen = Screen()

@@ -219,7 +219,7 @@ def _warm_context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cnnzoo.training.resume", "cnnzoo.analysis.evaluation"])
+    context.set_forkserver_preload(["cnnzoo.training.resume", "cnnzoo.analysis.eval.evaluation"])
     return context
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from cnnzoo.analysis.evaluation import EvaluationResult, Predictions
+    from cnnzoo.analysis.eval.evaluation import EvaluationResult, Predictions
 
 WRITTEN = 20
 """Classes up to which each cell of the confusion matrix has its number."""

@@ -14,7 +14,7 @@ from cnnzoo.ui.screen import out
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cnnzoo.analysis.evaluation import EvaluationResult
+    from cnnzoo.analysis.eval.evaluation import EvaluationResult
 
 CELL = 6
 """Columns that a cell of the heat table takes at most, and letters of a class's name above it."""

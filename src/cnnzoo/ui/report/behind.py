@@ -10,7 +10,7 @@ from cnnzoo.ui.eval_pictures import pixels_of, surest_mistakes
 from cnnzoo.ui.html import image_uri
 
 if TYPE_CHECKING:
-    from cnnzoo.analysis.evaluation import EvaluationResult
+    from cnnzoo.analysis.eval.evaluation import EvaluationResult
 
 THUMBNAIL = 64
 """Pixels a side, at most."""
