@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images
 from cnnzoo.analysis.features import HANDS_ON, run_layers
 from cnnzoo.analysis.fields import Box, field_of_unit
-from cnnzoo.analysis.held_out import HeldOut, held_out_images
 from cnnzoo.analysis.layers import Layer, about
 from cnnzoo.analysis.one_number import Told, Unit, tell_number
 from cnnzoo.analysis.predict import Invert, PictureReader

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cnnzoo.analysis.eval.evaluation import ALL_CLASSES, LIKELIEST, EvaluationResult, Predictions
-from cnnzoo.analysis.held_out import held_out_images
+from cnnzoo.analysis.eval.test_images import held_out_images
 from cnnzoo.analysis.scores import ClassScores, Means
 from cnnzoo.analysis.trained_net import TrainedNet
 from cnnzoo.files import file_sha256

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images
 from cnnzoo.analysis.features import SATURATED, LayerActivity, activations
-from cnnzoo.analysis.held_out import HeldOut, held_out_images
 from cnnzoo.analysis.trained_net import TrainedNet
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.images import decode_image, quiet

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnzoo.analysis.held_out import HeldOut, held_out_images, validation_images
+from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images, validation_images
 from cnnzoo.analysis.scores import Scores, scores_of
 from cnnzoo.analysis.trained_net import load_net
 from cnnzoo.data.loader import Loader
