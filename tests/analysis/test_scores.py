@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from cnnzoo.analysis.scores import calibration_bins, scores_of
+from cnnzoo.analysis.eval.scores import calibration_bins, scores_of
 
 
 def test_figures_per_class_count_what_was_put_where() -> None:

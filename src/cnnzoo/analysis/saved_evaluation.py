@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from cnnzoo.analysis.eval.evaluation import ALL_CLASSES, LIKELIEST, EvaluationResult, Predictions
+from cnnzoo.analysis.eval.scores import ClassScores, Means
 from cnnzoo.analysis.eval.test_images import held_out_images
-from cnnzoo.analysis.scores import ClassScores, Means
 from cnnzoo.analysis.trained_net import TrainedNet
 from cnnzoo.files import file_sha256
 from cnnzoo.training.reporter import Reporter

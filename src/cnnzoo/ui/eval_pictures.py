@@ -128,7 +128,7 @@ def plot_calibration(result: "EvaluationResult", figure: "Figure | None" = None)
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    from cnnzoo.analysis.scores import BINS, calibration_bins
+    from cnnzoo.analysis.eval.scores import BINS, calibration_bins
 
     bins = calibration_bins(result.predictions.probabilities, result.predictions.labels)
     total = sum(num for _, _, num in bins)

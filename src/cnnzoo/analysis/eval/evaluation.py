@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnnzoo.analysis.eval.scores import Scores, scores_of
 from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images, validation_images
-from cnnzoo.analysis.scores import Scores, scores_of
 from cnnzoo.analysis.trained_net import load_net
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing, ten_crops
