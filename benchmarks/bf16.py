@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from cnnzoo.analysis.eval.evaluation import evaluate
-from cnnzoo.analysis.intervals import t_interval
+from cnnzoo.analysis.eval.intervals import t_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_sweep
 from cnnzoo.data.catalog import DATASETS, DEFAULT, SAMPLE

@@ -16,7 +16,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from cnnzoo.analysis.eval.evaluation import evaluate
-from cnnzoo.analysis.intervals import t_interval
+from cnnzoo.analysis.eval.intervals import t_interval
 from cnnzoo.analysis.study import sweep
 from cnnzoo.analysis.variations import VARIANT
 from cnnzoo.cli.studies import parse_jobs

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cnnzoo.analysis.eval.evaluation import evaluate
-from cnnzoo.analysis.intervals import t_quantile
+from cnnzoo.analysis.eval.intervals import t_quantile
 from cnnzoo.analysis.receipts import Target
 from cnnzoo.analysis.reproduce import reproduce
 from cnnzoo.errors import UsageError

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import cnnzoo
-from cnnzoo.analysis.intervals import wilson_interval
+from cnnzoo.analysis.eval.intervals import wilson_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.augment import make_augmentations
 from cnnzoo.data.catalog import SAMPLE

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from cnnzoo.analysis.intervals import t_interval
+from cnnzoo.analysis.eval.intervals import t_interval
 from cnnzoo.analysis.run_settings import RecordedRun
 from cnnzoo.analysis.significance import (
     ALPHA,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Le
 
-from cnnzoo.analysis.intervals import t_interval, wilson_interval
+from cnnzoo.analysis.eval.intervals import t_interval, wilson_interval
 from cnnzoo.errors import UsageError, unknown
 from cnnzoo.validation import check
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from cnnzoo.analysis.intervals import t_interval
+from cnnzoo.analysis.eval.intervals import t_interval
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import StatisticsError, mean, stdev
 from typing import Any, TypeVar, get_type_hints
 
+from cnnzoo.analysis.eval.intervals import t_interval
 from cnnzoo.analysis.findings import Check
-from cnnzoo.analysis.intervals import t_interval
 from cnnzoo.analysis.receipts import Judgement, Receipt, SeedResult, Target, as_markdown, judge
 from cnnzoo.analysis.study import OF_THE_MACHINE
 from cnnzoo.config import TrainConfig

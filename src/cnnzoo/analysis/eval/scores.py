@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cnnzoo.analysis.intervals import wilson_interval
+from cnnzoo.analysis.eval.intervals import wilson_interval
 
 BINS = 15
 """Of probabilities, for the calibration error (Guo et al. 2017, section 4)."""
