@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from cnnzoo.analysis.features import features
 from cnnzoo.analysis.fields import Box, field_of_unit, receptive_fields
-from cnnzoo.analysis.summary import summarize
+from cnnzoo.analysis.summary.summary import summarize
 from cnnzoo.models.registry import create_model
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnzoo import create_model
-from cnnzoo.analysis.summary import LayerSummary, ModelSummary, summarize
+from cnnzoo.analysis.summary.summary import LayerSummary, ModelSummary, summarize
 from cnnzoo.cli.options import parse_options
 from cnnzoo.errors import CnnzooError, UsageError
 from tests.helpers import forget_models

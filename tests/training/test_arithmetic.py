@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import cnnzoo
-from cnnzoo.analysis.summary import summarize
+from cnnzoo.analysis.summary.summary import summarize
 from cnnzoo.device import LARGE
 from cnnzoo.models.registry import create_skeleton, get_spec
 from cnnzoo.training.arithmetic import Arithmetic

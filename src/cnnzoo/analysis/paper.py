@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from cnnzoo.analysis.summary import ModelSummary
+from cnnzoo.analysis.summary.summary import ModelSummary
 from cnnzoo.errors import UsageError
 from cnnzoo.models.registry import ModelSpec
 from cnnzoo.papers import find_publication

@@ -76,7 +76,7 @@ def summary_command(
     import torch
 
     from cnnzoo.analysis.paper import compare, get_publication
-    from cnnzoo.analysis.summary import summarize
+    from cnnzoo.analysis.summary.summary import summarize
     from cnnzoo.data.splits import describe_dataset
     from cnnzoo.device import pick_device
     from cnnzoo.models.registry import create_model, create_skeleton, get_spec

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.model_list import ModelEntry
     from cnnzoo.analysis.paper import ComparedLayer, Comparison
     from cnnzoo.analysis.receptive_field import Sizes
-    from cnnzoo.analysis.summary import LayerSummary, ModelSummary
+    from cnnzoo.analysis.summary.summary import LayerSummary, ModelSummary
 
     Timed = TypeVar("Timed", bound=BenchResult | DataBenchResult)
 
