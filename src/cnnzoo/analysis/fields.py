@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnzoo.analysis.features import run_layers
-from cnnzoo.analysis.receptive_field import Pointwise
+from cnnzoo.analysis.summary.receptive_field import Pointwise
 
 NUM_NOISES = 1
 """Images of noise beside the one that is asked about: what is not linear hides other pixels in each of them.

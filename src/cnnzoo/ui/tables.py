@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.data_benchmark import DataBenchResult
     from cnnzoo.analysis.model_list import ModelEntry
     from cnnzoo.analysis.paper import ComparedLayer, Comparison
-    from cnnzoo.analysis.receptive_field import Sizes
+    from cnnzoo.analysis.summary.receptive_field import Sizes
     from cnnzoo.analysis.summary.summary import LayerSummary, ModelSummary
 
     Timed = TypeVar("Timed", bound=BenchResult | DataBenchResult)

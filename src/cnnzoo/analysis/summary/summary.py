@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchinfo.layer_info import LayerInfo
 from torchinfo.torchinfo import clear_cached_forward_pass
 
-from cnnzoo.analysis.receptive_field import (
+from cnnzoo.analysis.summary.receptive_field import (
     AdaptivePool,
     Conv,
     Field,
