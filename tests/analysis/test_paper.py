@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnzoo import create_model
-from cnnzoo.analysis.paper import Comparison, compare, get_publication
+from cnnzoo.analysis.summary.paper import Comparison, compare, get_publication
 from cnnzoo.analysis.summary.summary import summarize
 from cnnzoo.errors import UsageError
 from cnnzoo.models.lenet5_1998 import TABLE_I, characters

@@ -75,7 +75,7 @@ def summary_command(
 
     import torch
 
-    from cnnzoo.analysis.paper import compare, get_publication
+    from cnnzoo.analysis.summary.paper import compare, get_publication
     from cnnzoo.analysis.summary.summary import summarize
     from cnnzoo.data.splits import describe_dataset
     from cnnzoo.device import pick_device
