@@ -6,7 +6,7 @@
 import json
 from pathlib import Path
 
-from cnnzoo.analysis import model_list
+from cnnzoo.analysis.summary import models as model_list
 from cnnzoo.registries import TORCHVISION
 
 

@@ -12,7 +12,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from cnnzoo.analysis.model_list import describe_models
+from cnnzoo.analysis.summary.models import describe_models
 from cnnzoo.registries import TORCHVISION
 
 Run = Callable[..., CompletedProcess[str]]

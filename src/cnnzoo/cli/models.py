@@ -24,7 +24,7 @@ def models_command(
     import json
     import sys
 
-    from cnnzoo.analysis.model_list import list_entries
+    from cnnzoo.analysis.summary.models import list_entries
     from cnnzoo.files import cache_folder
     from cnnzoo.ui.screen import print_warning
     from cnnzoo.ui.tables import print_models

@@ -17,7 +17,7 @@ from cnnzoo.ui.page import Layout, Page
 if TYPE_CHECKING:
     from cnnzoo.analysis.benchmark import BenchResult
     from cnnzoo.analysis.data_benchmark import DataBenchResult
-    from cnnzoo.analysis.model_list import ModelEntry
+    from cnnzoo.analysis.summary.models import ModelEntry
     from cnnzoo.analysis.summary.paper import ComparedLayer, Comparison
     from cnnzoo.analysis.summary.receptive_field import Sizes
     from cnnzoo.analysis.summary.summary import LayerSummary, ModelSummary

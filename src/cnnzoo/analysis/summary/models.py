@@ -70,7 +70,7 @@ def list_entries(cache: Path) -> list[ModelEntry]:
     """
     if "cnnzoo.models.registry" in sys.modules or entry_points(group=MODEL_ENTRY_POINTS):
         return describe_models()
-    text = files("cnnzoo.analysis").joinpath(TABLE).read_text(encoding="utf-8")
+    text = files("cnnzoo.analysis.summary").joinpath(TABLE).read_text(encoding="utf-8")
     return [*map(ModelEntry.from_dict, json.loads(text)), *_torchvisions(cache)]
 
 
