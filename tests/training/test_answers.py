@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import cnnzoo
-from cnnzoo.analysis.benchmark import bench
+from cnnzoo.analysis.bench.net import bench
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.errors import UsageError
 from cnnzoo.models.registry import create_model, create_skeleton

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from cnnzoo.analysis.benchmark import (
+from cnnzoo.analysis.bench.net import (
     LEAST_STEPS,
     WARM_UP,
     build_net,

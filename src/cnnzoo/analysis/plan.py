@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from cnnzoo.analysis.benchmark import seconds_of_evaluation, seconds_of_training
+from cnnzoo.analysis.bench.net import seconds_of_evaluation, seconds_of_training
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.loader import Endless
 from cnnzoo.device import deterministic, explain_oom

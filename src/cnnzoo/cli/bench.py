@@ -105,7 +105,7 @@ def bench_command(
     for name in names:
         if name not in (known := get_args(PrecisionName)):
             raise UsageError(f"unknown precision {name!r}. There are: {', '.join(known)}.")
-    from cnnzoo.analysis.benchmark import bench
+    from cnnzoo.analysis.bench.net import bench
     from cnnzoo.analysis.data_benchmark import bench_data
     from cnnzoo.data.folders import Reading
     from cnnzoo.data.splits import describe_dataset
