@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnzoo.analysis.data_benchmark import DataBenchResult
+from cnnzoo.analysis.bench.data import DataBenchResult
 from tests.conftest import Command
 
 Run = Callable[..., CompletedProcess[str]]

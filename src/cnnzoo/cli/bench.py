@@ -105,8 +105,8 @@ def bench_command(
     for name in names:
         if name not in (known := get_args(PrecisionName)):
             raise UsageError(f"unknown precision {name!r}. There are: {', '.join(known)}.")
+    from cnnzoo.analysis.bench.data import bench_data
     from cnnzoo.analysis.bench.net import bench
-    from cnnzoo.analysis.data_benchmark import bench_data
     from cnnzoo.data.folders import Reading
     from cnnzoo.data.splits import describe_dataset
     from cnnzoo.ui.tables import print_bench, print_data_bench

@@ -15,8 +15,8 @@ from cnnzoo.registries import TORCHVISION
 from cnnzoo.ui.page import Layout, Page
 
 if TYPE_CHECKING:
+    from cnnzoo.analysis.bench.data import DataBenchResult
     from cnnzoo.analysis.bench.net import BenchResult
-    from cnnzoo.analysis.data_benchmark import DataBenchResult
     from cnnzoo.analysis.summary.models import ModelEntry
     from cnnzoo.analysis.summary.paper import ComparedLayer, Comparison
     from cnnzoo.analysis.summary.receptive_field import Sizes
