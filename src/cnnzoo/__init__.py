@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.eval.evaluation import EvaluationResult, evaluate
     from cnnzoo.analysis.features import activations, features
     from cnnzoo.analysis.lr_finder import find_lr
-    from cnnzoo.analysis.predict import predict
+    from cnnzoo.analysis.predict.predict import predict
     from cnnzoo.analysis.study import sweep
     from cnnzoo.config import TrainConfig
     from cnnzoo.data.augment import register_augmentation
@@ -88,7 +88,7 @@ _HOME = {
     "plot_errors": "ui.eval_pictures",
     "plot_features": "ui.net_pictures",
     "plot_filters": "ui.net_pictures",
-    "predict": "analysis.predict",
+    "predict": "analysis.predict.predict",
     "read_history": "runs.importers",
     "register_augmentation": "data.augment",
     "register_dataset": "data.catalog",

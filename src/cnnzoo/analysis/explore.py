@@ -19,7 +19,7 @@ from cnnzoo.analysis.features import HANDS_ON, run_layers
 from cnnzoo.analysis.fields import Box, field_of_unit
 from cnnzoo.analysis.layers import Layer, about
 from cnnzoo.analysis.one_number import Told, Unit, tell_number
-from cnnzoo.analysis.predict import Invert, PictureReader
+from cnnzoo.analysis.predict.predict import Invert, PictureReader
 from cnnzoo.analysis.sums import number
 from cnnzoo.analysis.trained_net import TrainedNet
 from cnnzoo.analysis.wiring import Source, wiring

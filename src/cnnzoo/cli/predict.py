@@ -15,7 +15,7 @@ from cnnzoo.config import PrecisionName
 from cnnzoo.errors import CnnzooError, UsageError, named
 
 if TYPE_CHECKING:
-    from cnnzoo.analysis.predict import Prediction
+    from cnnzoo.analysis.predict.predict import Prediction
     from cnnzoo.data.images import BrokenImageError
     from cnnzoo.ui.screen import QuietScreen
 
@@ -77,7 +77,7 @@ def predict_command(
     if explain_to and not explain:
         raise UsageError("--explain-to is for --explain. Add --explain gradcam, or occlusion.")
     checkpoint, names, is_named = _told_apart(words, out)
-    from cnnzoo.analysis.predict import predict_each
+    from cnnzoo.analysis.predict.predict import predict_each
     from cnnzoo.analysis.trained_net import load_net
     from cnnzoo.data.pictures import find_pictures
     from cnnzoo.ui.predictions import print_predictions
@@ -166,7 +166,7 @@ def _readable(
     answers: "Iterable[Prediction | BrokenImageError]", broken: list[str], screen: "QuietScreen"
 ) -> "Iterator[Prediction]":
     """Yield predictions; say what could not be read, and add it to ``broken``; say what is dark on light still."""
-    from cnnzoo.analysis.predict import Prediction
+    from cnnzoo.analysis.predict.predict import Prediction
     from cnnzoo.ui.screen import print_error, print_warning
 
     left: list[str] = []

@@ -8,7 +8,7 @@ from cnnzoo.errors import named
 from cnnzoo.ui.page import Layout, Page
 
 if TYPE_CHECKING:
-    from cnnzoo.analysis.predict import Prediction
+    from cnnzoo.analysis.predict.predict import Prediction
     from cnnzoo.runs.checkpoint import Checkpoint
 
 INVERTED = "inverted"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cnnzoo.analysis.explore import Explorer
 from cnnzoo.analysis.one_number import Unit
-from cnnzoo.analysis.predict import sees_light_on_dark
+from cnnzoo.analysis.predict.predict import sees_light_on_dark
 from cnnzoo.data.images import BrokenImageError
 from cnnzoo.errors import CnnzooError
 from cnnzoo.ui.explore.frames import frame, look_frame, thumbnails
