@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 import cnnzoo
-from cnnzoo.analysis.explain import Explainer
+from cnnzoo.analysis.predict.explain import Explainer
 from cnnzoo.analysis.trained_net import load_net
 from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing

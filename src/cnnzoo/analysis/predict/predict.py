@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from cnnzoo.analysis.explain import Explainer, Method
+from cnnzoo.analysis.predict.explain import Explainer, Method
 from cnnzoo.analysis.trained_net import TrainedNet, load_net
 from cnnzoo.data.catalog import DATASETS
 from cnnzoo.data.drawings import crop_to_ink, is_dark_on_light
