@@ -19,12 +19,12 @@ from cnnzoo.analysis.features import HANDS_ON, run_layers
 from cnnzoo.analysis.fields import Box, field_of_unit
 from cnnzoo.analysis.layers import Layer, about
 from cnnzoo.analysis.one_number import Told, Unit, tell_number
+from cnnzoo.analysis.predict.pictures import Picture
 from cnnzoo.analysis.predict.predict import Invert, PictureReader
 from cnnzoo.analysis.sums import number
 from cnnzoo.analysis.trained_net import TrainedNet
 from cnnzoo.analysis.wiring import Source, wiring
 from cnnzoo.data.images import open_image, quiet
-from cnnzoo.data.pictures import Picture
 from cnnzoo.device import LARGE, explain_oom, to_device
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint

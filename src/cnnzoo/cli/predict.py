@@ -77,9 +77,9 @@ def predict_command(
     if explain_to and not explain:
         raise UsageError("--explain-to is for --explain. Add --explain gradcam, or occlusion.")
     checkpoint, names, is_named = _told_apart(words, out)
+    from cnnzoo.analysis.predict.pictures import find_pictures
     from cnnzoo.analysis.predict.predict import predict_each
     from cnnzoo.analysis.trained_net import load_net
-    from cnnzoo.data.pictures import find_pictures
     from cnnzoo.ui.predictions import print_predictions
     from cnnzoo.ui.screen import QuietScreen, Screen, print_error, print_warning
 
@@ -129,7 +129,7 @@ def predict_command(
 
 def _told_apart(words: list[str], out: Path) -> tuple[Path, list[str], bool]:
     """Return the checkpoint that is meant, the names of the pictures, and whether the checkpoint was named."""
-    from cnnzoo.data.pictures import STDIN, exists, is_pattern
+    from cnnzoo.analysis.predict.pictures import STDIN, exists, is_pattern
     from cnnzoo.files import as_typed
     from cnnzoo.runs.folder import resolve_run, runs_of
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnnzoo.analysis.predict.pictures import EXPLAINED, STDIN, Picture
 from cnnzoo.analysis.trained_net import TrainedNet
-from cnnzoo.data.pictures import EXPLAINED, STDIN, Picture
 from cnnzoo.device import explain_oom
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import replacing
