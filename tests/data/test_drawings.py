@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnzoo.data.drawings import BOX, FIELD, crop_to_ink, is_dark_on_light
+from cnnzoo.analysis.predict.drawings import BOX, FIELD, crop_to_ink, is_dark_on_light
 
 
 @st.composite
