@@ -11,7 +11,7 @@ import torch
 
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.receipts import RAN_ON, Receipt, SeedResult, Target, as_json, as_markdown, judge
-from cnnzoo.analysis.study import (
+from cnnzoo.analysis.sweep.study import (
     OF_THE_MACHINE,
     ORPHAN_SECONDS,
     differences,

@@ -36,7 +36,7 @@ def train_study(
     trackers: tuple[str, ...],
 ) -> None:
     """Train, show, and end as the runs did."""
-    from cnnzoo.analysis.study import StudyResult, sweep
+    from cnnzoo.analysis.sweep.study import StudyResult, sweep
     from cnnzoo.training.lanes import LaneReporter
     from cnnzoo.ui.lanes import LaneScreen
     from cnnzoo.ui.plots import draw_run

@@ -16,7 +16,7 @@ from cnnzoo.ui.tables import NONE
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cnnzoo.analysis.study import SettingResult, StudyResult
+    from cnnzoo.analysis.sweep.study import SettingResult, StudyResult
 
 PICTURE = "results.png"
 

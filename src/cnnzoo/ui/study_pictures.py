@@ -8,7 +8,7 @@ from cnnzoo.ui.plots import _COLORS, _import_matplotlib, _shorten, _style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from cnnzoo.analysis.study import StudyResult
+    from cnnzoo.analysis.sweep.study import StudyResult
 
 _ROW = 0.26
 """Inches of a line."""
