@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.eval.intervals import t_interval
 from cnnzoo.analysis.sweep.study import sweep
-from cnnzoo.analysis.variations import VARIANT
+from cnnzoo.analysis.sweep.variations import VARIANT
 from cnnzoo.cli.studies import parse_jobs
 from cnnzoo.config_file import read_sweep
 from cnnzoo.device import describe_device, pick_device

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import cnnzoo
 from cnnzoo.analysis.sweep.study import SettingResult, StudyResult
-from cnnzoo.analysis.variations import Combination, combinations_of, dimensions_of, parse_vary
+from cnnzoo.analysis.sweep.variations import Combination, combinations_of, dimensions_of, parse_vary
 from cnnzoo.config_file import read_sweep
 from cnnzoo.errors import UsageError
 from cnnzoo.runs.folder import resolve_run, runs_of

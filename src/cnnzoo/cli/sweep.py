@@ -57,7 +57,7 @@ def _sweep(
     `vary:`, and groups of settings with a name each below `variants:`. results.csv has a row for each run that has
     ended, results.png a line for each combination.
     """
-    from cnnzoo.analysis.variations import dimensions_of, parse_vary
+    from cnnzoo.analysis.sweep.variations import dimensions_of, parse_vary
     from cnnzoo.cli.studies import train_study
     from cnnzoo.config_file import read_sweep
     from cnnzoo.ui.tracking import tracker_names

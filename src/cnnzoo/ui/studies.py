@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from cnnzoo.analysis.variations import short_names
+from cnnzoo.analysis.sweep.variations import short_names
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import as_typed
 from cnnzoo.ui.page import Layout, Page

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cnnzoo.analysis.variations import described
+from cnnzoo.analysis.sweep.variations import described
 from cnnzoo.ui.plots import _COLORS, _import_matplotlib, _shorten, _style
 
 if TYPE_CHECKING:

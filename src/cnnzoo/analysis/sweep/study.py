@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from cnnzoo.analysis.variations import Combination, combinations_of, dimensions_of
+from cnnzoo.analysis.sweep.variations import Combination, combinations_of, dimensions_of
 from cnnzoo.config import TrainConfig, field_types
 from cnnzoo.config_file import read_yaml
 from cnnzoo.data.catalog import DEFAULT
