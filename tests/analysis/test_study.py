@@ -13,12 +13,12 @@ from statistics import mean, stdev
 
 import pytest
 
+from cnnzoo.analysis.sweep.lanes import Fault, LaneReporter, Task, run_lanes
 from cnnzoo.analysis.sweep.study import share_of_cores, sweep
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import UsageError
 from cnnzoo.machine import available_memory, cpu_count
 from cnnzoo.runs.folder import newest, resolve_run, runs_of
-from cnnzoo.training.lanes import Fault, LaneReporter, Task, run_lanes
 from cnnzoo.training.reporter import Reporter
 from tests.faults.shared import assert_refused, left
 from tests.helpers import quick, rows, same_state, train
@@ -194,8 +194,8 @@ def test_memory_is_shared_by_what_the_first_one_takes(
         pytest.skip("this system does not say how much memory there is")
     warm, _ = run_lanes([Task("first", _memory)], 1, LaneReporter())
     assert isinstance(warm["first"], int)
-    monkeypatch.setattr("cnnzoo.training.lanes.available_memory", lambda: int(runs * 300e6))
-    monkeypatch.setattr("cnnzoo.training.lanes.ROOM", 1.0)
+    monkeypatch.setattr("cnnzoo.analysis.sweep.lanes.available_memory", lambda: int(runs * 300e6))
+    monkeypatch.setattr("cnnzoo.analysis.sweep.lanes.ROOM", 1.0)
     running = Running()
     outcomes, _ = run_lanes([Task(str(number), _memory) for number in range(6)], 3, running, measured=True)
     assert len(outcomes) == 6

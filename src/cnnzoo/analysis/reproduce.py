@@ -11,6 +11,7 @@ import torch
 
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.receipts import RAN_ON, Receipt, SeedResult, Target, as_json, as_markdown, judge
+from cnnzoo.analysis.sweep.lanes import Fault, LaneReporter, Task, run_lanes
 from cnnzoo.analysis.sweep.study import (
     OF_THE_MACHINE,
     ORPHAN_SECONDS,
@@ -27,7 +28,6 @@ from cnnzoo.files import as_typed, expanded, file_sha256, replacing
 from cnnzoo.models.registry import get_spec
 from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.runs.folder import released
-from cnnzoo.training.lanes import Fault, LaneReporter, Task, run_lanes
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError, RunResult
 from cnnzoo.training.resume import resume

@@ -38,8 +38,8 @@ def reproduce_command(
     that was done is not done again; one that was stopped goes on.
     """
     from cnnzoo.analysis.reproduce import reproduce
+    from cnnzoo.analysis.sweep.lanes import LaneReporter
     from cnnzoo.cli.studies import parse_jobs
-    from cnnzoo.training.lanes import LaneReporter
     from cnnzoo.ui.lanes import LaneScreen
     from cnnzoo.ui.screen import QuietScreen, Screen, print_receipt
 

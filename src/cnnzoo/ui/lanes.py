@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from cnnzoo.training.lanes import Fault, LaneReporter
+from cnnzoo.analysis.sweep.lanes import Fault, LaneReporter
 from cnnzoo.training.result import RunResult
 from cnnzoo.ui.screen import NARROW, out, print_warning, shorten
 
