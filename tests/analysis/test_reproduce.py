@@ -13,7 +13,7 @@ import torch
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.eval.intervals import t_quantile
 from cnnzoo.analysis.receipts import Target
-from cnnzoo.analysis.reproduce import reproduce
+from cnnzoo.analysis.reproduce.reproduce import reproduce
 from cnnzoo.errors import UsageError
 from cnnzoo.files import file_sha256
 from tests.conftest import Command
@@ -193,7 +193,7 @@ def test_ten_crop_without_larger_images_is_refused_before_training(tmp_path: Pat
 
 
 def test_every_recipe_that_ships_is_one() -> None:
-    from cnnzoo.analysis.reproduce import read_recipe
+    from cnnzoo.analysis.reproduce.reproduce import read_recipe
     from cnnzoo.config import TrainConfig
     from cnnzoo.config_file import VARIANTS, read_yaml
     from cnnzoo.models.registry import get_spec

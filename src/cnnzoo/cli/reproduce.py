@@ -37,7 +37,7 @@ def reproduce_command(
     fractions, source, and ten_crop. OUT/CONFIG/ then holds a run for each seed, receipt.json and receipt.md. A seed
     that was done is not done again; one that was stopped goes on.
     """
-    from cnnzoo.analysis.reproduce import reproduce
+    from cnnzoo.analysis.reproduce.reproduce import reproduce
     from cnnzoo.analysis.sweep.lanes import LaneReporter
     from cnnzoo.cli.studies import parse_jobs
     from cnnzoo.ui.lanes import LaneScreen
