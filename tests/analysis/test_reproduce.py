@@ -12,7 +12,7 @@ import torch
 
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.eval.intervals import t_quantile
-from cnnzoo.analysis.receipts import Target
+from cnnzoo.analysis.reproduce.receipts import Target
 from cnnzoo.analysis.reproduce.reproduce import reproduce
 from cnnzoo.errors import UsageError
 from cnnzoo.files import file_sha256

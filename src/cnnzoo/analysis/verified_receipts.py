@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from cnnzoo.analysis.eval.intervals import t_interval
 from cnnzoo.analysis.findings import Check
-from cnnzoo.analysis.receipts import Judgement, Receipt, SeedResult, Target, as_markdown, judge
+from cnnzoo.analysis.reproduce.receipts import Judgement, Receipt, SeedResult, Target, as_markdown, judge
 from cnnzoo.analysis.sweep.study import OF_THE_MACHINE
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.splits import full_name

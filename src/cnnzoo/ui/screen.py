@@ -19,7 +19,7 @@ from cnnzoo.files import as_typed
 from cnnzoo.training.reporter import Reporter, RunDescription
 
 if TYPE_CHECKING:
-    from cnnzoo.analysis.receipts import Receipt
+    from cnnzoo.analysis.reproduce.receipts import Receipt
     from cnnzoo.data.catalog import DatasetSpec
     from cnnzoo.runs.history import HistoryRow
     from cnnzoo.training.result import RunResult
@@ -252,7 +252,7 @@ def _epochs(num: int) -> str:
 
 def print_receipt(receipt: "Receipt", path: Path) -> None:
     """Print each seed's result, the verdicts, and where the receipt lies."""
-    from cnnzoo.analysis.receipts import WORDS
+    from cnnzoo.analysis.reproduce.receipts import WORDS
 
     console = out()
     metrics = receipt.metrics

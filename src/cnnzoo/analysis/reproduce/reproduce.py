@@ -10,7 +10,15 @@ from typing import Any
 import torch
 
 from cnnzoo.analysis.eval.evaluation import evaluate
-from cnnzoo.analysis.receipts import RAN_ON, Receipt, SeedResult, Target, as_json, as_markdown, judge
+from cnnzoo.analysis.reproduce.receipts import (
+    RAN_ON,
+    Receipt,
+    SeedResult,
+    Target,
+    as_json,
+    as_markdown,
+    judge,
+)
 from cnnzoo.analysis.sweep.lanes import Fault, LaneReporter, Task, run_lanes
 from cnnzoo.analysis.sweep.study import (
     OF_THE_MACHINE,
