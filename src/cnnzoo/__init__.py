@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cnnzoo.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from cnnzoo.analysis.comparison import compare
+    from cnnzoo.analysis.compare.compare import compare
     from cnnzoo.analysis.eval.evaluation import EvaluationResult, evaluate
     from cnnzoo.analysis.features import activations, features
     from cnnzoo.analysis.lr_finder import find_lr
@@ -74,7 +74,7 @@ _HOME = {
     "RunResult": "training.result",
     "TrainConfig": "config",
     "activations": "analysis.features",
-    "compare": "analysis.comparison",
+    "compare": "analysis.compare.compare",
     "create_model": "models.registry",
     "evaluate": "analysis.eval.evaluation",
     "features": "analysis.features",

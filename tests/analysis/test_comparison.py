@@ -17,8 +17,8 @@ from matplotlib.collections import PolyCollection
 from rich.cells import cell_len
 from scipy import stats
 
+from cnnzoo.analysis.compare.compare import compare
 from cnnzoo.analysis.compared import ComparisonResult
-from cnnzoo.analysis.comparison import compare
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.significance import compare_nets
 from cnnzoo.config_file import read_yaml

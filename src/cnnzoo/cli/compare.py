@@ -51,7 +51,7 @@ def compare_command(
     (Holm). Nets that `cnnzoo eval` has not tested are tested first. A picture lays the curves over each other, with
     bands over seeds; other formats than the table draw it with --output alone.
     """
-    from cnnzoo.analysis.comparison import compare
+    from cnnzoo.analysis.compare.compare import compare
     from cnnzoo.cli.pictures import say
     from cnnzoo.ui.comparison_pictures import plot_comparison
     from cnnzoo.ui.comparisons import print_comparison, write_comparison
