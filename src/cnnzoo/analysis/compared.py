@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from cnnzoo.analysis.compare.settings import RecordedRun
 from cnnzoo.analysis.eval.intervals import t_interval
-from cnnzoo.analysis.run_settings import RecordedRun
 from cnnzoo.analysis.significance import (
     ALPHA,
     MCNEMAR,
