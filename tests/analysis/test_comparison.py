@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from scipy import stats
 
 from cnnzoo.analysis.compare.compare import compare
-from cnnzoo.analysis.compared import ComparisonResult
+from cnnzoo.analysis.compare.result import ComparisonResult
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.significance import compare_nets
 from cnnzoo.config_file import read_yaml

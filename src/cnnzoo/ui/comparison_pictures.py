@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from cnnzoo.analysis.compared import ComparedSetting, ComparisonResult
+    from cnnzoo.analysis.compare.result import ComparedSetting, ComparisonResult
 
 NAME = 32
 """Letters of a setting's name beside its row, at most."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from cnnzoo.analysis.compared import points_between, written_p
+from cnnzoo.analysis.compare.result import points_between, written_p
 from cnnzoo.analysis.significance import (
     ALPHA,
     FLIPS_FROM,
@@ -20,7 +20,7 @@ from cnnzoo.analysis.significance import (
 from cnnzoo.ui.page import Layout, Page
 
 if TYPE_CHECKING:
-    from cnnzoo.analysis.compared import ComparedPair, ComparedSetting, ComparisonResult
+    from cnnzoo.analysis.compare.result import ComparedPair, ComparedSetting, ComparisonResult
 
 NONE = "–"
 

@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from statistics import mean
 
+from cnnzoo.analysis.compare.result import ComparedPair, ComparedRun, ComparedSetting, ComparisonResult
 from cnnzoo.analysis.compare.settings import (
     BASE,
     RecordedRun,
@@ -16,7 +17,6 @@ from cnnzoo.analysis.compare.settings import (
     runs_below,
     what_differs,
 )
-from cnnzoo.analysis.compared import ComparedPair, ComparedRun, ComparedSetting, ComparisonResult
 from cnnzoo.analysis.significance import compare_by_seed, compare_nets, compare_unpaired, holm
 from cnnzoo.analysis.tested import answers_of
 from cnnzoo.errors import CnnzooError, UsageError, named, unknown
