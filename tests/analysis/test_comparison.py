@@ -19,8 +19,8 @@ from scipy import stats
 
 from cnnzoo.analysis.compare.compare import compare
 from cnnzoo.analysis.compare.result import ComparisonResult
+from cnnzoo.analysis.compare.significance import compare_nets
 from cnnzoo.analysis.eval.evaluation import evaluate
-from cnnzoo.analysis.significance import compare_nets
 from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.ui.comparison_pictures import plot_comparison

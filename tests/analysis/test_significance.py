@@ -13,7 +13,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from cnnzoo.analysis.significance import (
+from cnnzoo.analysis.compare.significance import (
     MOST_SEEDS,
     compare_by_seed,
     compare_nets,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cnnzoo.analysis.compare.result import points_between, written_p
-from cnnzoo.analysis.significance import (
+from cnnzoo.analysis.compare.significance import (
     ALPHA,
     FLIPS_FROM,
     MCNEMAR,

@@ -7,8 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from cnnzoo.analysis.compare.settings import RecordedRun
-from cnnzoo.analysis.eval.intervals import t_interval
-from cnnzoo.analysis.significance import (
+from cnnzoo.analysis.compare.significance import (
     ALPHA,
     MCNEMAR,
     MOST_SEEDS,
@@ -17,6 +16,7 @@ from cnnzoo.analysis.significance import (
     WELCH,
     Significance,
 )
+from cnnzoo.analysis.eval.intervals import t_interval
 from cnnzoo.analysis.tested import Tested
 
 
