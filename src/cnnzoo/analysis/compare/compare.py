@@ -18,7 +18,7 @@ from cnnzoo.analysis.compare.settings import (
     what_differs,
 )
 from cnnzoo.analysis.compare.significance import compare_by_seed, compare_nets, compare_unpaired, holm
-from cnnzoo.analysis.tested import answers_of
+from cnnzoo.analysis.compare.tested import answers_of
 from cnnzoo.errors import CnnzooError, UsageError, named, unknown
 from cnnzoo.models.registry import import_models
 from cnnzoo.runs.folder import resolve_run

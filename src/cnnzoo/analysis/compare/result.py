@@ -16,8 +16,8 @@ from cnnzoo.analysis.compare.significance import (
     WELCH,
     Significance,
 )
+from cnnzoo.analysis.compare.tested import Tested
 from cnnzoo.analysis.eval.intervals import t_interval
-from cnnzoo.analysis.tested import Tested
 
 
 @dataclass(frozen=True, eq=False)
