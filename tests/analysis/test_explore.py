@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import cnnzoo
-from cnnzoo.analysis.explore import Explorer
+from cnnzoo.analysis.explore.explorer import Explorer
 from cnnzoo.analysis.features import features
 from cnnzoo.analysis.fields import Box
 from cnnzoo.analysis.one_number import tell_number

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnzoo.analysis.explore import Explorer
+from cnnzoo.analysis.explore.explorer import Explorer
 from cnnzoo.analysis.trained_net import load_net
 from tests.conftest import Command
 from tests.helpers import quick, train

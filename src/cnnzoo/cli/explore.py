@@ -42,7 +42,7 @@ def explore_command(
             f"explore needs {' and '.join(missing)}. Install what it needs: pip install 'cnnzoo[explore]'"
         )
     checkpoint = find_checkpoint(run, out)
-    from cnnzoo.analysis.explore import Explorer
+    from cnnzoo.analysis.explore.explorer import Explorer
     from cnnzoo.analysis.trained_net import load_net
     from cnnzoo.ui.explore.server import serve
     from cnnzoo.ui.screen import QuietScreen

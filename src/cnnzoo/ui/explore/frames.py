@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnzoo.analysis.explore import Explorer, Look
+from cnnzoo.analysis.explore.explorer import Explorer, Look
 from cnnzoo.data.preprocess import Preprocessing
 
 MOST_MAPS = 16

@@ -8,7 +8,7 @@ import threading
 import webbrowser
 from collections.abc import Callable
 
-from cnnzoo.analysis.explore import Explorer
+from cnnzoo.analysis.explore.explorer import Explorer
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.ui.explore.app import build_app
 from cnnzoo.ui.screen import print_error

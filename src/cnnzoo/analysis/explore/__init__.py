@@ -1,0 +1,1 @@
+"""A trained network explored picture by picture: ``cnnzoo explore``. No other room uses it."""
