@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images
+from cnnzoo.analysis.explore.unit import Told, Unit, tell_number
 from cnnzoo.analysis.features import HANDS_ON, run_layers
 from cnnzoo.analysis.fields import Box, field_of_unit
 from cnnzoo.analysis.layers import Layer, about
-from cnnzoo.analysis.one_number import Told, Unit, tell_number
 from cnnzoo.analysis.predict.pictures import Picture
 from cnnzoo.analysis.predict.predict import Invert, PictureReader
 from cnnzoo.analysis.sums import number

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from cnnzoo.analysis.explore.explorer import Explorer
-from cnnzoo.analysis.one_number import Unit
+from cnnzoo.analysis.explore.unit import Unit
 from cnnzoo.analysis.predict.predict import sees_light_on_dark
 from cnnzoo.data.images import BrokenImageError
 from cnnzoo.errors import CnnzooError
