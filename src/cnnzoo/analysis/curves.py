@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from cnnzoo.analysis.sums import in_product, number
+from cnnzoo.analysis.explore.written import in_product, number
 
 _CURVES: dict[str, tuple[str, str, Callable[[float], float]]] = {
     "ReLU": ("what is negative becomes 0", "max(0, {x})", lambda x: max(0.0, x)),

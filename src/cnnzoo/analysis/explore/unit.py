@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from cnnzoo.analysis.curves import apply_curve
+from cnnzoo.analysis.explore.written import MOST_TERMS, in_product, number, products, total_of
 from cnnzoo.analysis.features import HANDS_ON
-from cnnzoo.analysis.sums import MOST_TERMS, in_product, number, products, total_of
 
 MOST_PARTS = 8
 """Channels of a window, or inputs of a vector, that are written out: those that give most."""
