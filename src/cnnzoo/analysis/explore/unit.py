@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cnnzoo.analysis.curves import apply_curve
+from cnnzoo.analysis.explore.curves import apply_curve
 from cnnzoo.analysis.explore.written import MOST_TERMS, in_product, number, products, total_of
 from cnnzoo.analysis.features import HANDS_ON
 
