@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 import cnnzoo
 from cnnzoo.analysis.explore.explorer import Explorer
+from cnnzoo.analysis.explore.graph import wiring
 from cnnzoo.analysis.explore.unit import tell_number
 from cnnzoo.analysis.features import features
 from cnnzoo.analysis.fields import Box
 from cnnzoo.analysis.trained_net import load_net
-from cnnzoo.analysis.wiring import wiring
 from cnnzoo.data.images import BrokenImageError
 from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import create_model

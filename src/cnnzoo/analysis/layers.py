@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from cnnzoo.analysis.wiring import Source
+from cnnzoo.analysis.explore.graph import Source
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images
+from cnnzoo.analysis.explore.graph import Source, wiring
 from cnnzoo.analysis.explore.unit import Told, Unit, tell_number
 from cnnzoo.analysis.explore.written import number
 from cnnzoo.analysis.features import HANDS_ON, run_layers
@@ -23,7 +24,6 @@ from cnnzoo.analysis.layers import Layer, about
 from cnnzoo.analysis.predict.pictures import Picture
 from cnnzoo.analysis.predict.predict import Invert, PictureReader
 from cnnzoo.analysis.trained_net import TrainedNet
-from cnnzoo.analysis.wiring import Source, wiring
 from cnnzoo.data.images import open_image, quiet
 from cnnzoo.device import LARGE, explain_oom, to_device
 from cnnzoo.errors import CnnzooError
