@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images
 from cnnzoo.analysis.explore.graph import Source, wiring
+from cnnzoo.analysis.explore.layers import Layer, about
 from cnnzoo.analysis.explore.unit import Told, Unit, tell_number
 from cnnzoo.analysis.explore.written import number
 from cnnzoo.analysis.features import HANDS_ON, run_layers
 from cnnzoo.analysis.fields import Box, field_of_unit
-from cnnzoo.analysis.layers import Layer, about
 from cnnzoo.analysis.predict.pictures import Picture
 from cnnzoo.analysis.predict.predict import Invert, PictureReader
 from cnnzoo.analysis.trained_net import TrainedNet
