@@ -35,7 +35,7 @@ def verify_command(
     Exit code 1 where something was. Who changes a file and manifest.json alike is not found: it is a checksum, no
     signature.
     """
-    from cnnzoo.analysis.verification import verify
+    from cnnzoo.analysis.verify.verify import verify
     from cnnzoo.runs.folder import resolve_run
     from cnnzoo.ui.screen import Screen
     from cnnzoo.ui.verifications import print_checks

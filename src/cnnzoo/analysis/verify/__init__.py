@@ -1,0 +1,1 @@
+"""Verification of a run, a study or a receipt: ``cnnzoo verify``. No other room uses it."""
