@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from cnnzoo.analysis.findings import Check
+from cnnzoo.analysis.verify.checks import Check
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_recorded
 from cnnzoo.device import describe_device, pick_device

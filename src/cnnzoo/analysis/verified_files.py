@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cnnzoo.analysis.findings import Check
+from cnnzoo.analysis.verify.checks import Check
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import RECORDED, read_yaml
 from cnnzoo.errors import CnnzooError, named, one_line

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnzoo.analysis.findings import Check
+from cnnzoo.analysis.verify.checks import Check
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.catalog import DATASETS, get_dataset_spec
 from cnnzoo.data.folders import CSV, FOLDER, Reading, is_files

@@ -11,9 +11,9 @@ from statistics import StatisticsError, mean, stdev
 from typing import Any, TypeVar, get_type_hints
 
 from cnnzoo.analysis.eval.intervals import t_interval
-from cnnzoo.analysis.findings import Check
 from cnnzoo.analysis.reproduce.receipts import Judgement, Receipt, SeedResult, Target, as_markdown, judge
 from cnnzoo.analysis.sweep.study import OF_THE_MACHINE
+from cnnzoo.analysis.verify.checks import Check
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.splits import full_name
 from cnnzoo.errors import CnnzooError, UsageError, named, one_line

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnnzoo.analysis.findings import Check
+from cnnzoo.analysis.verify.checks import Check
 from cnnzoo.ui.page import Page
 
 MARKS = {"ok": "✓", "changed": "✗", "unknown": "?"}
