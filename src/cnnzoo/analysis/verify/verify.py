@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from cnnzoo.analysis.replay import replay as replay_run
 from cnnzoo.analysis.verify.checks import Check
 from cnnzoo.analysis.verify.files import verify_files
 from cnnzoo.analysis.verify.images import verify_images
 from cnnzoo.analysis.verify.receipts import verify_receipt
+from cnnzoo.analysis.verify.replay import replay as replay_run
 from cnnzoo.errors import UsageError
 from cnnzoo.models.registry import import_models
 from cnnzoo.runs.folder import runs_of
