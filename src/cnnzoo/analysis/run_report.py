@@ -10,7 +10,7 @@ from torch import Tensor
 from cnnzoo.analysis.eval.evaluation import EvaluationResult, evaluate
 from cnnzoo.analysis.eval.saved import read_evaluation
 from cnnzoo.analysis.features import features
-from cnnzoo.analysis.seen import Activity, see_activity, see_test_image
+from cnnzoo.analysis.plot import Activity, see_activity, see_test_image
 from cnnzoo.analysis.trained_net import TrainedNet, load_net
 from cnnzoo.config_file import read_recorded
 from cnnzoo.data.images import BrokenImageError

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from cnnzoo.analysis.eval.evaluation import EvaluationResult
-    from cnnzoo.analysis.seen import TrainingBatch
+    from cnnzoo.analysis.plot import TrainingBatch
     from cnnzoo.analysis.trained_net import TrainedNet
 
 
@@ -76,7 +76,7 @@ def features(asked: Request) -> None:
     """Draw what each layer makes of one image."""
     from cnnzoo.analysis.features import features as features_of
     from cnnzoo.analysis.fields import receptive_fields
-    from cnnzoo.analysis.seen import see_image
+    from cnnzoo.analysis.plot import see_image
     from cnnzoo.ui.net_pictures import MOST_LAYERS, plot_features
     from cnnzoo.ui.screen import QuietScreen
 
@@ -100,7 +100,7 @@ def features(asked: Request) -> None:
 
 def activations(asked: Request) -> None:
     """Draw how activations and gradients are distributed, and tell what is dead or saturated."""
-    from cnnzoo.analysis.seen import see_activity
+    from cnnzoo.analysis.plot import see_activity
     from cnnzoo.ui.net_pictures import plot_activations
     from cnnzoo.ui.screen import QuietScreen
 
@@ -180,7 +180,7 @@ def _beside(result: "EvaluationResult", name: str) -> Path:
 
 def _batch_of(asked: Request, most: int) -> "tuple[TrainingBatch, Path]":
     """Return the batch that is meant, and where its picture goes."""
-    from cnnzoo.analysis.seen import see_batch
+    from cnnzoo.analysis.plot import see_batch
     from cnnzoo.cli.train import config_of
     from cnnzoo.models.registry import get_spec, import_models, is_registered
     from cnnzoo.ui.screen import QuietScreen
