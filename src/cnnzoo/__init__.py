@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.compare.compare import compare
     from cnnzoo.analysis.eval.evaluation import EvaluationResult, evaluate
     from cnnzoo.analysis.features import activations, features
-    from cnnzoo.analysis.lr_finder import find_lr
+    from cnnzoo.analysis.lr_find import find_lr
     from cnnzoo.analysis.predict.predict import predict
     from cnnzoo.analysis.sweep.study import sweep
     from cnnzoo.config import TrainConfig
@@ -78,7 +78,7 @@ _HOME = {
     "create_model": "models.registry",
     "evaluate": "analysis.eval.evaluation",
     "features": "analysis.features",
-    "find_lr": "analysis.lr_finder",
+    "find_lr": "analysis.lr_find",
     "list_models": "models.registry",
     "load_checkpoint": "runs.checkpoint",
     "plot_activations": "ui.net_pictures",

@@ -55,7 +55,7 @@ def _lr_find(
     JSON has the keys model, dataset, optimizer, batch_size, suggestion (null where the loss does not fall), end (steps,
     diverged or not finite), and of each step lr, loss and smoothed.
     """
-    from cnnzoo.analysis.lr_finder import find_lr
+    from cnnzoo.analysis.lr_find import find_lr
     from cnnzoo.ui.lr_pictures import plot_lr_finder
     from cnnzoo.ui.plans import print_lr_finder
     from cnnzoo.ui.plots import picture_suffix, save_figure

@@ -8,7 +8,7 @@ from cnnzoo.ui.plots import _import_matplotlib, _shorten, _style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from cnnzoo.analysis.lr_finder import LRFinderResult
+    from cnnzoo.analysis.lr_find import LRFinderResult
     from cnnzoo.analysis.plan import Plan
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's, as in plots.py

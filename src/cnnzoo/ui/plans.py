@@ -13,7 +13,7 @@ from cnnzoo.ui.screen import header_rows, out, print_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cnnzoo.analysis.lr_finder import LRFinderResult
+    from cnnzoo.analysis.lr_find import LRFinderResult
     from cnnzoo.analysis.plan import Plan
     from cnnzoo.config import TrainConfig
 
