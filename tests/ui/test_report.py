@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cnnzoo.analysis import run_report
+from cnnzoo.analysis import report as run_report
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.errors import CnnzooError
 from cnnzoo.ui.report.page import report

@@ -6,7 +6,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from cnnzoo.analysis.run_report import RunReport, gather_report
+from cnnzoo.analysis.report import RunReport, gather_report
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.splits import short_name
 from cnnzoo.errors import CnnzooError
