@@ -53,7 +53,7 @@ def list_command(
     ctx.obj = out  # `runs --out DIR rm NAME` means what `runs rm NAME --out DIR` does
     if ctx.invoked_subcommand is not None:
         return
-    from cnnzoo.analysis.run_list import filter_runs, list_runs, sort_runs
+    from cnnzoo.runs.overview import filter_runs, list_runs, sort_runs
     from cnnzoo.ui.run_tables import print_runs, runs_as_csv, runs_as_markdown
 
     folder = out or Path("runs")
@@ -112,7 +112,7 @@ def diff_command(
     out: OutOption = None,
 ) -> None:
     """Say how two runs differ: in their settings and in their results."""
-    from cnnzoo.analysis.run_list import diff_runs
+    from cnnzoo.runs.overview import diff_runs
     from cnnzoo.ui.run_tables import print_difference
 
     print_difference(diff_runs(one, other, out or ctx.obj or Path("runs")))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 
-from cnnzoo.analysis.run_list import KEYS, ListedRun
+from cnnzoo.runs.overview import KEYS, ListedRun
 from cnnzoo.ui.page import Layout, Page
 
 if TYPE_CHECKING:
-    from cnnzoo.analysis.run_list import RunDifference
+    from cnnzoo.runs.overview import RunDifference
 
 NONE = "–"
 
