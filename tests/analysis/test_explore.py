@@ -15,7 +15,7 @@ from cnnzoo.analysis.explore.unit import tell_number
 from cnnzoo.analysis.features import features
 from cnnzoo.analysis.fields import Box
 from cnnzoo.analysis.trained_net import load_net
-from cnnzoo.data.images import BrokenImageError
+from cnnzoo.data.decoding.images import BrokenImageError
 from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import create_model
 from cnnzoo.runs.checkpoint import load_checkpoint

@@ -17,8 +17,8 @@ from PIL import Image
 from torchvision import transforms
 
 from cnnzoo.config import TrainConfig
+from cnnzoo.data.decoding.images import decode_image
 from cnnzoo.data.folders import Folder, Reading, list_files
-from cnnzoo.data.images import decode_image
 from cnnzoo.data.listing import RULES, Part, is_for_test, relative_name
 from cnnzoo.data.sources import Dataset, Resident, Streamed
 from cnnzoo.data.splits import load_dataset, split_validation

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from cnnzoo.data.augment import make_augmentations
-from cnnzoo.data.images import BrokenImageError
+from cnnzoo.data.decoding.images import BrokenImageError
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing, color_directions, mean_and_std, ten_crops
 from cnnzoo.data.sources import Resident, Source, Streamed

@@ -11,7 +11,7 @@ from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images
 from cnnzoo.analysis.features import SATURATED, LayerActivity, activations
 from cnnzoo.analysis.trained_net import TrainedNet
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.images import decode_image, quiet
+from cnnzoo.data.decoding.images import decode_image, quiet
 from cnnzoo.data.listing import RULES
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.device import explain_oom

@@ -13,7 +13,7 @@ from cnnzoo.analysis.features import features
 from cnnzoo.analysis.plot import Activity, see_activity, see_test_image
 from cnnzoo.analysis.trained_net import TrainedNet, load_net
 from cnnzoo.config_file import read_recorded
-from cnnzoo.data.images import BrokenImageError
+from cnnzoo.data.decoding.images import BrokenImageError
 from cnnzoo.device import explain_oom
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.history import History

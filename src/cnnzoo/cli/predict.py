@@ -16,7 +16,7 @@ from cnnzoo.errors import CnnzooError, UsageError, named
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.predict.predict import Prediction
-    from cnnzoo.data.images import BrokenImageError
+    from cnnzoo.data.decoding.images import BrokenImageError
     from cnnzoo.ui.screen import QuietScreen
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnzoo.data.images import suffixes
+from cnnzoo.data.decoding.images import suffixes
 from cnnzoo.data.listing import Files, Listing, Part, Samples
 from cnnzoo.data.walk import Tree
 from cnnzoo.errors import CnnzooError

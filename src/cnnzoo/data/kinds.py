@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cnnzoo.data.images import NoHandleError, PixelRange, deep_range, is_deep, open_image, quiet
+from cnnzoo.data.decoding.images import NoHandleError, PixelRange, deep_range, is_deep, open_image, quiet
 from cnnzoo.data.listing import Files, shown_name
 from cnnzoo.errors import CnnzooError
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from cnnzoo.data import Warn
+from cnnzoo.data.decoding.images import PixelRange, decode_image, quiet, read_content
 from cnnzoo.data.duplicates import digest_of
-from cnnzoo.data.images import PixelRange, decode_image, quiet, read_content
 from cnnzoo.data.kinds import KindWatch
 from cnnzoo.data.listing import RULES, Files
 from cnnzoo.device import send

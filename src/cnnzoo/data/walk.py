@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cnnzoo.data.images import suffixes
+from cnnzoo.data.decoding.images import suffixes
 from cnnzoo.data.listing import PassedOver
 
 _HIDDEN = (".", "__MACOSX", "@eaDir")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from torch import Tensor, nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.images import PixelRange
+from cnnzoo.data.decoding.images import PixelRange
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, is_registered

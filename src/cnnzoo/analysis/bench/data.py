@@ -21,8 +21,8 @@ from cnnzoo.analysis.bench.net import (
     seconds_of_training,
     updated_as_trained,
 )
+from cnnzoo.data.decoding.images import decode_image, open_image, quiet, read_content
 from cnnzoo.data.folders import READING, Folder, ImageFiles, Reading
-from cnnzoo.data.images import decode_image, open_image, quiet, read_content
 from cnnzoo.data.loader import Endless, Loader, MicroBatch, MicroBatches
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.reading import without_bad_images

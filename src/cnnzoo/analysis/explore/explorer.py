@@ -24,7 +24,7 @@ from cnnzoo.analysis.fields import Box, field_of_unit
 from cnnzoo.analysis.predict.pictures import Picture
 from cnnzoo.analysis.predict.predict import Invert, PictureReader
 from cnnzoo.analysis.trained_net import TrainedNet
-from cnnzoo.data.images import open_image, quiet
+from cnnzoo.data.decoding.images import open_image, quiet
 from cnnzoo.device import LARGE, explain_oom, to_device
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint

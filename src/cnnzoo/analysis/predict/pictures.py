@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnzoo.data.images import MAX_BYTES, read_content
+from cnnzoo.data.decoding.images import MAX_BYTES, read_content
 from cnnzoo.data.listing import PassedOver
 from cnnzoo.data.walk import images_below
 from cnnzoo.errors import one_line

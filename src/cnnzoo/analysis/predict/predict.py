@@ -16,8 +16,8 @@ from cnnzoo.analysis.predict.explain import Explainer, Method
 from cnnzoo.analysis.predict.pictures import Picture, find_pictures
 from cnnzoo.analysis.trained_net import TrainedNet, load_net
 from cnnzoo.data.catalog import DATASETS
+from cnnzoo.data.decoding.images import BrokenImageError, decode_image, quiet
 from cnnzoo.data.folders import is_files
-from cnnzoo.data.images import BrokenImageError, decode_image, quiet
 from cnnzoo.data.preprocess import Preprocessing, centre
 from cnnzoo.device import explain_oom
 from cnnzoo.errors import CnnzooError, UsageError

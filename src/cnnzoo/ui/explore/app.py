@@ -15,7 +15,7 @@ from torch import Tensor
 from cnnzoo.analysis.explore.explorer import Explorer
 from cnnzoo.analysis.explore.unit import Unit
 from cnnzoo.analysis.predict.predict import sees_light_on_dark
-from cnnzoo.data.images import BrokenImageError
+from cnnzoo.data.decoding.images import BrokenImageError
 from cnnzoo.errors import CnnzooError
 from cnnzoo.ui.explore.frames import frame, look_frame, thumbnails
 from cnnzoo.ui.explore.guard import Application, Guard
