@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnnzoo.data import squares
+from cnnzoo.data.decoding import squares
 from cnnzoo.data.decoding.images import BrokenImageError, decode_image, read_content
 from cnnzoo.data.listing import Files, relative_name
 from cnnzoo.data.sources import Streamed

@@ -218,7 +218,7 @@ def _small_square(
     image: "ImageFile", content: bytes, channels: int, image_size: int, pixel_range: PixelRange | None
 ) -> "NDArray[np.uint8]":
     """Return the square by rules 3, ``(image_size, image_size, channels)``."""
-    from cnnzoo.data import squares
+    from cnnzoo.data.decoding import squares
 
     if image.format not in squares.JPEG:
         image.load()  # which turns a TIFF
