@@ -49,7 +49,7 @@ ABOUT_CNNZOO = """
 import json
 from importlib.metadata import version
 import torch
-from cnnzoo.data.catalog import DATASETS, DEFAULT
+from cnnzoo.data.named.catalog import DATASETS, DEFAULT
 from cnnzoo.data.locate import locate
 from cnnzoo.device import describe_device
 found = locate(DATASETS[DEFAULT], None)

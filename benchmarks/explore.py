@@ -20,7 +20,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.device import describe_device
 from cnnzoo.training.train import train
 

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import torch
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.device import describe_device
 from cnnzoo.training.train import train
 

@@ -17,8 +17,8 @@ from cnnzoo import device
 from cnnzoo.analysis import plan
 from cnnzoo.config import TrainConfig
 from cnnzoo.data import download, folders, index, loader
-from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.loader import Loader, MicroBatch
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Dataset, Resident
 from cnnzoo.data.splits import load_dataset

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.sweep.study import sweep
     from cnnzoo.config import TrainConfig
     from cnnzoo.data.augment import register_augmentation
-    from cnnzoo.data.catalog import register_dataset
     from cnnzoo.data.changes import Augmentation
+    from cnnzoo.data.named.catalog import register_dataset
     from cnnzoo.errors import CnnzooError
     from cnnzoo.models.registry import create_model, list_models, register_model
     from cnnzoo.runs.checkpoint import load_checkpoint
@@ -91,7 +91,7 @@ _HOME = {
     "predict": "analysis.predict.predict",
     "read_history": "runs.importers",
     "register_augmentation": "data.augment",
-    "register_dataset": "data.catalog",
+    "register_dataset": "data.named.catalog",
     "register_model": "models.registry",
     "register_optimizer": "training.optimizers",
     "report": "ui.report.page",

@@ -13,7 +13,7 @@ from torch import nn
 import cnnzoo
 from cnnzoo.analysis.predict.explain import Explainer
 from cnnzoo.analysis.trained_net import load_net
-from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import load_dataset
 from tests.conftest import Command

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cnnzoo.analysis.lr_find import LRFinderResult, find_lr, suggest
-from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.named.catalog import SAMPLE
 from tests.conftest import Command
 from tests.helpers import contents, quick, train
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import cnnzoo
-from cnnzoo.data import catalog
+from cnnzoo.data.named import catalog
 from cnnzoo.errors import CnnzooError
 from tests.faults.shared import assert_refused
 from tests.helpers import InterruptedRunError, StopAfter, quick, resume, same_state, train

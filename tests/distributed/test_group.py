@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_flatten
 
 from cnnzoo.config_file import read_yaml
 from cnnzoo.data.augment import make_augmentations
-from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.loader import Loader
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Resident
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.models.registry import create_model
 from cnnzoo.runs.checkpoint import Checkpoint
 from tests.processes import Ended

@@ -24,7 +24,7 @@ import torch._dynamo  # some optimizers do, which would take each attempt a seco
 from torch import nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import register_model
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint

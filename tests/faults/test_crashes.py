@@ -19,7 +19,7 @@ import pytest
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import as_yaml, read_yaml
-from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint

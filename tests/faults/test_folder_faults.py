@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from cnnzoo.config_file import read_yaml
-from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.folders import Reading, list_files
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.trained import read_trained
 from tests.conftest import Command

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import cnnzoo
 from cnnzoo.analysis.eval.evaluation import evaluate as evaluate_checkpoint
-from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.training.meter import NonFiniteLossError

@@ -24,7 +24,7 @@ from rich.cells import cell_len
 
 from cnnzoo.config import TrainConfig, field_types
 from cnnzoo.config_file import read_yaml
-from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.errors import OTHER_NAMES, UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.conftest import Command

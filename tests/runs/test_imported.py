@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnnzoo.config_file import RECORDED
-from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.plain_yaml import read_mapping
 from tests.faults.shared import assert_refused, left
 from tests.processes import Ended, Processes

@@ -15,8 +15,8 @@ import cnnzoo
 from cnnzoo.analysis.eval.intervals import wilson_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.augment import make_augmentations
-from cnnzoo.data.catalog import SAMPLE
 from cnnzoo.data.loader import Loader, MicroBatch
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision, to_device

@@ -12,7 +12,7 @@ from torch import nn
 import cnnzoo
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_yaml
-from cnnzoo.data.catalog import SAMPLE
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.history import HistoryRow

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnzoo.data.catalog import DATASETS, IDX_FILES, DatasetSpec
+from cnnzoo.data.named.catalog import DATASETS, IDX_FILES, DatasetSpec
 from cnnzoo.errors import CnnzooError, one_line
 
 if TYPE_CHECKING:

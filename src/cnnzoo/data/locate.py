@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cnnzoo.data import Progress
-from cnnzoo.data.catalog import DatasetSpec
 from cnnzoo.data.download import fetch
 from cnnzoo.data.formats import FORMATS, Arrays, DamagedError, read_own
+from cnnzoo.data.named.catalog import DatasetSpec
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import cache_folder, expanded
 

@@ -20,7 +20,7 @@ from cnnzoo.training.reporter import Reporter, RunDescription
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.reproduce.receipts import Receipt
-    from cnnzoo.data.catalog import DatasetSpec
+    from cnnzoo.data.named.catalog import DatasetSpec
     from cnnzoo.runs.history import HistoryRow
     from cnnzoo.training.result import RunResult
 

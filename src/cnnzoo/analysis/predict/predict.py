@@ -15,9 +15,9 @@ from cnnzoo.analysis.predict.drawings import crop_to_ink, is_dark_on_light
 from cnnzoo.analysis.predict.explain import Explainer, Method
 from cnnzoo.analysis.predict.pictures import Picture, find_pictures
 from cnnzoo.analysis.trained_net import TrainedNet, load_net
-from cnnzoo.data.catalog import DATASETS
 from cnnzoo.data.decoding.images import BrokenImageError, decode_image, quiet
 from cnnzoo.data.folders import is_files
+from cnnzoo.data.named.catalog import DATASETS
 from cnnzoo.data.preprocess import Preprocessing, centre
 from cnnzoo.device import explain_oom
 from cnnzoo.errors import CnnzooError, UsageError
