@@ -16,8 +16,8 @@ from PIL import Image
 from cnnzoo.config import TrainConfig, field_types
 from cnnzoo.config_file import as_yaml, read_yaml
 from cnnzoo.data.decoding.images import decode_image, quiet
-from cnnzoo.data.formats import parse_idx
 from cnnzoo.data.listing import RULES
+from cnnzoo.data.named.formats import parse_idx
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnnzoo.runs.importers import read_history
@@ -215,7 +215,7 @@ def test_fuzz_random_bytes_are_no_picture(tmp_path: Path, content: bytes) -> Non
 
 
 def test_fuzz_a_packed_idx_file_with_bytes_changed(tmp_path: Path) -> None:
-    from cnnzoo.data.formats import unpack
+    from cnnzoo.data.named.formats import unpack
 
     chance = random.Random(0)
     whole = gzip.compress(b"\0\0\x08\x01\0\0\0\x40" + bytes(range(64)))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnzoo.data import Progress
-from cnnzoo.data.formats import FORMATS, DamagedError, downloads, genuine, md5_of, torchvisions
 from cnnzoo.data.named.catalog import DatasetSpec
+from cnnzoo.data.named.formats import FORMATS, DamagedError, downloads, genuine, md5_of, torchvisions
 from cnnzoo.errors import CnnzooError, one_line
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cnnzoo.data import Progress
 from cnnzoo.data.download import fetch
-from cnnzoo.data.formats import FORMATS, Arrays, DamagedError, read_own
 from cnnzoo.data.named.catalog import DatasetSpec
+from cnnzoo.data.named.formats import FORMATS, Arrays, DamagedError, read_own
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import cache_folder, expanded
 
