@@ -21,8 +21,8 @@ from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.eval.intervals import t_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_sweep
-from cnnzoo.data.locate import locate
 from cnnzoo.data.named.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.named.locate import locate
 from cnnzoo.device import describe_device
 from cnnzoo.training.train import train
 

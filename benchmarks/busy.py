@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from cnnzoo.data.locate import locate
 from cnnzoo.data.named.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.named.locate import locate
 from cnnzoo.device import describe_device
 
 SETTINGS = ("1", "all", "auto")

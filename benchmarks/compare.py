@@ -50,7 +50,7 @@ import json
 from importlib.metadata import version
 import torch
 from cnnzoo.data.named.catalog import DATASETS, DEFAULT
-from cnnzoo.data.locate import locate
+from cnnzoo.data.named.locate import locate
 from cnnzoo.device import describe_device
 found = locate(DATASETS[DEFAULT], None)
 print(json.dumps({

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.locate import locate
 from cnnzoo.data.named.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.named.locate import locate
 from cnnzoo.data.sources import Resident
 from cnnzoo.device import describe_device, pick_device
 from cnnzoo.machine import peak_memory

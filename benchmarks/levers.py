@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.locate import locate
 from cnnzoo.data.named.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.named.locate import locate
 from cnnzoo.device import LARGE, Precision, describe_device, pick_precision
 from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.train import train

@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from cnnzoo.data.locate import locate
 from cnnzoo.data.named.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.named.locate import locate
 from cnnzoo.device import describe_device
 
 TIMES = (1, 10, 100)

@@ -9,8 +9,8 @@ import time
 
 import torch
 
-from cnnzoo.data.locate import locate
 from cnnzoo.data.named.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.named.locate import locate
 from cnnzoo.device import describe_device
 
 WAYS = {

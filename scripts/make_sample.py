@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cnnzoo.data.locate import verify
 from cnnzoo.data.named.catalog import IDX_FILES, get_dataset_spec
+from cnnzoo.data.named.locate import verify
 
 PER_CLASS = {"train": 600, "test": 100}
 

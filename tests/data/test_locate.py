@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data import download
-from cnnzoo.data.locate import DatasetUnavailableError, default_data_dir, load_arrays, locate, verify
 from cnnzoo.data.named.catalog import DATASETS, IDX_FILES, DatasetSpec, get_dataset_spec
 from cnnzoo.data.named.formats import Arrays, parse_idx
+from cnnzoo.data.named.locate import DatasetUnavailableError, default_data_dir, load_arrays, locate, verify
 from cnnzoo.data.splits import load_dataset
 from cnnzoo.errors import CnnzooError
 from tests.helpers import Reporter, load_training_data, patch_internal

@@ -23,8 +23,8 @@ def list_datasets(ctx: typer.Context, data_dir: DataDirOption = None) -> None:
     """List the datasets; fetch or verify one."""
     ctx.obj = data_dir  # `data --data-dir DIR fetch NAME` means what `data fetch NAME --data-dir DIR` does
     if ctx.invoked_subcommand is None:
-        from cnnzoo.data.locate import default_data_dir, locate
         from cnnzoo.data.named.catalog import DATASETS
+        from cnnzoo.data.named.locate import default_data_dir, locate
         from cnnzoo.ui.screen import print_datasets
 
         print_datasets(
@@ -36,8 +36,8 @@ def list_datasets(ctx: typer.Context, data_dir: DataDirOption = None) -> None:
 @data.command("fetch", cls=GroupedCommand)
 def fetch_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Download a dataset, unless it is here already, and verify it."""
-    from cnnzoo.data.locate import load_arrays
     from cnnzoo.data.named.catalog import IDX_FILES, get_dataset_spec
+    from cnnzoo.data.named.locate import load_arrays
     from cnnzoo.ui.screen import Screen
 
     spec, folder = get_dataset_spec(name), data_dir or ctx.obj
@@ -52,8 +52,8 @@ def fetch_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOptio
 @data.command("verify", cls=GroupedCommand)
 def verify_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Check every file of a dataset on this machine against its published checksums."""
-    from cnnzoo.data.locate import verify
     from cnnzoo.data.named.catalog import get_dataset_spec
+    from cnnzoo.data.named.locate import verify
 
     spec = get_dataset_spec(name)
     train, test = verify(spec, data_dir or ctx.obj)

@@ -11,8 +11,8 @@ from cnnzoo.data import Progress, Warn
 from cnnzoo.data.folders import CSV, FOLDER, READING, ImageFiles, Reading, is_files, list_files
 from cnnzoo.data.listing import Part
 from cnnzoo.data.loader import generator
-from cnnzoo.data.locate import load_arrays
 from cnnzoo.data.named.catalog import DATASETS, DatasetSpec, get_dataset_spec
+from cnnzoo.data.named.locate import load_arrays
 from cnnzoo.data.preprocess import in_channels
 from cnnzoo.data.sources import Dataset, Resident, Source
 from cnnzoo.errors import CnnzooError

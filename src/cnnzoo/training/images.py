@@ -6,8 +6,8 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.duplicates import MOST_FILES
 from cnnzoo.data.folders import ImageFiles, Reading
 from cnnzoo.data.listing import RULES, Part
-from cnnzoo.data.locate import DatasetUnavailableError
 from cnnzoo.data.named.catalog import DEFAULT, SAMPLE
+from cnnzoo.data.named.locate import DatasetUnavailableError
 from cnnzoo.data.sources import Dataset, Source
 from cnnzoo.data.splits import NamedImages, full_name, limit, open_images, split_validation
 from cnnzoo.distributed.group import current

@@ -11,8 +11,8 @@ from cnnzoo.analysis.verify.checks import Check
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.decoding.images import BrokenImageError
 from cnnzoo.data.folders import CSV, FOLDER, Reading, is_files
-from cnnzoo.data.locate import DatasetUnavailableError, verify
 from cnnzoo.data.named.catalog import DATASETS, get_dataset_spec
+from cnnzoo.data.named.locate import DatasetUnavailableError, verify
 from cnnzoo.data.sources import Dataset, Streamed
 from cnnzoo.data.splits import full_name, open_images
 from cnnzoo.errors import CnnzooError, one_line
