@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from cnnzoo import device
 from cnnzoo.analysis import plan
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import download, folders, index, loader
+from cnnzoo.data import folders, index, loader
 from cnnzoo.data.loader import Loader, MicroBatch
+from cnnzoo.data.named import download
 from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Dataset, Resident

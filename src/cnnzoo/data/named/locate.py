@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cnnzoo.data import Progress
-from cnnzoo.data.download import fetch
 from cnnzoo.data.named.catalog import DatasetSpec
+from cnnzoo.data.named.download import fetch
 from cnnzoo.data.named.formats import FORMATS, Arrays, DamagedError, read_own
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import cache_folder, expanded
