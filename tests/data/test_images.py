@@ -15,7 +15,7 @@ from PIL import Image
 
 from cnnzoo.data.decoding import squares
 from cnnzoo.data.decoding.images import BrokenImageError, decode_image, read_content
-from cnnzoo.data.listing import Files, relative_name
+from cnnzoo.data.listing.listing import Files, relative_name
 from cnnzoo.data.sources import Streamed
 
 

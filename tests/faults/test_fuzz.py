@@ -16,7 +16,7 @@ from PIL import Image
 from cnnzoo.config import TrainConfig, field_types
 from cnnzoo.config_file import as_yaml, read_yaml
 from cnnzoo.data.decoding.images import decode_image, quiet
-from cnnzoo.data.listing import RULES
+from cnnzoo.data.listing.listing import RULES
 from cnnzoo.data.named.formats import parse_idx
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint

@@ -12,7 +12,7 @@ from cnnzoo.analysis.features import SATURATED, LayerActivity, activations
 from cnnzoo.analysis.trained_net import TrainedNet
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.decoding.images import decode_image, quiet
-from cnnzoo.data.listing import RULES
+from cnnzoo.data.listing.listing import RULES
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import ALONE

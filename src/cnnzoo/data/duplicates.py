@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnzoo.data.listing import Listing, Samples, shown_name
+from cnnzoo.data.listing.listing import Listing, Samples, shown_name
 
 MOST_FILES = 200_000
 """Files above which images are compared, and noted, only where that is asked for."""

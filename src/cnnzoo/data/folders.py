@@ -16,7 +16,7 @@ from cnnzoo.data.decoding.images import PixelRange
 from cnnzoo.data.duplicates import MOST_FILES, describe_duplicates, find_duplicates
 from cnnzoo.data.index import Index, keep_listing, kept_listing
 from cnnzoo.data.kinds import SAMPLE, Kinds, KindWatch, find_kinds
-from cnnzoo.data.listing import RULES, Files, Listing, Part, Samples
+from cnnzoo.data.listing.listing import RULES, Files, Listing, Part, Samples
 from cnnzoo.data.reading import decode_all, without_bad_images
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
 from cnnzoo.data.tables import list_table

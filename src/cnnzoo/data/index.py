@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnzoo.data.decoding.images import suffixes
-from cnnzoo.data.listing import Files, Listing, Part, Samples
+from cnnzoo.data.listing.listing import Files, Listing, Part, Samples
 from cnnzoo.data.walk import Tree
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import cache_folder, replacing

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cnnzoo.data.decoding.images import NoHandleError, PixelRange, deep_range, is_deep, open_image, quiet
-from cnnzoo.data.listing import Files, shown_name
+from cnnzoo.data.listing.listing import Files, shown_name
 from cnnzoo.errors import CnnzooError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cnnzoo.data import Progress, Warn
 from cnnzoo.data.folders import CSV, FOLDER, READING, ImageFiles, Reading, is_files, list_files
-from cnnzoo.data.listing import Part
+from cnnzoo.data.listing.listing import Part
 from cnnzoo.data.loader import generator
 from cnnzoo.data.named.catalog import DATASETS, DatasetSpec, get_dataset_spec
 from cnnzoo.data.named.locate import load_arrays

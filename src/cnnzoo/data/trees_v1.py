@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from cnnzoo.data.listing import TEST_SHARE, Listing, Part, Sample, packed, relative_name
+from cnnzoo.data.listing.listing import TEST_SHARE, Listing, Part, Sample, packed, relative_name
 from cnnzoo.errors import CnnzooError, named
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnnzoo.data.decoding.images import suffixes
-from cnnzoo.data.listing import PassedOver
+from cnnzoo.data.listing.listing import PassedOver
 
 _HIDDEN = (".", "__MACOSX", "@eaDir")
 """How names begin that are passed over: hidden ones, and what macOS and Synology put into archives and shares."""

@@ -8,7 +8,7 @@ import torch
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.folders import ImageFiles, Reading, is_files, list_files
-from cnnzoo.data.listing import shown_name
+from cnnzoo.data.listing.listing import shown_name
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
 from cnnzoo.data.splits import full_name, open_images, short_name
 from cnnzoo.errors import CnnzooError, named

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnzoo.data.decoding.images import MAX_BYTES, read_content
-from cnnzoo.data.listing import PassedOver
+from cnnzoo.data.listing.listing import PassedOver
 from cnnzoo.data.walk import images_below
 from cnnzoo.errors import one_line
 from cnnzoo.files import expanded, natural
