@@ -13,7 +13,7 @@ import numpy as np
 
 from cnnzoo.data.decoding.images import suffixes
 from cnnzoo.data.listing.listing import Files, Listing, Part, Samples
-from cnnzoo.data.walk import Tree
+from cnnzoo.data.listing.walk import Tree
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import cache_folder, replacing
 from cnnzoo.version import __version__

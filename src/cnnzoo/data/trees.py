@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cnnzoo.data.listing.listing import Files, Listing, Part, PassedOver, Samples, cut_test
-from cnnzoo.data.walk import Tree
+from cnnzoo.data.listing.walk import Tree
 from cnnzoo.errors import CnnzooError, named
 
 _WORDS: dict[str, Part] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cnnzoo.data.decoding.images import MAX_BYTES, read_content
 from cnnzoo.data.listing.listing import PassedOver
-from cnnzoo.data.walk import images_below
+from cnnzoo.data.listing.walk import images_below
 from cnnzoo.errors import one_line
 from cnnzoo.files import expanded, natural
 
