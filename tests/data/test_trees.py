@@ -16,7 +16,7 @@ from PIL import Image
 from cnnzoo.data.decoding.images import decode_image, suffixes
 from cnnzoo.data.folders import ImageFiles, Reading, list_files
 from cnnzoo.data.listing.listing import RULES
-from cnnzoo.data.trees import part_of
+from cnnzoo.data.listing.trees import part_of
 from cnnzoo.errors import CnnzooError
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from cnnzoo.data.decoding.images import suffixes
 from cnnzoo.data.listing.listing import Files, Listing, Part, PassedOver, Samples, cut_test
+from cnnzoo.data.listing.trees import part_of
 from cnnzoo.data.listing.walk import Tree
-from cnnzoo.data.trees import part_of
 from cnnzoo.errors import CnnzooError, UsageError, did_you_mean, named
 from cnnzoo.plain_csv import Table, read_table
 
