@@ -18,10 +18,10 @@ from cnnzoo.data.index import Index, keep_listing, kept_listing
 from cnnzoo.data.kinds import SAMPLE, Kinds, KindWatch, find_kinds
 from cnnzoo.data.listing import trees, trees_v1
 from cnnzoo.data.listing.listing import RULES, Files, Listing, Part, Samples
+from cnnzoo.data.listing.tables import list_table
 from cnnzoo.data.listing.walk import walk
 from cnnzoo.data.reading import decode_all, without_bad_images
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
-from cnnzoo.data.tables import list_table
 from cnnzoo.errors import CnnzooError, UsageError, named, one_line
 from cnnzoo.files import expanded, file_sha256
 from cnnzoo.plain_csv import read_table
