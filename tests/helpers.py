@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from cnnzoo import device
 from cnnzoo.analysis import plan
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import folders, index, loader
+from cnnzoo.data import folders, loader
+from cnnzoo.data.listing import index
 from cnnzoo.data.loader import Loader, MicroBatch
 from cnnzoo.data.named import download
 from cnnzoo.data.named.catalog import SAMPLE

@@ -188,7 +188,7 @@ def test_an_index_of_another_version_is_not_believed(tmp_path: Path, monkeypatch
     with kept_in(tmp_path / "cache") as kept:
         expected = outcome(f"folder:{root}", Reading())
         before = {file: file.read_bytes() for file in kept.iterdir()}
-        monkeypatch.setattr("cnnzoo.data.index.__version__", "0.0")
+        monkeypatch.setattr("cnnzoo.data.listing.index.__version__", "0.0")
         assert outcome(f"folder:{root}", Reading()) == expected
         assert all(file.read_bytes() != content for file, content in before.items())
 
