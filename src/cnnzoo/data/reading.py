@@ -9,7 +9,7 @@ import numpy as np
 from cnnzoo.data import Progress
 from cnnzoo.data.decoding.images import NoHandleError, decode_image, quiet, read_content
 from cnnzoo.data.duplicates import digest_of
-from cnnzoo.data.kinds import KindWatch
+from cnnzoo.data.listing.kinds import KindWatch
 from cnnzoo.errors import CnnzooError
 
 if TYPE_CHECKING:
