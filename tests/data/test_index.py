@@ -167,7 +167,7 @@ def test_duplicates_among_files_that_could_not_be_read_are_looked_for_again(
             def fails(*_: object, **__: object) -> int:
                 raise TimeoutError
 
-            patch.setattr("cnnzoo.data.duplicates.os.open", fails)
+            patch.setattr("cnnzoo.data.listing.duplicates.os.open", fails)
             assert not len(list_files(f"folder:{root}", Reading()).duplicates)
         assert len(list_files(f"folder:{root}", Reading()).duplicates)
 

@@ -13,8 +13,8 @@ import torch
 
 from cnnzoo.data import Progress, Warn
 from cnnzoo.data.decoding.images import PixelRange
-from cnnzoo.data.duplicates import MOST_FILES, describe_duplicates, find_duplicates
 from cnnzoo.data.listing import trees, trees_v1
+from cnnzoo.data.listing.duplicates import MOST_FILES, describe_duplicates, find_duplicates
 from cnnzoo.data.listing.index import Index, keep_listing, kept_listing
 from cnnzoo.data.listing.kinds import SAMPLE, Kinds, KindWatch, find_kinds
 from cnnzoo.data.listing.listing import RULES, Files, Listing, Part, Samples

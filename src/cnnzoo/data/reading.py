@@ -8,7 +8,7 @@ import numpy as np
 
 from cnnzoo.data import Progress
 from cnnzoo.data.decoding.images import NoHandleError, decode_image, quiet, read_content
-from cnnzoo.data.duplicates import digest_of
+from cnnzoo.data.listing.duplicates import digest_of
 from cnnzoo.data.listing.kinds import KindWatch
 from cnnzoo.errors import CnnzooError
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cnnzoo.data import Warn
 from cnnzoo.data.decoding.images import PixelRange, decode_image, quiet, read_content
-from cnnzoo.data.duplicates import digest_of
+from cnnzoo.data.listing.duplicates import digest_of
 from cnnzoo.data.listing.kinds import KindWatch
 from cnnzoo.data.listing.listing import RULES, Files
 from cnnzoo.device import send

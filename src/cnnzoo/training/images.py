@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.duplicates import MOST_FILES
 from cnnzoo.data.folders import ImageFiles, Reading
+from cnnzoo.data.listing.duplicates import MOST_FILES
 from cnnzoo.data.listing.listing import RULES, Part
 from cnnzoo.data.named.catalog import DEFAULT, SAMPLE
 from cnnzoo.data.named.locate import DatasetUnavailableError
