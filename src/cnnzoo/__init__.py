@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.sweep.study import sweep
     from cnnzoo.config import TrainConfig
     from cnnzoo.data.augment import register_augmentation
-    from cnnzoo.data.changes import Augmentation
+    from cnnzoo.data.augmentation import Augmentation
     from cnnzoo.data.named.catalog import register_dataset
     from cnnzoo.errors import CnnzooError
     from cnnzoo.models.registry import create_model, list_models, register_model
@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "Augmentation": "data.changes",
+    "Augmentation": "data.augmentation",
     "CnnzooError": "errors",
     "EvaluationResult": "analysis.eval.evaluation",
     "Reporter": "training.reporter",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from cnnzoo.errors import CnnzooError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from cnnzoo.data.changes import Augmentation
+    from cnnzoo.data.augmentation import Augmentation
 
 T = TypeVar("T")
 Made = TypeVar("Made")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import cnnzoo
 from cnnzoo.data.augment import make_augmentations
-from cnnzoo.data.changes import Augmentation, Epoch, Examples
+from cnnzoo.data.augmentation import Augmentation, Epoch, Examples
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Resident

@@ -15,7 +15,7 @@ from annotated_types import Gt, Le, Lt
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnnzoo.data.changes import Augmentation, Epoch, Examples
+from cnnzoo.data.augmentation import Augmentation, Epoch, Examples
 from cnnzoo.data.preprocess import color_directions
 from cnnzoo.data.sources import Source
 from cnnzoo.errors import UsageError

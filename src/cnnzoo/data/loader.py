@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from cnnzoo.data.changes import Augmentation, Changes, Epoch
+from cnnzoo.data.augmentation import Augmentation, Changes, Epoch
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Resident, Source
 
