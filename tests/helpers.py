@@ -17,13 +17,13 @@ from cnnzoo import device
 from cnnzoo.analysis import plan
 from cnnzoo.config import TrainConfig
 from cnnzoo.data import folders, loader
+from cnnzoo.data.datasets import load_dataset
 from cnnzoo.data.listing import index
 from cnnzoo.data.loader import Loader, MicroBatch
 from cnnzoo.data.named import download
 from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Dataset, Resident
-from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision
 from cnnzoo.distributed.group import ALONE
 from cnnzoo.models import registry

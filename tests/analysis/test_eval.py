@@ -13,9 +13,9 @@ from PIL import Image
 
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.config import TrainConfig
+from cnnzoo.data.datasets import load_dataset
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.named.catalog import SAMPLE
-from cnnzoo.data.splits import load_dataset
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.helpers import quick, train

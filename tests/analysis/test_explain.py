@@ -13,9 +13,9 @@ from torch import nn
 import cnnzoo
 from cnnzoo.analysis.predict.explain import Explainer
 from cnnzoo.analysis.trained_net import load_net
+from cnnzoo.data.datasets import load_dataset
 from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing
-from cnnzoo.data.splits import load_dataset
 from tests.conftest import Command
 from tests.faults.shared import assert_refused
 from tests.helpers import forget_models, quick, sample_batches, train

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from cnnzoo.analysis.features import BINS, LayerActivity, activations, features, percent
 from cnnzoo.analysis.plot import see_batch, see_image
 from cnnzoo.analysis.trained_net import TrainedNet, load_net
+from cnnzoo.data.datasets import load_dataset
 from cnnzoo.data.named.catalog import SAMPLE
-from cnnzoo.data.splits import load_dataset
 from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import create_model
 from tests.helpers import Reporter, quick, train

@@ -14,9 +14,9 @@ from PIL import Image
 import cnnzoo
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.config import TrainConfig
+from cnnzoo.data.datasets import load_dataset
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.named.catalog import SAMPLE
-from cnnzoo.data.splits import load_dataset
 from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.conftest import Command
 from tests.faults.shared import assert_refused

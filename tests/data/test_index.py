@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from cnnzoo.data.datasets import split_validation
 from cnnzoo.data.folders import ImageFiles, Reading, list_files
 from cnnzoo.data.sources import Streamed
-from cnnzoo.data.splits import split_validation
 from cnnzoo.errors import CnnzooError
 from tests.helpers import CPU, patch_internal
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from torchvision import transforms
 
 from cnnzoo.data.augment import make_augmentations
+from cnnzoo.data.datasets import limit, load_dataset, split_validation
 from cnnzoo.data.decoding.images import BrokenImageError
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing, color_directions, mean_and_std, ten_crops
 from cnnzoo.data.sources import Resident, Source, Streamed
-from cnnzoo.data.splits import limit, load_dataset, split_validation
 from cnnzoo.errors import CnnzooError
 from tests.helpers import patch_internal
 

@@ -15,10 +15,10 @@ import cnnzoo
 from cnnzoo.analysis.eval.intervals import wilson_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.augment import make_augmentations
+from cnnzoo.data.datasets import load_dataset
 from cnnzoo.data.loader import Loader, MicroBatch
 from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing
-from cnnzoo.data.splits import load_dataset
 from cnnzoo.device import Precision, to_device
 from cnnzoo.training.checks import dry_run
 from cnnzoo.training.fused_optimizer import Optimizer

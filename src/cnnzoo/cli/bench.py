@@ -107,8 +107,8 @@ def bench_command(
             raise UsageError(f"unknown precision {name!r}. There are: {', '.join(known)}.")
     from cnnzoo.analysis.bench.data import bench_data
     from cnnzoo.analysis.bench.net import bench
+    from cnnzoo.data.datasets import describe_dataset
     from cnnzoo.data.folders import Reading
-    from cnnzoo.data.splits import describe_dataset
     from cnnzoo.ui.tables import print_bench, print_data_bench
 
     asked: dict[str, Any] = {

@@ -77,7 +77,7 @@ def summary_command(
 
     from cnnzoo.analysis.summary.paper import compare, get_publication
     from cnnzoo.analysis.summary.summary import summarize
-    from cnnzoo.data.splits import describe_dataset
+    from cnnzoo.data.datasets import describe_dataset
     from cnnzoo.device import pick_device
     from cnnzoo.models.registry import create_model, create_skeleton, get_spec
     from cnnzoo.training.transfer import freeze as freeze_parts

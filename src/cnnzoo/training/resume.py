@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from cnnzoo.config import TrainConfig, current_names
+from cnnzoo.data.datasets import full_name
 from cnnzoo.data.folders import is_files
 from cnnzoo.data.named.catalog import get_dataset_spec
-from cnnzoo.data.splits import full_name
 from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError, UsageError

@@ -8,13 +8,13 @@ from torch import nn
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.augment import make_augmentations
+from cnnzoo.data.datasets import open_images
 from cnnzoo.data.folders import is_files
 from cnnzoo.data.listing.listing import RULES
 from cnnzoo.data.loader import Loader, generator
 from cnnzoo.data.named.catalog import DEFAULT, get_dataset_spec
 from cnnzoo.data.preprocess import Preprocessing, mean_and_std
 from cnnzoo.data.sources import Dataset, Source, Streamed
-from cnnzoo.data.splits import open_images
 from cnnzoo.device import (
     Precision,
     pick_compile_mode,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.splits import short_name
+from cnnzoo.data.datasets import short_name
 from cnnzoo.device import describe_device, deterministic, explain_oom
 from cnnzoo.distributed.group import Group, process_group
 from cnnzoo.errors import CnnzooError

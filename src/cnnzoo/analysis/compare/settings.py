@@ -12,8 +12,8 @@ from typing import Any
 from cnnzoo.analysis.sweep.study import OF_THE_MACHINE
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_recorded, read_yaml
+from cnnzoo.data.datasets import short_name
 from cnnzoo.data.folders import is_files
-from cnnzoo.data.splits import short_name
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.files import as_typed, natural
 from cnnzoo.models.registry import get_spec, is_registered

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnzoo.analysis.eval.evaluation import evaluate
-from cnnzoo.data.splits import full_name, short_name
+from cnnzoo.data.datasets import full_name, short_name
 from cnnzoo.files import file_sha256
 from cnnzoo.training.reporter import Reporter
 

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from cnnzoo.analysis.eval.scores import Scores, scores_of
 from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images, validation_images
 from cnnzoo.analysis.trained_net import load_net
+from cnnzoo.data.datasets import full_name
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing, ten_crops
-from cnnzoo.data.splits import full_name
 from cnnzoo.device import (
     explain_oom,
 )

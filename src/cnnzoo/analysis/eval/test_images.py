@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from cnnzoo.config import TrainConfig
+from cnnzoo.data.datasets import full_name, open_images, short_name
 from cnnzoo.data.folders import ImageFiles, Reading, is_files, list_files
 from cnnzoo.data.listing.listing import shown_name
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
-from cnnzoo.data.splits import full_name, open_images, short_name
 from cnnzoo.errors import CnnzooError, named
 from cnnzoo.runs.checkpoint import Checkpoint
 from cnnzoo.runs.trained import read_trained

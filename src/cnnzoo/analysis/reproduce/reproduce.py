@@ -30,7 +30,7 @@ from cnnzoo.analysis.sweep.study import (
 )
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import RECORDED, TARGET, read_yaml
-from cnnzoo.data.splits import full_name
+from cnnzoo.data.datasets import full_name
 from cnnzoo.errors import UsageError
 from cnnzoo.files import as_typed, expanded, file_sha256, replacing
 from cnnzoo.models.registry import get_spec

@@ -105,8 +105,8 @@ def _option(option: Parameter) -> dict[str, Any]:
 
 def _describe(spec: Any) -> ModelEntry:  # noqa: ANN401  (a ModelSpec, whose module imports torch)
     from cnnzoo.analysis.summary.summary import summarize
+    from cnnzoo.data.datasets import describe_dataset
     from cnnzoo.data.named.catalog import DEFAULT
-    from cnnzoo.data.splits import describe_dataset
     from cnnzoo.models.registry import create_skeleton
 
     is_theirs = spec.num_parameters is not None

@@ -18,8 +18,8 @@ from cnnzoo.analysis.sweep.lanes import Fault, LaneReporter, Task, run_lanes
 from cnnzoo.analysis.sweep.variations import Combination, combinations_of, dimensions_of
 from cnnzoo.config import TrainConfig, field_types
 from cnnzoo.config_file import read_yaml
+from cnnzoo.data.datasets import short_name
 from cnnzoo.data.named.catalog import DEFAULT
-from cnnzoo.data.splits import short_name
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import as_typed, expanded, replacing
 from cnnzoo.machine import cpu_count

@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from cnnzoo.config import RENAMED, Setting, TrainConfig, current_names, field_types
-from cnnzoo.data.splits import full_name
+from cnnzoo.data.datasets import full_name
 from cnnzoo.errors import UsageError, shown, unknown
 from cnnzoo.training.setup import check_settings
 

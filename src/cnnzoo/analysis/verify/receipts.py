@@ -15,7 +15,7 @@ from cnnzoo.analysis.reproduce.receipts import Judgement, Receipt, SeedResult, T
 from cnnzoo.analysis.sweep.study import OF_THE_MACHINE
 from cnnzoo.analysis.verify.checks import Check
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.splits import full_name
+from cnnzoo.data.datasets import full_name
 from cnnzoo.errors import CnnzooError, UsageError, named, one_line
 from cnnzoo.files import file_sha256
 from cnnzoo.plain_yaml import read_mapping

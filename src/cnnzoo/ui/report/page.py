@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cnnzoo.analysis.report import RunReport, gather_report
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.splits import short_name
+from cnnzoo.data.datasets import short_name
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import as_typed, replacing
 from cnnzoo.training.reporter import Reporter
