@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cnnzoo.errors import CnnzooError
     from cnnzoo.models.registry import create_model, list_models, register_model
     from cnnzoo.runs.checkpoint import load_checkpoint
-    from cnnzoo.runs.importers import read_history
+    from cnnzoo.runs.histories.read import read_history
     from cnnzoo.training.optimizers import register_optimizer
     from cnnzoo.training.reporter import Reporter
     from cnnzoo.training.result import RunResult
@@ -89,7 +89,7 @@ _HOME = {
     "plot_features": "ui.net_pictures",
     "plot_filters": "ui.net_pictures",
     "predict": "analysis.predict.predict",
-    "read_history": "runs.importers",
+    "read_history": "runs.histories.read",
     "register_augmentation": "data.augment",
     "register_dataset": "data.named.catalog",
     "register_model": "models.registry",

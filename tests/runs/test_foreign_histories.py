@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnnzoo.errors import CnnzooError
+from cnnzoo.runs.histories.read import read_history
 from cnnzoo.runs.history import History
-from cnnzoo.runs.importers import read_history
 from tests.conftest import Command
 from tests.faults.shared import assert_refused
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing
+from cnnzoo.runs.histories.read import read_history
 from cnnzoo.runs.history import History, HistoryRow, write_history
-from cnnzoo.runs.importers import read_history
 
 HEADER = "epoch,train_loss,train_acc,val_loss,val_acc,lr,seconds,images_per_second"
 MEASURES = ["train_loss", "train_acc", "val_loss", "val_acc"]

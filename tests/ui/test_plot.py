@@ -21,8 +21,8 @@ from matplotlib.lines import Line2D
 
 from cnnzoo import cli
 from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.runs.histories.read import read_history
 from cnnzoo.runs.history import History, HistoryRow, write_history
-from cnnzoo.runs.importers import read_history
 from cnnzoo.ui.plots import plot_histories, save_figure
 
 Outcome = tuple[int, str, str]

@@ -16,8 +16,8 @@ from cnnzoo.config_file import read_recorded
 from cnnzoo.data.decoding.images import BrokenImageError
 from cnnzoo.device import explain_oom
 from cnnzoo.errors import CnnzooError
+from cnnzoo.runs.histories.read import read_history
 from cnnzoo.runs.history import History
-from cnnzoo.runs.importers import read_history
 from cnnzoo.training.reporter import Reporter
 
 SEEN = 3

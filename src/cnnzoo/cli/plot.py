@@ -134,7 +134,7 @@ def plot(
 
 def _read(paths: list[Path]) -> list[History]:
     """Read the histories of all that have one, and say which have none; if no one has, that is an error."""
-    from cnnzoo.runs.importers import NoHistoryError, read_history
+    from cnnzoo.runs.histories.read import NoHistoryError, read_history
     from cnnzoo.ui.screen import print_warning
 
     histories: list[History] = []

@@ -385,7 +385,7 @@ def _shorten(text: str, length: int) -> str:
 
 def draw_run(run: Path) -> None:
     """Draw a run's history beside it; that it cannot be drawn must not look as if training had failed."""
-    from cnnzoo.runs.importers import read_history
+    from cnnzoo.runs.histories.read import read_history
     from cnnzoo.ui.screen import print_warning
 
     if (run / "history.csv").is_file():
