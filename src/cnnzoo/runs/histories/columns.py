@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cnnzoo.plain_csv import Table
-from cnnzoo.runs.numbers import MISSING
+from cnnzoo.runs.histories.numbers import MISSING
 
 # What the words of headings mean: Keras' val_accuracy, Lightning's train_loss_epoch, timm's eval_top1, Ultralytics'
 # metrics/accuracy_top1, the tutorial's train_loss_all, and what people write, in some of their languages.

@@ -11,8 +11,8 @@ from cnnzoo.plain_csv import Row, Table, read_table
 from cnnzoo.runs.epochs import LoggedRow, gather_epochs
 from cnnzoo.runs.histories.columns import PLAIN, STEP, Columns, find_columns, split_of
 from cnnzoo.runs.histories.measures import Measured, not_a_number, read_measures
+from cnnzoo.runs.histories.numbers import to_number
 from cnnzoo.runs.history import MEASURES, History, HistoryRow
-from cnnzoo.runs.numbers import to_number
 
 _TOOLS = "cnnzoo, the tutorial, Keras, Lightning, fastai, timm, Ultralytics"
 _LAST_EPOCH = 10**9
