@@ -8,8 +8,8 @@ from pathlib import Path
 from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.plain_csv import Row, Table, read_table
-from cnnzoo.runs.epochs import LoggedRow, gather_epochs
 from cnnzoo.runs.histories.columns import PLAIN, STEP, Columns, find_columns, split_of
+from cnnzoo.runs.histories.epochs import LoggedRow, gather_epochs
 from cnnzoo.runs.histories.measures import Measured, not_a_number, read_measures
 from cnnzoo.runs.histories.numbers import to_number
 from cnnzoo.runs.history import MEASURES, History, HistoryRow
