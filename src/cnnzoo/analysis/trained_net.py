@@ -18,7 +18,7 @@ from cnnzoo.device import (
 )
 from cnnzoo.models.registry import import_models
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
-from cnnzoo.runs.imported import changed_sources
+from cnnzoo.runs.sources import changed_sources
 from cnnzoo.training.checks import dry_run
 from cnnzoo.training.reporter import Reporter
 

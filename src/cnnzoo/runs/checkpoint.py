@@ -14,8 +14,8 @@ from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, is_registered
 from cnnzoo.runs.history import HistoryRow
-from cnnzoo.runs.imported import how_to_import
 from cnnzoo.runs.serialization import USE_OURS, read_values, weights_sha256, write_values
+from cnnzoo.runs.sources import how_to_import
 from cnnzoo.validation import check
 
 if TYPE_CHECKING:

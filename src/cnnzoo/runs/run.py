@@ -14,8 +14,8 @@ from cnnzoo.files import replacing
 from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, save_checkpoint
 from cnnzoo.runs.folder import locked
 from cnnzoo.runs.history import HistoryRow, write_history
-from cnnzoo.runs.imported import keep_sources
 from cnnzoo.runs.manifest import note_files, write_files
+from cnnzoo.runs.sources import keep_sources
 from cnnzoo.runs.trained import TRAINED, TRAINED_SHA256, as_npy, read_trained
 
 if TYPE_CHECKING:

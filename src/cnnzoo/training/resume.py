@@ -18,9 +18,9 @@ from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.history import best_row, write_history
-from cnnzoo.runs.imported import changed_sources, how_to_import
 from cnnzoo.runs.run import Run
 from cnnzoo.runs.settings import differing, in_words
+from cnnzoo.runs.sources import changed_sources, how_to_import
 from cnnzoo.signals import interrupts_remembered
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult, as_typed_setting

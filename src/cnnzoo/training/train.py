@@ -18,9 +18,9 @@ from cnnzoo.distributed.group import Group, process_group
 from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.folder import create_run
-from cnnzoo.runs.imported import FOLDER as FOLDER_OF_SOURCES
-from cnnzoo.runs.imported import kept_sources
 from cnnzoo.runs.run import Run
+from cnnzoo.runs.sources import FOLDER as FOLDER_OF_SOURCES
+from cnnzoo.runs.sources import kept_sources
 from cnnzoo.signals import interrupts_remembered, stop_signals
 from cnnzoo.training.loop import fit
 from cnnzoo.training.meter import NonFiniteLossError

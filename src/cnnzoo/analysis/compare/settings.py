@@ -20,7 +20,7 @@ from cnnzoo.models.registry import get_spec, is_registered
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.histories.read import read_history
 from cnnzoo.runs.history import History, HistoryRow
-from cnnzoo.runs.imported import FOLDER as SOURCES
+from cnnzoo.runs.sources import FOLDER as SOURCES
 from cnnzoo.training.schedule import limit_reached
 
 WITHOUT_EFFECT = (*OF_THE_MACHINE, "keep_epochs", "record_images", "check_duplicates")
