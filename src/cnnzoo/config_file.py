@@ -1,6 +1,6 @@
 """Settings in YAML files: what a run writes down, and what a person writes for one."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +69,25 @@ def as_yaml(config: TrainConfig, recorded: Mapping[str, Any]) -> bytes:
         return text.encode()
     except UnicodeEncodeError:  # a file name of bytes that are no UTF-8
         return yaml.safe_dump(values, sort_keys=False).encode()
+
+
+def differing(
+    one: Mapping[str, Any], other: Mapping[str, Any], ignored: Collection[str] = ()
+) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ, by name, each as it is in the one and in the other.
+
+    Args:
+        one: Plain values by name, as ``TrainConfig.to_dict`` returns them.
+        other: Likewise.
+        ignored: Names of settings that may differ.
+    """
+    return {
+        name: (one.get(name), other.get(name))
+        for name in {**one, **other}
+        if name not in ignored and one.get(name) != other.get(name)
+    }
+
+
+def in_words(differ: Mapping[str, tuple[Any, Any]]) -> dict[str, str]:
+    """Return differences as words, by name: ``lr (was 0.1, now 0.01)``."""
+    return {name: f"{name} (was {was!r}, now {now!r})" for name, (was, now) in differ.items()}

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from cnnzoo.config import TrainConfig, field_types
-from cnnzoo.config_file import RECORDED, read_yaml
+from cnnzoo.config_file import RECORDED, differing, read_yaml
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
 from cnnzoo.files import natural
 from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.runs.folder import is_locked, resolve_run, runs_in, runs_of
 from cnnzoo.runs.history import HistoryRow, best_row
-from cnnzoo.runs.settings import differing
 
 MEASURES = ("train_loss", "train_acc", "val_loss", "val_acc")
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cnnzoo.config import TrainConfig, current_names
+from cnnzoo.config_file import differing, in_words
 from cnnzoo.data.datasets import full_name
 from cnnzoo.data.folders import is_files
 from cnnzoo.data.named.catalog import get_dataset_spec
@@ -19,7 +20,6 @@ from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.history import best_row, write_history
 from cnnzoo.runs.run import Run
-from cnnzoo.runs.settings import differing, in_words
 from cnnzoo.runs.sources import changed_sources, how_to_import
 from cnnzoo.signals import interrupts_remembered
 from cnnzoo.training.reporter import Reporter

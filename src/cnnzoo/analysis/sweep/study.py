@@ -17,14 +17,13 @@ from typing import Any
 from cnnzoo.analysis.sweep.lanes import Fault, LaneReporter, Task, run_lanes
 from cnnzoo.analysis.sweep.variations import Combination, combinations_of, dimensions_of
 from cnnzoo.config import TrainConfig, field_types
-from cnnzoo.config_file import read_yaml
+from cnnzoo.config_file import differing, in_words, read_yaml
 from cnnzoo.data.datasets import short_name
 from cnnzoo.data.named.catalog import DEFAULT
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import as_typed, expanded, replacing
 from cnnzoo.machine import cpu_count
 from cnnzoo.runs.folder import locked, released
-from cnnzoo.runs.settings import differing, in_words
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError, RunResult
 from cnnzoo.validation import check
