@@ -16,7 +16,7 @@ from cnnzoo.config_file import read_yaml
 from cnnzoo.data.folders import Reading, list_files
 from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.runs.trained import read_trained
+from cnnzoo.runs.run import read_trained
 from tests.conftest import Command
 from tests.faults.shared import assert_refused
 from tests.helpers import StopAfter, forget_models, patch_internal, quick, rows, same_state, train

@@ -1,6 +1,7 @@
 """A run's folder while it is trained: what is written there, and by whom."""
 
 import hashlib
+import io
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,7 +17,6 @@ from cnnzoo.runs.folder import locked
 from cnnzoo.runs.history import HistoryRow, write_history
 from cnnzoo.runs.manifest import note_files, write_files
 from cnnzoo.runs.sources import keep_sources
-from cnnzoo.runs.trained import TRAINED, TRAINED_SHA256, as_npy, read_trained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,3 +126,31 @@ class Run:
     def _save(self, path: Path, checkpoint: Checkpoint) -> None:
         save_checkpoint(path, checkpoint)
         self._saved.add(path.name)
+
+
+TRAINED = "trained.npy"
+"""The file: uint8 ``(N, 32)``, the SHA-256 of each image file's bytes, sorted."""
+
+TRAINED_SHA256 = "trained_sha256"
+"""The key under which config.yaml notes the file's own checksum."""
+
+
+def as_npy(digests: "NDArray[np.uint8]") -> bytes:
+    """Return the checksums of the images that a run is trained on as the file holds them."""
+    stream = io.BytesIO()
+    np.save(stream, np.unique(digests, axis=0), allow_pickle=False)
+    return stream.getvalue()
+
+
+def read_trained(folder: Path) -> set[bytes] | None:
+    """Return the checksums of the images that a run was trained on; None where that is not known."""
+    try:
+        content = (folder / TRAINED).read_bytes()
+        if read_recorded(folder).get(TRAINED_SHA256) != hashlib.sha256(content).hexdigest():
+            return None
+        digests = np.load(io.BytesIO(content), allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    if digests.dtype != np.uint8 or digests.shape[1:] != (32,):
+        return None
+    return {row.tobytes() for row in digests}

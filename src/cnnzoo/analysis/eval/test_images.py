@@ -13,7 +13,7 @@ from cnnzoo.data.listing.listing import shown_name
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
 from cnnzoo.errors import CnnzooError, named
 from cnnzoo.runs.checkpoint import Checkpoint
-from cnnzoo.runs.trained import read_trained
+from cnnzoo.runs.run import read_trained
 from cnnzoo.training.images import load_split, load_training_data, reading_again
 from cnnzoo.training.reporter import Reporter
 

@@ -19,9 +19,9 @@ from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.folder import is_locked
 from cnnzoo.runs.history import HistoryRow, as_csv, best_row
 from cnnzoo.runs.manifest import MANIFEST, Manifest, checksum, covered_files, read_manifest
+from cnnzoo.runs.run import TRAINED, TRAINED_SHA256
 from cnnzoo.runs.sources import FOLDER as IMPORTED
 from cnnzoo.runs.sources import kept_sources
-from cnnzoo.runs.trained import TRAINED, TRAINED_SHA256
 from cnnzoo.training.resume import CHANGEABLE
 
 

@@ -17,7 +17,7 @@ from cnnzoo.data.named.locate import DatasetUnavailableError, verify
 from cnnzoo.data.sources import Dataset, Streamed
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
-from cnnzoo.runs.trained import read_trained
+from cnnzoo.runs.run import read_trained
 from cnnzoo.training.images import load_split, reading_again
 from cnnzoo.training.reporter import Reporter
 
