@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnzoo.data import Progress
-from cnnzoo.data.decoding.images import NoHandleError, decode_image, quiet, read_content
-from cnnzoo.data.listing.duplicates import digest_of
+from cnnzoo.data.decoding.images import NoHandleError, decode_image, digest_of, quiet, read_content
 from cnnzoo.data.listing.kinds import KindWatch
 from cnnzoo.errors import CnnzooError
 

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from cnnzoo.data import Warn
-from cnnzoo.data.decoding.images import PixelRange, decode_image, quiet, read_content
-from cnnzoo.data.listing.duplicates import digest_of
+from cnnzoo.data.decoding.images import PixelRange, decode_image, digest_of, quiet, read_content
 from cnnzoo.data.listing.kinds import KindWatch
 from cnnzoo.data.listing.listing import RULES, Files
 from cnnzoo.device import send

@@ -1,6 +1,7 @@
 """One image file to pixels, as a person would see it."""
 
 import errno
+import hashlib
 import io
 import os
 import warnings
@@ -282,3 +283,8 @@ def _to_8_bits(
     low, high = pixel_range or (0.0, 65535.0 if mode.startswith("I") else max(values.max(), 1.0))
     scaled: NDArray[np.float64] = (values.clip(low, high) - low) * (255 / max(high - low, 1e-9))
     return scaled.astype(np.uint8)
+
+
+def digest_of(content: bytes) -> NDArray[np.uint8]:
+    """Return the SHA-256 of a file's bytes, uint8 ``(32,)``."""
+    return np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)

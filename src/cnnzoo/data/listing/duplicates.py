@@ -19,11 +19,6 @@ Digests = Mapping[int, bytes]
 """Checksums of files by their places in a part."""
 
 
-def digest_of(content: bytes) -> NDArray[np.uint8]:
-    """Return the SHA-256 of a file's bytes, uint8 ``(32,)``."""
-    return np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
-
-
 def find_duplicates(listing: Listing) -> dict[str, NDArray[np.int64]]:
     """Return the training images that the test part has too.
 
