@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+TRAINED = "trained.npy"
+"""The file: uint8 ``(N, 32)``, the SHA-256 of each image file's bytes, sorted."""
+
+TRAINED_SHA256 = "trained_sha256"
+"""The key under which config.yaml notes the file's own checksum."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run's folder, seen from one of the processes that train in it.
@@ -126,13 +133,6 @@ class Run:
     def _save(self, path: Path, checkpoint: Checkpoint) -> None:
         save_checkpoint(path, checkpoint)
         self._saved.add(path.name)
-
-
-TRAINED = "trained.npy"
-"""The file: uint8 ``(N, 32)``, the SHA-256 of each image file's bytes, sorted."""
-
-TRAINED_SHA256 = "trained_sha256"
-"""The key under which config.yaml notes the file's own checksum."""
 
 
 def as_npy(digests: "NDArray[np.uint8]") -> bytes:
