@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import as_yaml, read_recorded
 from cnnzoo.files import replacing
@@ -19,7 +21,6 @@ from cnnzoo.runs.manifest import note_files, write_files
 from cnnzoo.runs.sources import keep_sources
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
