@@ -30,7 +30,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 import cnnzoo
-from cnnzoo.data import folders
+from cnnzoo.data import reading
 
 SIZES = {"small": (500, 375), "large": (4000, 3000)}
 COUNTS = {"small": 2_000, "large": 100}
@@ -78,7 +78,7 @@ def trivial_net(num_classes: int) -> nn.Module:
 
 def run_cnnzoo(folder: Path) -> list[float]:
     """Train by cnnzoo; return each epoch's seconds."""
-    folders.MAX_RESIDENT_BYTES = 0  # so few photographs would stay in memory
+    reading.MAX_RESIDENT_BYTES = 0  # so few photographs would stay in memory
 
     @cnnzoo.register_model("trivial", image_size=SIDE)
     class Trivial(nn.Module):

@@ -37,9 +37,9 @@ POLL_SECONDS = 0.1
 THIN = """
 import cnnzoo
 from torch import nn
-from cnnzoo.data import folders
+from cnnzoo.data import reading
 
-folders.MAX_RESIDENT_BYTES = 0  # small sets are streamed too, so that size is all that differs
+reading.MAX_RESIDENT_BYTES = 0  # small sets are streamed too, so that size is all that differs
 
 @cnnzoo.register_model("thin", image_size=227)
 class Thin(nn.Sequential):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cnnzoo import device
 from cnnzoo.analysis import plan
 from cnnzoo.config import TrainConfig
-from cnnzoo.data import folders, loader
+from cnnzoo.data import loader, reading
 from cnnzoo.data.datasets import load_dataset
 from cnnzoo.data.listing import index
 from cnnzoo.data.loader import Loader, MicroBatch
@@ -70,7 +70,7 @@ DROPOUT: dict[str, object] = {
 INTERNALS: dict[str, ModuleType] = {
     "FEWEST_FILES": index,
     "FORMAT": checkpoint,
-    "MAX_RESIDENT_BYTES": folders,
+    "MAX_RESIDENT_BYTES": reading,
     "MIN_BYTES": download,
     "MOST_BYTES": index,
     "PREPARED": loader,

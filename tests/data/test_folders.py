@@ -19,8 +19,9 @@ from torchvision import transforms
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import load_dataset, split_validation
 from cnnzoo.data.decoding.images import decode_image
-from cnnzoo.data.folders import Folder, Reading, list_files
+from cnnzoo.data.folders import list_files
 from cnnzoo.data.listing.listing import RULES, Part, is_for_test, relative_name
+from cnnzoo.data.reading import Folder, Reading
 from cnnzoo.data.sources import Dataset, Resident, Streamed
 from cnnzoo.errors import CnnzooError, UsageError
 from tests.helpers import Reporter, load_training_data, patch_internal

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnzoo.data.datasets import split_validation
-from cnnzoo.data.folders import ImageFiles, Reading, list_files
+from cnnzoo.data.folders import ImageFiles, list_files
+from cnnzoo.data.reading import Reading
 from cnnzoo.data.sources import Streamed
 from cnnzoo.errors import CnnzooError
 from tests.helpers import CPU, patch_internal

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnnzoo.data.folders import ImageFiles, Reading, list_files
+from cnnzoo.data.folders import ImageFiles, list_files
+from cnnzoo.data.reading import Reading
 from cnnzoo.errors import CnnzooError
 
 

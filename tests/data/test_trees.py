@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnzoo.data.decoding.images import decode_image, suffixes
-from cnnzoo.data.folders import ImageFiles, Reading, list_files
+from cnnzoo.data.folders import ImageFiles, list_files
 from cnnzoo.data.listing.listing import RULES
 from cnnzoo.data.listing.trees import part_of
+from cnnzoo.data.reading import Reading
 from cnnzoo.errors import CnnzooError
 
 

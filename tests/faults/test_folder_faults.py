@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from cnnzoo.config_file import read_yaml
-from cnnzoo.data.folders import Reading, list_files
+from cnnzoo.data.folders import list_files
 from cnnzoo.data.named.catalog import SAMPLE
+from cnnzoo.data.reading import Reading
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.run import read_trained
 from tests.conftest import Command
@@ -23,7 +24,7 @@ from tests.helpers import StopAfter, forget_models, patch_internal, quick, rows,
 from tests.helpers import resume as go_on
 
 STREAM = (
-    "from cnnzoo.data import folders; folders.MAX_RESIDENT_BYTES = 0; from cnnzoo.cli import main; main()"
+    "from cnnzoo.data import reading; reading.MAX_RESIDENT_BYTES = 0; from cnnzoo.cli import main; main()"
 )
 """The command line where any folder is too large for memory."""
 

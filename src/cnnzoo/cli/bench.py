@@ -108,7 +108,7 @@ def bench_command(
     from cnnzoo.analysis.bench.data import bench_data
     from cnnzoo.analysis.bench.net import bench
     from cnnzoo.data.datasets import describe_dataset
-    from cnnzoo.data.folders import Reading
+    from cnnzoo.data.reading import Reading
     from cnnzoo.ui.tables import print_bench, print_data_bench
 
     asked: dict[str, Any] = {

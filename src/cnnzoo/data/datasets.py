@@ -8,12 +8,19 @@ import torch
 from torch import Tensor
 
 from cnnzoo.data import Progress, Warn
-from cnnzoo.data.folders import CSV, FOLDER, READING, ImageFiles, Reading, is_files, list_files
+from cnnzoo.data.folders import (
+    CSV,
+    FOLDER,
+    ImageFiles,
+    is_files,
+    list_files,
+)
 from cnnzoo.data.listing.listing import Part
 from cnnzoo.data.loader import generator
 from cnnzoo.data.named.catalog import DATASETS, DatasetSpec, get_dataset_spec
 from cnnzoo.data.named.locate import load_arrays
 from cnnzoo.data.preprocess import in_channels
+from cnnzoo.data.reading import READING, Reading
 from cnnzoo.data.sources import Dataset, Resident, Source
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import expanded

@@ -1,8 +1,6 @@
 """Data sets of image files: what is in them, and all of a part read."""
 
-import dataclasses
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +15,11 @@ from cnnzoo.data.listing import trees, trees_v1
 from cnnzoo.data.listing.duplicates import MOST_FILES, describe_duplicates, find_duplicates
 from cnnzoo.data.listing.index import Index, keep_listing, kept_listing
 from cnnzoo.data.listing.kinds import SAMPLE, Kinds, KindWatch, find_kinds
-from cnnzoo.data.listing.listing import RULES, Files, Listing, Part, Samples
+from cnnzoo.data.listing.listing import Listing, Part
 from cnnzoo.data.listing.tables import list_table
 from cnnzoo.data.listing.walk import walk
-from cnnzoo.data.reading import decode_all, without_bad_images
-from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
+from cnnzoo.data.reading import Folder, Reading, decode_all, without_bad_images
+from cnnzoo.data.sources import Dataset, Resident, Source
 from cnnzoo.errors import CnnzooError, UsageError, named, one_line
 from cnnzoo.files import expanded, file_sha256
 from cnnzoo.plain_csv import read_table
@@ -31,132 +29,6 @@ if TYPE_CHECKING:
 
 FOLDER = "folder:"
 CSV = "csv:"
-
-MAX_RESIDENT_BYTES = 1 << 30
-"""Images of a folder that fit into this, cut to the net's size, stay in memory; larger sets are streamed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How image files are read; what a run has found out for itself, its checkpoint carries.
-
-    Attributes:
-        rules: Version of the rules by which a tree is listed and split.
-        channels: 1 (grey) or 3 (RGB); None for what the training images are.
-        pixel_range: Of images of more than 8 bits a pixel; None for that of the training images, where ``looks``.
-        looks: Whether the training images say what is not given; else images of 16 bits have all of them.
-        columns: Of a table: the one of the files and that of the labels; empty to guess.
-        image_root: Where a table's images lie; None to look for them.
-        skip_bad_images: Leave out images that cannot be read, instead of refusing them all.
-        drop_duplicates: Leave out training images that the test part has too.
-        record_images: Whether to take the checksum of each image that is read, of more than MOST_FILES too.
-    """
-
-    rules: int = RULES
-    channels: int | None = None
-    pixel_range: PixelRange | None = None
-    looks: bool = True
-    columns: tuple[str, ...] = ()
-    image_root: Path | None = None
-    skip_bad_images: bool = False
-    drop_duplicates: bool = False
-    record_images: bool = False
-
-
-READING = Reading()
-"""As images are read that nothing else is known of."""
-
-
-@dataclass(frozen=True)
-class Folder:
-    """One part of a data set of image files.
-
-    Attributes:
-        root: What the person named.
-        classes: Names of the classes; a label is an index into them.
-        samples: The images.
-        channels: 1 (grey) or 3 (RGB).
-        pixel_range: Of images of more than 8 bits a pixel.
-        num_skipped: Broken images that were left out.
-        digests: The SHA-256 of each file's bytes, uint8 ``(N, 32)``; None where nobody keeps them.
-        rules: Version of the rules by which they are decoded.
-    """
-
-    root: Path
-    classes: tuple[str, ...]
-    samples: Samples
-    channels: int
-    pixel_range: PixelRange | None = None
-    num_skipped: int = 0
-    digests: "NDArray[np.uint8] | None" = None
-    rules: int = RULES
-
-    @property
-    def files(self) -> Files:
-        """Where each image is."""
-        return self.samples.files
-
-    @property
-    def labels(self) -> "NDArray[np.int64]":
-        """Of each image."""
-        return self.samples.labels
-
-    @property
-    def sha256(self) -> str:
-        """Checksum of the images' paths and sizes: reading every byte of a large folder would take hours."""
-        return self.samples.sha256()
-
-    def fits_memory(self, image_size: int) -> bool:
-        """Return whether its images, cut to squares of ``image_size``, are kept in memory."""
-        return len(self.files) * self.channels * image_size**2 <= MAX_RESIDENT_BYTES
-
-    def streamed(
-        self,
-        image_size: int,
-        num_workers: int,
-        *,
-        watch: KindWatch | None = None,
-        warn: Warn = lambda _: None,
-    ) -> Streamed:
-        """Return its images as they are read from their files, batch by batch.
-
-        Args:
-            image_size: Pixels a side that images are cut to as they are read.
-            num_workers: Threads that decode them.
-            watch: Told the kind of each image that is read.
-            warn: Told what it has found.
-        """
-        return Streamed(
-            self.files,
-            torch.from_numpy(self.labels),
-            self.channels,
-            image_size,
-            num_workers,
-            self.pixel_range,
-            self.digests,
-            self.rules,
-            watch=watch,
-            warn=warn,
-        )
-
-    def keep(self, indices: Sequence[int]) -> "Folder":
-        """Return the folder with the images at ``indices`` only.
-
-        Raises:
-            CnnzooError: A class has none of them.
-        """
-        if len(indices) == len(self.samples):
-            return self
-        places = np.array(indices, dtype=np.int64)
-        samples = self.samples.take(places)
-        for label in np.setdiff1d(self.labels, samples.labels):
-            raise CnnzooError(f"no image of class {self.classes[label]} in {self.root} can be read.")
-        return dataclasses.replace(
-            self,
-            samples=samples,
-            num_skipped=len(self.samples) - len(samples),
-            digests=None if self.digests is None else self.digests[places],
-        )
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import NamedImages, full_name, limit, open_images, split_validation
-from cnnzoo.data.folders import ImageFiles, Reading
+from cnnzoo.data.folders import ImageFiles
 from cnnzoo.data.listing.duplicates import MOST_FILES
 from cnnzoo.data.listing.listing import RULES, Part
 from cnnzoo.data.named.catalog import DEFAULT, SAMPLE
 from cnnzoo.data.named.locate import DatasetUnavailableError
+from cnnzoo.data.reading import Reading
 from cnnzoo.data.sources import Dataset, Source
 from cnnzoo.distributed.group import current
 from cnnzoo.errors import UsageError

@@ -23,10 +23,10 @@ from cnnzoo.analysis.bench.net import (
 )
 from cnnzoo.data.datasets import open_images
 from cnnzoo.data.decoding.images import decode_image, open_image, quiet, read_content
-from cnnzoo.data.folders import READING, Folder, ImageFiles, Reading
+from cnnzoo.data.folders import ImageFiles
 from cnnzoo.data.loader import Endless, Loader, MicroBatch, MicroBatches
 from cnnzoo.data.preprocess import Preprocessing
-from cnnzoo.data.reading import without_bad_images
+from cnnzoo.data.reading import READING, Folder, Reading, without_bad_images
 from cnnzoo.data.sources import Dataset, Resident, Streamed, explain_no_threads
 from cnnzoo.device import explain_oom, pick_precision
 from cnnzoo.errors import UsageError

@@ -8,8 +8,9 @@ import torch
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import full_name, open_images, short_name
-from cnnzoo.data.folders import ImageFiles, Reading, is_files, list_files
+from cnnzoo.data.folders import ImageFiles, is_files, list_files
 from cnnzoo.data.listing.listing import shown_name
+from cnnzoo.data.reading import Reading
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
 from cnnzoo.errors import CnnzooError, named
 from cnnzoo.runs.checkpoint import Checkpoint

@@ -11,9 +11,10 @@ from cnnzoo.analysis.verify.checks import Check
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import full_name, open_images
 from cnnzoo.data.decoding.images import BrokenImageError
-from cnnzoo.data.folders import CSV, FOLDER, Reading, is_files
+from cnnzoo.data.folders import CSV, FOLDER, is_files
 from cnnzoo.data.named.catalog import DATASETS, get_dataset_spec
 from cnnzoo.data.named.locate import DatasetUnavailableError, verify
+from cnnzoo.data.reading import Reading
 from cnnzoo.data.sources import Dataset, Streamed
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint

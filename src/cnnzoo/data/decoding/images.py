@@ -285,6 +285,6 @@ def _to_8_bits(
     return scaled.astype(np.uint8)
 
 
-def digest_of(content: bytes) -> NDArray[np.uint8]:
+def digest_of(content: bytes) -> "NDArray[np.uint8]":
     """Return the SHA-256 of a file's bytes, uint8 ``(32,)``."""
     return np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
