@@ -5,12 +5,9 @@ A test holds each table of built-in names equal to what is registered.
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from cnnzoo.errors import CnnzooError, UsageError, did_you_mean
-
-if TYPE_CHECKING:
-    from cnnzoo.data.augmentation import Augmentation
 
 T = TypeVar("T")
 Made = TypeVar("Made")
@@ -96,9 +93,9 @@ OPTIMIZERS: Registry[object] = Registry(
 )
 """The optimizers of torch.optim that take dense gradients and whose step needs no closure, and registered ones."""
 
-AUGMENTATIONS: Registry[type["Augmentation"]] = Registry(
+AUGMENTATIONS: Registry[object] = Registry(
     "augment",
     ("flip", "crop", "affine", "color-pca", "erasing", "mixup", "cutmix"),
     choice="a list, each one of",
 )
-"""Random changes to training images, one class each in data/augment.py, and registered ones."""
+"""Random changes to training images: classes in data/augment.py, and registered ones."""

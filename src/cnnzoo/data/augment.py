@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Annotated, TypeVar, get_type_hints
+from typing import Annotated, TypeVar, cast, get_type_hints
 
 import numpy as np
 import torch
@@ -43,7 +43,8 @@ def make_augmentations(texts: Sequence[str]) -> list[Augmentation]:
     given = dict(text.partition(":")[::2] for text in texts)
     for name in given:
         AUGMENTATIONS.check(name)
-    return [_make(kind, name, given[name]) for name, kind in AUGMENTATIONS.entries.items() if name in given]
+    kinds = cast("dict[str, type[Augmentation]]", AUGMENTATIONS.entries)
+    return [_make(kind, name, given[name]) for name, kind in kinds.items() if name in given]
 
 
 def _make(kind: Callable[..., Augmentation], name: str, value: str) -> Augmentation:
