@@ -1,0 +1,1 @@
+"""Programs that time cnnzoo, alone and beside other tools; ``docs/performance.md`` names each with its figures."""
