@@ -204,7 +204,7 @@ def _warm_up() -> None:
 
     from cnnzoo.config import TrainConfig
     from cnnzoo.runs.history import History
-    from cnnzoo.ui.plots import plot_histories
+    from cnnzoo.ui.curves import plot_histories
 
     for module in ("training.resume", "analysis.eval.evaluation"):
         importlib.import_module(f"cnnzoo.{module}")

@@ -21,7 +21,7 @@ from cnnzoo.data.named.formats import parse_idx
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnnzoo.runs.histories.read import read_history
-from cnnzoo.ui.plots import plot_histories
+from cnnzoo.ui.curves import plot_histories
 from tests.faults.shared import forge, make_checkpoint, seal
 
 

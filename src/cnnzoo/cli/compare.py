@@ -55,7 +55,7 @@ def compare_command(
     from cnnzoo.cli.pictures import say
     from cnnzoo.ui.comparison_pictures import plot_comparison
     from cnnzoo.ui.comparisons import print_comparison, write_comparison
-    from cnnzoo.ui.plots import picture_suffix, save_figure
+    from cnnzoo.ui.curves import picture_suffix, save_figure
     from cnnzoo.ui.screen import QuietScreen, Screen, print_warning
 
     if output is not None:

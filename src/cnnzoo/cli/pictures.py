@@ -233,7 +233,7 @@ def finish(
     Raises:
         CnnzooError: It cannot be written or shown.
     """
-    from cnnzoo.ui.plots import save_figure, show
+    from cnnzoo.ui.curves import save_figure, show
     from cnnzoo.ui.screen import print_warning
     from cnnzoo.ui.sheet import unknown_signs
 

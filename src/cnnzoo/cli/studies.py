@@ -38,8 +38,8 @@ def train_study(
     """Train, show, and end as the runs did."""
     from cnnzoo.analysis.sweep.lanes import LaneReporter
     from cnnzoo.analysis.sweep.study import StudyResult, sweep
+    from cnnzoo.ui.curves import draw_run
     from cnnzoo.ui.lanes import LaneScreen
-    from cnnzoo.ui.plots import draw_run
     from cnnzoo.ui.studies import StudyPicture, print_study, study_table
     from cnnzoo.ui.tracking import tracked
 

@@ -100,7 +100,7 @@ def _train(
     from cnnzoo.training.result import InterruptedRunError
     from cnnzoo.training.resume import resume as resume_run
     from cnnzoo.training.train import train
-    from cnnzoo.ui.plots import draw_run
+    from cnnzoo.ui.curves import draw_run
     from cnnzoo.ui.screen import QuietScreen, Screen, print_result
 
     is_first = current().is_first

@@ -13,7 +13,7 @@ from cnnzoo.analysis.features import Distribution, LayerActivity, first_convolut
 from cnnzoo.analysis.fields import Box
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import named
-from cnnzoo.ui.plots import _import_matplotlib, _shorten, _style
+from cnnzoo.ui.curves import _import_matplotlib, _shorten, _style
 from cnnzoo.ui.sheet import MARGIN, TOP, Sheet, columns_for, mosaic
 
 if TYPE_CHECKING:

@@ -63,7 +63,7 @@ class Tracker(Reporter, ABC):
     @property
     def picture(self) -> Path | None:
         """The run's curves, drawn if they were not yet."""
-        from cnnzoo.ui.plots import draw_run
+        from cnnzoo.ui.curves import draw_run
 
         picture, table = self.run / "history.png", self.run / "history.csv"
         if table.is_file() and (not picture.is_file() or picture.stat().st_mtime < table.stat().st_mtime):

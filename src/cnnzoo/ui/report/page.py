@@ -187,8 +187,8 @@ def _command(found: RunReport) -> str:
 
 def _pictures(found: RunReport) -> dict[str, object]:
     """Draw the figures, with the functions of `cnnzoo plot`."""
+    from cnnzoo.ui.curves import plot_histories
     from cnnzoo.ui.net_pictures import plot_activations, plot_features, plot_filters
-    from cnnzoo.ui.plots import plot_histories
 
     net = found.net
     curves = activations = None
