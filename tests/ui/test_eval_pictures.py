@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from cnnzoo.analysis.eval.evaluation import EvaluationResult, evaluate
-from cnnzoo.ui.curves import save_figure
 from cnnzoo.ui.eval_pictures import plot_calibration, plot_confusion, plot_errors, surest_mistakes
+from cnnzoo.ui.style import save_figure
 from tests.helpers import quick, train
 
 NAMES = ("猫", "<script>", "$x^2$", "a rather long name of a class of images", "e", "f")

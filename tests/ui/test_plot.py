@@ -23,7 +23,8 @@ from cnnzoo import cli
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.histories.read import read_history
 from cnnzoo.runs.history import History, HistoryRow, write_history
-from cnnzoo.ui.curves import plot_histories, save_figure
+from cnnzoo.ui.curves import plot_histories
+from cnnzoo.ui.style import save_figure
 
 Outcome = tuple[int, str, str]
 

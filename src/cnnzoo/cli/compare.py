@@ -55,8 +55,8 @@ def compare_command(
     from cnnzoo.cli.pictures import say
     from cnnzoo.ui.comparison_pictures import plot_comparison
     from cnnzoo.ui.comparisons import print_comparison, write_comparison
-    from cnnzoo.ui.curves import picture_suffix, save_figure
     from cnnzoo.ui.screen import QuietScreen, Screen, print_warning
+    from cnnzoo.ui.style import picture_suffix, save_figure
 
     if output is not None:
         picture_suffix(output)  # is refused now, and not once all is tested

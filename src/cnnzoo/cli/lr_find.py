@@ -56,10 +56,10 @@ def _lr_find(
     diverged or not finite), and of each step lr, loss and smoothed.
     """
     from cnnzoo.analysis.lr_find import find_lr
-    from cnnzoo.ui.curves import picture_suffix, save_figure
     from cnnzoo.ui.lr_pictures import plot_lr_finder
     from cnnzoo.ui.plans import print_lr_finder
     from cnnzoo.ui.screen import QuietScreen, Screen
+    from cnnzoo.ui.style import picture_suffix, save_figure
 
     settings = read_settings(config, given_settings({"model": model, **flags}))
     asked = TrainConfig.from_dict(settings, source=f"the settings in {config}" if config else "the settings")

@@ -233,9 +233,9 @@ def finish(
     Raises:
         CnnzooError: It cannot be written or shown.
     """
-    from cnnzoo.ui.curves import save_figure, show
     from cnnzoo.ui.screen import print_warning
     from cnnzoo.ui.sheet import unknown_signs
+    from cnnzoo.ui.style import save_figure, show
 
     path = asked.output or path
     figure = draw(None)

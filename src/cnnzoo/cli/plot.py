@@ -28,7 +28,8 @@ HISTORY = "history.csv"
 
 def curves(asked: Request) -> None:
     """Draw loss and accuracy against epoch; several runs are laid over each other."""
-    from cnnzoo.ui.curves import plot_histories, save_figure, show
+    from cnnzoo.ui.curves import plot_histories
+    from cnnzoo.ui.style import save_figure, show
 
     paths = [path for source in asked.words for path in _find(source, asked.out)]
     histories = _read(paths or [_newest(asked.out)])

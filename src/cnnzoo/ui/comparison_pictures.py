@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cnnzoo.runs.history import History
-from cnnzoo.ui.curves import _PANELS, _draw, _finish, _import_matplotlib, _looks, _shorten, _style
+from cnnzoo.ui.curves import (
+    _PANELS,
+    _draw,
+    _finish,
+    _looks,
+)
+from cnnzoo.ui.style import _import_matplotlib, _shorten, _style
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -62,7 +62,7 @@ def figure_uri(figure: "Figure", most: int) -> str:
     """
     from PIL import Image
 
-    from cnnzoo.ui.curves import write_figure
+    from cnnzoo.ui.style import write_figure
 
     width, height = figure.get_size_inches()
     if width * height < _TALL:

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from cnnzoo.ui.curves import _import_matplotlib, _shorten, _style
 from cnnzoo.ui.plans import ceiling, describe_schedule
+from cnnzoo.ui.style import _import_matplotlib, _shorten, _style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

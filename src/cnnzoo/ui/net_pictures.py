@@ -13,8 +13,8 @@ from cnnzoo.analysis.features import Distribution, LayerActivity, first_convolut
 from cnnzoo.analysis.fields import Box
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import named
-from cnnzoo.ui.curves import _import_matplotlib, _shorten, _style
 from cnnzoo.ui.sheet import MARGIN, TOP, Sheet, columns_for, mosaic
+from cnnzoo.ui.style import _import_matplotlib, _shorten, _style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

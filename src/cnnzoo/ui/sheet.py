@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnzoo.ui.curves import _style
+from cnnzoo.ui.style import _style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -40,8 +40,8 @@ class StudyPicture:
         """Draw what there is of several settings; that it cannot be drawn must not look as if training had failed."""
         if not result.runs or len(result.settings) < 2:
             return
-        from cnnzoo.ui.curves import save_figure
         from cnnzoo.ui.study_pictures import plot_study
+        from cnnzoo.ui.style import save_figure
 
         begun = time.monotonic()
         try:

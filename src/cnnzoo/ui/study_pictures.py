@@ -3,7 +3,12 @@
 from typing import TYPE_CHECKING
 
 from cnnzoo.analysis.sweep.variations import described
-from cnnzoo.ui.curves import _COLORS, _import_matplotlib, _shorten, _style
+from cnnzoo.ui.style import (
+    _COLORS,
+    _import_matplotlib,
+    _shorten,
+    _style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
