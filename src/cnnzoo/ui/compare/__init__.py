@@ -1,0 +1,1 @@
+"""Tables and the picture of ``cnnzoo compare``."""
