@@ -23,7 +23,7 @@ from cnnzoo.analysis.compare.significance import compare_nets
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.ui.comparison_pictures import plot_comparison
+from cnnzoo.ui.compare.picture import plot_comparison
 from tests.conftest import Command
 from tests.helpers import quick, train
 

@@ -53,8 +53,8 @@ def compare_command(
     """
     from cnnzoo.analysis.compare.compare import compare
     from cnnzoo.cli.pictures import say
+    from cnnzoo.ui.compare.picture import plot_comparison
     from cnnzoo.ui.compare.tables import print_comparison, write_comparison
-    from cnnzoo.ui.comparison_pictures import plot_comparison
     from cnnzoo.ui.screen import QuietScreen, Screen, print_warning
     from cnnzoo.ui.style import picture_suffix, save_figure
 
