@@ -66,7 +66,7 @@ def evaluate_command(
 ) -> None:
     """Evaluate a trained network; eval.json, confusion.csv and predictions.csv keep the figures."""
     from cnnzoo.analysis.eval.evaluation import evaluate
-    from cnnzoo.ui.evaluations import print_evaluation, print_evaluations
+    from cnnzoo.ui.eval.tables import print_evaluation, print_evaluations
     from cnnzoo.ui.screen import QuietScreen, Screen
 
     checkpoints = _checkpoints(target, out)
