@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cnnzoo.training.result import RunResult
     from cnnzoo.training.resume import resume
     from cnnzoo.training.train import train
-    from cnnzoo.ui.eval_pictures import plot_calibration, plot_confusion, plot_errors
+    from cnnzoo.ui.eval.pictures import plot_calibration, plot_confusion, plot_errors
     from cnnzoo.ui.net_pictures import plot_activations, plot_batch, plot_features, plot_filters
     from cnnzoo.ui.report.page import report
 
@@ -83,9 +83,9 @@ _HOME = {
     "load_checkpoint": "runs.checkpoint",
     "plot_activations": "ui.net_pictures",
     "plot_batch": "ui.net_pictures",
-    "plot_calibration": "ui.eval_pictures",
-    "plot_confusion": "ui.eval_pictures",
-    "plot_errors": "ui.eval_pictures",
+    "plot_calibration": "ui.eval.pictures",
+    "plot_confusion": "ui.eval.pictures",
+    "plot_errors": "ui.eval.pictures",
     "plot_features": "ui.net_pictures",
     "plot_filters": "ui.net_pictures",
     "predict": "analysis.predict.predict",

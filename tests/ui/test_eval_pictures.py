@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cnnzoo.analysis.eval.evaluation import EvaluationResult, evaluate
-from cnnzoo.ui.eval_pictures import plot_calibration, plot_confusion, plot_errors, surest_mistakes
+from cnnzoo.ui.eval.pictures import plot_calibration, plot_confusion, plot_errors, surest_mistakes
 from cnnzoo.ui.style import save_figure
 from tests.helpers import quick, train
 

@@ -140,7 +140,7 @@ def batch(asked: Request) -> None:
 
 def confusion(asked: Request) -> None:
     """Draw the confusion matrix of a net's test images."""
-    from cnnzoo.ui.eval_pictures import plot_confusion
+    from cnnzoo.ui.eval.pictures import plot_confusion
 
     result = _evaluated(asked)
     finish(asked, _beside(result, "confusion.png"), lambda figure: plot_confusion(result, figure))
@@ -148,7 +148,7 @@ def confusion(asked: Request) -> None:
 
 def errors(asked: Request) -> None:
     """Draw the test images of whose class a net is surest, and wrong."""
-    from cnnzoo.ui.eval_pictures import plot_errors
+    from cnnzoo.ui.eval.pictures import plot_errors
 
     result = _evaluated(asked)
     finish(asked, _beside(result, "errors.png"), lambda figure: plot_errors(result, figure))
@@ -156,7 +156,7 @@ def errors(asked: Request) -> None:
 
 def calibration(asked: Request) -> None:
     """Draw how often a net is right at each probability that it gives."""
-    from cnnzoo.ui.eval_pictures import plot_calibration
+    from cnnzoo.ui.eval.pictures import plot_calibration
 
     result = _evaluated(asked)
     finish(asked, _beside(result, "calibration.png"), lambda figure: plot_calibration(result, figure))

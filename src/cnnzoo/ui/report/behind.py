@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import escape
 
-from cnnzoo.ui.eval_pictures import pixels_of, surest_mistakes
+from cnnzoo.ui.eval.pictures import pixels_of, surest_mistakes
 from cnnzoo.ui.html import image_uri
 
 if TYPE_CHECKING:
