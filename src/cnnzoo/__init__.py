@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cnnzoo.training.resume import resume
     from cnnzoo.training.train import train
     from cnnzoo.ui.eval.pictures import plot_calibration, plot_confusion, plot_errors
-    from cnnzoo.ui.net_pictures import plot_activations, plot_batch, plot_features, plot_filters
+    from cnnzoo.ui.plot import plot_activations, plot_batch, plot_features, plot_filters
     from cnnzoo.ui.report.page import report
 
 __all__ = [
@@ -81,13 +81,13 @@ _HOME = {
     "find_lr": "analysis.lr_find",
     "list_models": "models.registry",
     "load_checkpoint": "runs.checkpoint",
-    "plot_activations": "ui.net_pictures",
-    "plot_batch": "ui.net_pictures",
+    "plot_activations": "ui.plot",
+    "plot_batch": "ui.plot",
     "plot_calibration": "ui.eval.pictures",
     "plot_confusion": "ui.eval.pictures",
     "plot_errors": "ui.eval.pictures",
-    "plot_features": "ui.net_pictures",
-    "plot_filters": "ui.net_pictures",
+    "plot_features": "ui.plot",
+    "plot_filters": "ui.plot",
     "predict": "analysis.predict.predict",
     "read_history": "runs.histories.read",
     "register_augmentation": "data.augment",

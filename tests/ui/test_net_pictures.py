@@ -16,7 +16,7 @@ from cnnzoo.analysis.features import activations, features
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
-from cnnzoo.ui.net_pictures import plot_activations, plot_batch, plot_features, plot_filters
+from cnnzoo.ui.plot import plot_activations, plot_batch, plot_features, plot_filters
 from cnnzoo.ui.sheet import columns_for, unknown_signs
 from cnnzoo.ui.style import save_figure
 from tests.conftest import Command

@@ -62,7 +62,7 @@ class Request(NamedTuple):
 
 def filters(asked: Request) -> None:
     """Draw the kernels of a net's first convolution."""
-    from cnnzoo.ui.net_pictures import plot_filters
+    from cnnzoo.ui.plot import plot_filters
 
     net = asked.net()
     finish(
@@ -77,7 +77,7 @@ def features(asked: Request) -> None:
     from cnnzoo.analysis.features import features as features_of
     from cnnzoo.analysis.fields import receptive_fields
     from cnnzoo.analysis.plot import see_image
-    from cnnzoo.ui.net_pictures import MOST_LAYERS, plot_features
+    from cnnzoo.ui.plot import MOST_LAYERS, plot_features
     from cnnzoo.ui.screen import QuietScreen
 
     net = asked.net()
@@ -101,7 +101,7 @@ def features(asked: Request) -> None:
 def activations(asked: Request) -> None:
     """Draw how activations and gradients are distributed, and tell what is dead or saturated."""
     from cnnzoo.analysis.plot import see_activity
-    from cnnzoo.ui.net_pictures import plot_activations
+    from cnnzoo.ui.plot import plot_activations
     from cnnzoo.ui.screen import QuietScreen
 
     net = asked.net()
@@ -117,7 +117,7 @@ def activations(asked: Request) -> None:
 
 def batch(asked: Request) -> None:
     """Draw a training batch as its net sees it, of a run or of the arguments of `cnnzoo train`."""
-    from cnnzoo.ui.net_pictures import MOST_IMAGES, plot_batch
+    from cnnzoo.ui.plot import MOST_IMAGES, plot_batch
 
     seen, path = _batch_of(asked, MOST_IMAGES)
     changes = f"augment {', '.join(seen.config.augment)}" if seen.config.augment else "no augmentation"

@@ -188,7 +188,7 @@ def _command(found: RunReport) -> str:
 def _pictures(found: RunReport) -> dict[str, object]:
     """Draw the figures, with the functions of `cnnzoo plot`."""
     from cnnzoo.ui.curves import plot_histories
-    from cnnzoo.ui.net_pictures import plot_activations, plot_features, plot_filters
+    from cnnzoo.ui.plot import plot_activations, plot_features, plot_filters
 
     net = found.net
     curves = activations = None
