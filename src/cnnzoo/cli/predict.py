@@ -80,7 +80,7 @@ def predict_command(
     from cnnzoo.analysis.predict.pictures import find_pictures
     from cnnzoo.analysis.predict.predict import predict_each
     from cnnzoo.analysis.trained_net import load_net
-    from cnnzoo.ui.predictions import print_predictions
+    from cnnzoo.ui.predict import print_predictions
     from cnnzoo.ui.screen import QuietScreen, Screen, print_error, print_warning
 
     found = find_pictures(names)
