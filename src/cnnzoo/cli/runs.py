@@ -54,7 +54,7 @@ def list_command(
     if ctx.invoked_subcommand is not None:
         return
     from cnnzoo.runs.overview import filter_runs, list_runs, sort_runs
-    from cnnzoo.ui.run_tables import print_runs, runs_as_csv, runs_as_markdown
+    from cnnzoo.ui.runs import print_runs, runs_as_csv, runs_as_markdown
 
     folder = out or Path("runs")
     found = list_runs(folder)
@@ -113,6 +113,6 @@ def diff_command(
 ) -> None:
     """Say how two runs differ: in their settings and in their results."""
     from cnnzoo.runs.overview import diff_runs
-    from cnnzoo.ui.run_tables import print_difference
+    from cnnzoo.ui.runs import print_difference
 
     print_difference(diff_runs(one, other, out or ctx.obj or Path("runs")))
