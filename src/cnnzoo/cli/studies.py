@@ -40,7 +40,7 @@ def train_study(
     from cnnzoo.analysis.sweep.study import StudyResult, sweep
     from cnnzoo.ui.curves import draw_run
     from cnnzoo.ui.lanes import LaneScreen
-    from cnnzoo.ui.studies import StudyPicture, print_study, study_table
+    from cnnzoo.ui.sweep import StudyPicture, print_study, study_table
     from cnnzoo.ui.tracking import tracked
 
     lanes = parse_jobs(jobs)
