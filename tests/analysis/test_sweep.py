@@ -262,7 +262,7 @@ def study_of(labels: Sequence[dict[str, str]], seeds: int) -> StudyResult:
 
 @pytest.mark.parametrize("num", [1, 30])
 def test_the_picture_has_a_line_for_each_setting(num: int) -> None:
-    from cnnzoo.ui.study_pictures import plot_study
+    from cnnzoo.ui.sweep import plot_study
 
     labels = [{"lr": f"{place % 3}", "option.dropout": f"{place}"} for place in range(num)]
     (axes,) = plot_study(study_of(labels, 3)).axes
