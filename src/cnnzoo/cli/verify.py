@@ -38,7 +38,7 @@ def verify_command(
     from cnnzoo.analysis.verify.verify import verify
     from cnnzoo.runs.folder import resolve_run
     from cnnzoo.ui.screen import Screen
-    from cnnzoo.ui.verifications import print_checks
+    from cnnzoo.ui.verify import print_checks
 
     screen = Screen()
     failed = False
