@@ -7,7 +7,7 @@ import pytest
 from cnnzoo.analysis.plan import learning_rates, make_plan
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.named.catalog import SAMPLE
-from cnnzoo.ui.plans import duration
+from cnnzoo.ui.plan import duration
 from tests.conftest import Command
 from tests.helpers import contents, patch_internal, quick, train
 

@@ -57,7 +57,7 @@ def _lr_find(
     """
     from cnnzoo.analysis.lr_find import find_lr
     from cnnzoo.ui.lr_pictures import plot_lr_finder
-    from cnnzoo.ui.plans import print_lr_finder
+    from cnnzoo.ui.plan import print_lr_finder
     from cnnzoo.ui.screen import QuietScreen, Screen
     from cnnzoo.ui.style import picture_suffix, save_figure
 

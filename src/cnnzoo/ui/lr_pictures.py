@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cnnzoo.ui.plans import ceiling, describe_schedule
+from cnnzoo.ui.plan import ceiling, describe_schedule
 from cnnzoo.ui.style import _import_matplotlib, _shorten, _style
 
 if TYPE_CHECKING:
