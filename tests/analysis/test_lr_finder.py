@@ -110,7 +110,7 @@ def test_wrong_usage_is_one_line(command: Command, tmp_path: Path, flags: tuple[
 
 
 def test_words_for_a_test_without_a_suggestion(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    from cnnzoo.ui.plan import print_lr_finder
+    from cnnzoo.ui.lr_find import print_lr_finder
 
     flat = LRFinderResult(quick(tmp_path), (1e-3, 1e-2, 1e-1), (2.3,) * 3, (2.3,) * 3, None, "steps")
     print_lr_finder(flat, None)

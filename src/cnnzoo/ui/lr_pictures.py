@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from cnnzoo.ui.plan import ceiling, describe_schedule
+from cnnzoo.ui.lr_find import ceiling
+from cnnzoo.ui.plan import describe_schedule
 from cnnzoo.ui.style import _import_matplotlib, _shorten, _style
 
 if TYPE_CHECKING:

@@ -1,0 +1,83 @@
+"""The screen and the picture of a learning-rate range test."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from cnnzoo.ui.chart import chart
+from cnnzoo.ui.plan import WIDEST, _ends
+from cnnzoo.ui.screen import out
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cnnzoo.analysis.lr_find import LRFinderResult
+
+
+def print_lr_finder(result: "LRFinderResult", picture: "Path | None") -> None:
+    """Print the curve of a range test, the suggestion, and how it was drawn."""
+    console = out()
+    config, lrs = result.config, result.lrs
+    say = console.print
+    say(
+        f"[bold]{escape(config.model)}[/] on {escape(str(config.dataset))}, {config.optimizer}: {len(lrs)} steps of "
+        f"{config.batch_size * config.grad_accum_steps:,} images, learning rate {lrs[0]:.3g} to {lrs[-1]:.3g}"
+        if lrs
+        else f"[bold]{escape(config.model)}[/]: the first loss is NaN or infinite."
+    )
+    if lrs:
+        _print_losses(console, result)
+    say(describe_end(result))
+    if result.suggestion is None:
+        say("No suggestion: the smoothed loss has not fallen by a twentieth. " + advice(result))
+    else:
+        lowest = result.lowest
+        say(f"Suggested: [bold]--lr {result.suggestion:.2g}[/]")
+        say(
+            f"That is a tenth of {lrs[lowest]:.2g}, the rate at which the smoothed loss was lowest "
+            f"({result.smoothed[lowest]:.3g}, from {result.smoothed[0]:.3g})."
+        )
+        if result.falls_to_the_end:
+            say("It was falling still: a larger rate may do as well. Raise --lr-max to see.")
+    say(f"The curve: {escape(str(picture))}" if picture else "Nothing was written.")
+
+
+def describe_end(result: "LRFinderResult") -> str:
+    """Say how a range test ended."""
+    last = f"{result.lrs[-1]:.2g}" if result.lrs else "the first rate"
+    return {
+        "steps": "All steps were done.",
+        "diverged": f"It ended at {last}, where the smoothed loss was above four times its lowest.",
+        "not finite": f"It ended behind {last}, where the loss was NaN or infinite.",
+    }[result.end]
+
+
+def advice(result: "LRFinderResult") -> str:
+    """Say what to try where a range test suggests nothing."""
+    if result.end == "steps":
+        return "Try more --steps, or a larger --lr-max."
+    return "Try more --steps, another --optimizer or another --init."
+
+
+def _print_losses(console: Console, result: "LRFinderResult") -> None:
+    top = ceiling(result)
+    shown = [min(loss, top) for loss in result.smoothed]
+    labels = [f"{max(shown):.2f}", f"{min(shown):.2f}"]
+    margin = max(map(len, labels))
+    width = min(WIDEST, console.width - margin - 2)
+    lines = chart(console, shown, width, 6)
+    console.print(f"{'':>{margin}} smoothed loss", style="dim")
+    for number, line in enumerate(lines):
+        label = labels[0] if number == 0 else labels[1] if number == len(lines) - 1 else ""
+        console.print(f"{label:>{margin}} {line}", markup=False)
+    if result.suggestion is not None and result.suggestion >= result.lrs[0]:
+        place = sum(lr <= result.suggestion for lr in result.lrs) * width // len(result.lrs)
+        console.print(f"{'':>{margin}} {'':>{min(place, width - 1)}}^ suggested", style="bold")
+    console.print(f"{'':>{margin}} {_ends(width, f'{result.lrs[0]:.2g}', f'{result.lrs[-1]:.2g}')}")
+
+
+def ceiling(result: "LRFinderResult") -> float:
+    """Return the largest loss that is drawn: what lies above is where training fails, and of no interest how far."""
+    first, lowest = result.smoothed[0], result.smoothed[result.lowest]
+    return first + 0.3 * max(first - lowest, 0.1 * abs(first))
