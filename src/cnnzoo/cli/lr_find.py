@@ -56,8 +56,7 @@ def _lr_find(
     diverged or not finite), and of each step lr, loss and smoothed.
     """
     from cnnzoo.analysis.lr_find import find_lr
-    from cnnzoo.ui.lr_find import print_lr_finder
-    from cnnzoo.ui.lr_pictures import plot_lr_finder
+    from cnnzoo.ui.lr_find import plot_lr_finder, print_lr_finder
     from cnnzoo.ui.screen import QuietScreen, Screen
     from cnnzoo.ui.style import picture_suffix, save_figure
 

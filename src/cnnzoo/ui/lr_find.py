@@ -6,11 +6,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from cnnzoo.ui.chart import chart
+from cnnzoo.ui.lr_pictures import _BLUE, _ORANGE
 from cnnzoo.ui.plan import WIDEST, _ends
 from cnnzoo.ui.screen import out
+from cnnzoo.ui.style import _import_matplotlib, _shorten, _style
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from cnnzoo.analysis.lr_find import LRFinderResult
 
@@ -81,3 +85,43 @@ def ceiling(result: "LRFinderResult") -> float:
     """Return the largest loss that is drawn: what lies above is where training fails, and of no interest how far."""
     first, lowest = result.smoothed[0], result.smoothed[result.lowest]
     return first + 0.3 * max(first - lowest, 0.1 * abs(first))
+
+
+def plot_lr_finder(result: "LRFinderResult") -> "Figure":
+    """Draw the loss against the learning rate, each step's pale and the smoothed one solid, with the suggestion."""
+    _import_matplotlib()
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    config = result.config
+    with _style():
+        figure = Figure((7, 4.5), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(result.lrs, result.losses, color=_BLUE, alpha=0.25, label="loss of each step")
+        axes.plot(result.lrs, result.smoothed, color=_BLUE, label="smoothed")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:g}"))  # its own are TeX
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        lowest = result.lowest
+        if result.suggestion is not None:
+            axes.plot(
+                result.lrs[lowest],
+                result.smoothed[lowest],
+                "o",
+                color=_BLUE,
+                label=f"lowest, at {result.lrs[lowest]:.2g}",
+            )
+            axes.axvline(
+                result.suggestion, color=_ORANGE, linestyle="--", label=f"suggested: {result.suggestion:.2g}"
+            )
+        low = min(*result.losses, result.smoothed[lowest])
+        top = ceiling(result)
+        axes.set_ylim(low - 0.08 * (top - low), top)
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel("training loss")
+        axes.grid(alpha=0.25)
+        axes.legend(loc="lower left")
+        figure.suptitle(
+            _shorten(f"{config.model} on {config.dataset}, {config.optimizer}: learning-rate range test", 80)
+        )
+    return figure

@@ -2,14 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from cnnzoo.ui.lr_find import ceiling
 from cnnzoo.ui.plan import describe_schedule
 from cnnzoo.ui.style import _import_matplotlib, _shorten, _style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from cnnzoo.analysis.lr_find import LRFinderResult
     from cnnzoo.analysis.plan import Plan
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's, as in plots.py
@@ -37,44 +35,4 @@ def plot_schedule(plan: "Plan") -> "Figure":
         title = f"{config.model} on {plan.description.dataset} · {plan.num_steps:,} steps"
         figure.suptitle(_shorten(title, 80))
         axes.set_title(_shorten(describe_schedule(config), 110), fontsize="small")
-    return figure
-
-
-def plot_lr_finder(result: "LRFinderResult") -> "Figure":
-    """Draw the loss against the learning rate, each step's pale and the smoothed one solid, with the suggestion."""
-    _import_matplotlib()
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    config = result.config
-    with _style():
-        figure = Figure((7, 4.5), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(result.lrs, result.losses, color=_BLUE, alpha=0.25, label="loss of each step")
-        axes.plot(result.lrs, result.smoothed, color=_BLUE, label="smoothed")
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:g}"))  # its own are TeX
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        lowest = result.lowest
-        if result.suggestion is not None:
-            axes.plot(
-                result.lrs[lowest],
-                result.smoothed[lowest],
-                "o",
-                color=_BLUE,
-                label=f"lowest, at {result.lrs[lowest]:.2g}",
-            )
-            axes.axvline(
-                result.suggestion, color=_ORANGE, linestyle="--", label=f"suggested: {result.suggestion:.2g}"
-            )
-        low = min(*result.losses, result.smoothed[lowest])
-        top = ceiling(result)
-        axes.set_ylim(low - 0.08 * (top - low), top)
-        axes.set_xlabel("learning rate")
-        axes.set_ylabel("training loss")
-        axes.grid(alpha=0.25)
-        axes.legend(loc="lower left")
-        figure.suptitle(
-            _shorten(f"{config.model} on {config.dataset}, {config.optimizer}: learning-rate range test", 80)
-        )
     return figure
