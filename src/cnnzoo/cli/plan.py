@@ -52,7 +52,7 @@ def check_dry_run(
 def show_plan(config: TrainConfig, seeds: int | None, plot_schedule: Path | None) -> None:
     """Print the plan of a run, or of one of several, and draw its learning rate if that is asked for."""
     from cnnzoo.analysis.plan import make_plan
-    from cnnzoo.ui.lr_pictures import plot_schedule as draw
+    from cnnzoo.ui.plan import plot_schedule as draw
     from cnnzoo.ui.plan import print_plan
     from cnnzoo.ui.screen import Screen
     from cnnzoo.ui.style import picture_suffix, save_figure

@@ -5,6 +5,9 @@ from statistics import mean
 
 from rich.console import Console
 
+WIDEST = 60
+"""Columns of a curve at most."""
+
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _ASCII = " .:#"
 
@@ -36,3 +39,7 @@ def chart(console: Console, values: Sequence[float], width: int, height: int) ->
         "".join(signs[min(max(level - parts * line, 0), parts)] for level in filled).rstrip()
         for line in reversed(range(height))
     ]
+
+
+def _ends(width: int, left: str, right: str) -> str:
+    return f"{left}{right:>{max(width - len(left), len(right) + 1)}}"

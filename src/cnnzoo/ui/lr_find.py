@@ -5,11 +5,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from cnnzoo.ui.chart import chart
-from cnnzoo.ui.lr_pictures import _BLUE, _ORANGE
-from cnnzoo.ui.plan import WIDEST, _ends
+from cnnzoo.ui.chart import WIDEST, _ends, chart
 from cnnzoo.ui.screen import out
-from cnnzoo.ui.style import _import_matplotlib, _shorten, _style
+from cnnzoo.ui.style import _BLUE, _ORANGE, _import_matplotlib, _shorten, _style
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,17 +7,17 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 
-from cnnzoo.ui.chart import chart
+from cnnzoo.ui.chart import WIDEST, _ends, chart
 from cnnzoo.ui.screen import header_rows, out, print_rows
+from cnnzoo.ui.style import _BLUE, _import_matplotlib, _shorten, _style
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.figure import Figure
+
     from cnnzoo.analysis.plan import Plan
     from cnnzoo.config import TrainConfig
-
-WIDEST = 60
-"""Columns of a curve at most."""
 
 
 def print_plan(plan: "Plan", seeds: int | None, picture: "Path | None") -> None:
@@ -116,5 +116,26 @@ def _epochs(number: float) -> str:
     return f"{number:,.3g} epoch{'' if number == 1 else 's'}"
 
 
-def _ends(width: int, left: str, right: str) -> str:
-    return f"{left}{right:>{max(width - len(left), len(right) + 1)}}"
+def plot_schedule(plan: "Plan") -> "Figure":
+    """Draw the learning rate against epochs."""
+    _import_matplotlib()
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    config = plan.config
+    with _style():
+        figure = Figure((7, 4), layout="constrained")
+        axes = figure.subplots()
+        done, rates = zip(*plan.schedule, strict=True)
+        # A rate holds for a step: a fall is a step down, and not a slope.
+        axes.step([*done, plan.epochs], [*rates, rates[-1]], where="mid", color=_BLUE)
+        axes.set_xlim(0, plan.epochs)
+        axes.set_ylim(0, 1.08 * max(rates))
+        axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10]))
+        axes.set_xlabel("epochs done")
+        axes.set_ylabel("learning rate")
+        axes.grid(alpha=0.25)
+        title = f"{config.model} on {plan.description.dataset} · {plan.num_steps:,} steps"
+        figure.suptitle(_shorten(title, 80))
+        axes.set_title(_shorten(describe_schedule(config), 110), fontsize="small")
+    return figure

@@ -14,7 +14,7 @@ from cnnzoo.analysis.fields import Box
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import named
 from cnnzoo.ui.sheet import MARGIN, TOP, Sheet, columns_for, mosaic
-from cnnzoo.ui.style import _import_matplotlib, _shorten, _style
+from cnnzoo.ui.style import _BLUE, _ORANGE, _import_matplotlib, _shorten, _style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,6 @@ MOST_IMAGES = 32
 _DECADES = 12
 """Of gradients, below the largest."""
 
-_BLUE, _ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's, as in plots.py
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which colour-blind eyes can tell apart (https://jfly.uni-koeln.de/color/),
 # but for their yellow, which is hard to see on white.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_BLUE, _ORANGE = _COLORS[:2]
 
 # What can draw Chinese, Japanese and Korean on common systems; matplotlib's own DejaVu Sans cannot.
 _CJK_FONTS = (
