@@ -109,7 +109,7 @@ def summary_command(
         tail = {"paper": dataclasses.asdict(comparison)} if comparison else {}
         typer.echo(json.dumps(head | dataclasses.asdict(summary) | tail, indent=2, default=str))
         return
-    from cnnzoo.ui.tables import print_comparison, print_summary, print_teaching
+    from cnnzoo.ui.summary import print_comparison, print_summary, print_teaching
 
     if comparison:
         print_comparison(model, comparison)
