@@ -109,7 +109,7 @@ def bench_command(
     from cnnzoo.analysis.bench.net import bench
     from cnnzoo.data.datasets import describe_dataset
     from cnnzoo.data.reading import Reading
-    from cnnzoo.ui.tables import print_bench, print_data_bench
+    from cnnzoo.ui.bench import print_bench, print_data_bench
 
     asked: dict[str, Any] = {
         "options": parse_options(option or ()),

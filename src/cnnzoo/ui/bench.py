@@ -1,0 +1,96 @@
+"""Tables of timings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.filesize import decimal
+
+from cnnzoo.ui.page import Layout, Page
+from cnnzoo.ui.tables import _times
+
+if TYPE_CHECKING:
+    from cnnzoo.analysis.bench.data import DataBenchResult
+    from cnnzoo.analysis.bench.net import BenchResult
+
+Timed = TypeVar("Timed", bound="BenchResult | DataBenchResult")
+
+
+def print_bench(results: Sequence[BenchResult]) -> None:
+    """Print timings, a column for each precision and batch size; one below the other where they do not fit."""
+    first = results[0]
+    page = Page()
+    page.line(f"{first.model} on {first.device}", "bold")
+    page.table(*_bench_layouts(results, _bench_cells))
+
+
+def print_data_bench(results: Sequence[DataBenchResult]) -> None:
+    """Print timings of the way of image files to a net, as ``print_bench`` does, and whether it waits for them."""
+    first = results[0]
+    page = Page()
+    page.line(f"{first.model} on {first.device}, {first.dataset}", "bold")
+    page.line(
+        f"{first.num_images:,} images of {first.image_width}×{first.image_height}, "
+        f"{decimal(round(first.bytes_per_image))} each, to {_times((first.channels, *(first.image_size,) * 2))}; "
+        f"--workers {first.num_workers}"
+    )
+    page.table(*_bench_layouts(results, _data_bench_cells))
+    for result in results:
+        page.line()
+        name = f"{_bench_title(result)}: " if len(results) > 1 else ""
+        page.line(name + result.verdict)
+
+
+def _bench_layouts(results: Sequence[Timed], cells_of: Callable[[Timed], dict[str, str]]) -> Iterator[Layout]:
+    cells = [cells_of(result) for result in results]
+    titles = [_bench_title(result) for result in results]
+    yield (
+        ["Precision, batch", *(f">{title}" for title in titles)],
+        [(key, *(column[key] for column in cells)) for key in cells[0]],
+    )
+    yield (
+        ["", ">"],
+        [
+            row
+            for title, column in zip(titles, cells, strict=True)
+            for row in (("precision, batch", title), *column.items())
+        ],
+    )
+
+
+def _bench_title(result: BenchResult | DataBenchResult) -> str:
+    return f"{result.precision}, {result.batch_size:,}"
+
+
+def _data_bench_cells(result: DataBenchResult) -> dict[str, str]:
+    return {
+        "Reading, images/s": _rate(result.reading),
+        "Decoding, images/s": _rate(result.decoding),
+        "Transforming, images/s": _rate(result.transforming),
+        "All three, images/s": _rate(result.loading),
+        "In memory, images/s": _rate(result.stepping),
+        "Training, images/s": _rate(result.training),
+        "Step, ms": f"{result.step_ms:.4g}",
+        "  waits for data": f"{result.wait_ms:.3g}",
+    }
+
+
+def _bench_cells(result: BenchResult) -> dict[str, str]:
+    return {
+        "Training, images/s": _rate(result.train_images_per_second),
+        "Evaluation, images/s": _rate(result.eval_images_per_second),
+        "Step, ms": f"{result.step_ms:.4g}",
+        **{f"  {phase}": f"{ms:.3g}" for phase, ms in result.phases_ms.items()},
+        "Arithmetic, GFLOP": f"{result.flop / 1e9:.4g}",
+        "Memory traffic, MB": f"{result.bytes / 1e6:,.4g}",
+        "Intensity, FLOP/byte": f"{result.intensity:.3g}",
+        "Peak, GFLOP/s": f"{result.peak_flops / 1e9:,.4g}",
+        "Peak, GB/s": f"{result.peak_bandwidth / 1e9:,.3g}",
+        "Share of peak": f"{result.share_of_peak:.1%}",
+        "Limit of a step, ms": f"{result.limit_ms:.3g}",
+    }
+
+
+def _rate(images_per_second: float) -> str:
+    return f"{images_per_second:,.0f}" if images_per_second >= 100 else f"{images_per_second:.1f}"
