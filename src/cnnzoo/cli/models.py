@@ -26,8 +26,8 @@ def models_command(
 
     from cnnzoo.analysis.summary.models import list_entries
     from cnnzoo.files import cache_folder
+    from cnnzoo.ui.models import print_models
     from cnnzoo.ui.screen import print_warning
-    from cnnzoo.ui.tables import print_models
 
     entries = list_entries(cache_folder())
     if format_ == "json":

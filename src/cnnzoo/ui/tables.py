@@ -6,72 +6,12 @@ Where stdout cannot write ×, · and −, it gets x, * and -.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-from cnnzoo.registries import TORCHVISION
-from cnnzoo.ui.page import Layout, Page
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cnnzoo.analysis.summary.models import ModelEntry
     from cnnzoo.analysis.summary.receptive_field import Sizes
 
 NONE = "–"
-
-
-def print_models(entries: Sequence[ModelEntry]) -> None:
-    """Print the registered models and the options of each, then the names of torchvision's."""
-    page = Page()
-    theirs = [entry.name for entry in entries if entry.name.startswith(TORCHVISION)]
-    entries = [entry for entry in entries if entry.name not in theirs]
-    page.table(*_model_layouts(entries))
-    options = [
-        (entry.name, name, option["takes"], _default(option))
-        for entry in entries
-        for name, option in entry.options.items()
-    ]
-    if options:
-        page.line()
-        page.line("Options, as in -o NAME=VALUE", "bold")
-        narrow = [
-            (f"{model}\n {name}", f"{takes}\ndefault {default}") for model, name, takes, default in options
-        ]
-        page.table(
-            (["Model", "Option", "Takes", "Default"], options),
-            (["Model\n option", "Takes"], narrow),
-        )
-    if theirs:
-        page.line()
-        page.line(f"torchvision's, as in {theirs[0]}", "bold")
-        page.line(", ".join(name.removeprefix(TORCHVISION) for name in theirs))
-
-
-def _model_layouts(entries: Sequence[ModelEntry]) -> Iterator[Layout]:
-    full = [
-        (
-            entry.name,
-            f"{entry.paper} {entry.year or ''}".strip(),
-            _times(entry.input_size),
-            _count(entry.parameters),
-            _count(entry.mult_adds),
-        )
-        for entry in entries
-    ]
-    headings = ["Model", "Paper", ">Input", ">Parameters", ">Mult-adds"]
-    yield headings, full
-    short = [(*row[:-1], _short(entry.mult_adds)) for row, entry in zip(full, entries, strict=True)]
-    yield headings, short
-    yield (
-        ["Model\n paper", ">Input", ">Parameters\nmult-adds"],
-        [(f"{name}\n {paper}", size, f"{count}\n{work}") for name, paper, size, count, work in short],
-    )
-
-
-def _default(option: Mapping[str, Any]) -> str:
-    if option.get("required"):
-        return "required"
-    default = option["default"]
-    return str(default).lower() if default in (None, True, False) else str(default)
 
 
 def _times(sizes: Sizes | None) -> str:
