@@ -41,7 +41,8 @@ def reproduce_command(
     from cnnzoo.analysis.sweep.lanes import LaneReporter
     from cnnzoo.cli.studies import parse_jobs
     from cnnzoo.ui.lanes import LaneScreen
-    from cnnzoo.ui.screen import QuietScreen, Screen, print_receipt
+    from cnnzoo.ui.reproduce import print_receipt
+    from cnnzoo.ui.screen import QuietScreen, Screen
 
     given = {"data_dir": data_dir, "device": device, "threads": threads}
     lanes = parse_jobs(jobs)
