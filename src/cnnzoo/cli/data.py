@@ -25,7 +25,7 @@ def list_datasets(ctx: typer.Context, data_dir: DataDirOption = None) -> None:
     if ctx.invoked_subcommand is None:
         from cnnzoo.data.named.catalog import DATASETS
         from cnnzoo.data.named.locate import default_data_dir, locate
-        from cnnzoo.ui.screen import print_datasets
+        from cnnzoo.ui.data import print_datasets
 
         print_datasets(
             [(spec, None if spec.read else locate(spec, data_dir)) for spec in DATASETS.values()],

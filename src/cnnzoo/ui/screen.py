@@ -19,7 +19,6 @@ from cnnzoo.files import as_typed
 from cnnzoo.training.reporter import Reporter, RunDescription
 
 if TYPE_CHECKING:
-    from cnnzoo.data.named.catalog import DatasetSpec
     from cnnzoo.runs.history import HistoryRow
     from cnnzoo.training.result import RunResult
 
@@ -247,23 +246,3 @@ def print_result(result: "RunResult") -> None:
 
 def _epochs(num: int) -> str:
     return f"{num} epoch{'' if num == 1 else 's'}"
-
-
-def print_datasets(found: "list[tuple[DatasetSpec, tuple[Path, int] | None]]", data_dir: Path) -> None:
-    """Print each dataset with where it lies and how large it is there, or how large a download it is."""
-    console = out()
-    table = Table(box=None, pad_edge=False)
-    table.add_column("dataset", no_wrap=True)
-    table.add_column("images", overflow="fold")
-    table.add_column("on this machine", overflow="fold")
-    for spec, place in found:
-        if spec.read is not None:
-            table.add_row(spec.name, f"{spec.channels}x{spec.image_size}x{spec.image_size}", "registered")
-            continue
-        images = f"{spec.num_train + spec.num_test:,} of {spec.channels}x{spec.image_size}x{spec.image_size}"
-        where = f"{place[0]}, {place[1] / 1e6:.0f} MB" if place else f"no, a download of {spec.megabytes} MB"
-        table.add_row(spec.name, images, escape(where))
-    table.add_row("folder:PATH", "yours", "class folders with images")
-    table.add_row("csv:FILE", "yours", "a table of labels")
-    console.print(table, soft_wrap=False)
-    console.print(f"Fetched datasets go to {escape(str(data_dir))}.")
