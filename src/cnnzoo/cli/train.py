@@ -101,7 +101,8 @@ def _train(
     from cnnzoo.training.resume import resume as resume_run
     from cnnzoo.training.train import train
     from cnnzoo.ui.curves import draw_run
-    from cnnzoo.ui.screen import QuietScreen, Screen, print_result
+    from cnnzoo.ui.screen import QuietScreen, Screen
+    from cnnzoo.ui.train import print_result
 
     is_first = current().is_first
     screen = QuietScreen() if quiet else Screen()

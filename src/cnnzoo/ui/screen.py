@@ -15,12 +15,10 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cnnzoo.files import as_typed
 from cnnzoo.training.reporter import Reporter, RunDescription
 
 if TYPE_CHECKING:
     from cnnzoo.runs.history import HistoryRow
-    from cnnzoo.training.result import RunResult
 
 REFRESH_SECONDS = 0.5
 """The screen is drawn by time, not by step: a small net makes hundreds of steps a second."""
@@ -214,35 +212,3 @@ class Screen(QuietScreen):
             self.bar.stop()
             self.bar = None
             self.refresh_at = 0.0
-
-
-def print_result(result: "RunResult") -> None:
-    """Print a run's best epoch, where its files lie, and what to type next."""
-    from cnnzoo.training.result import resume_command
-
-    say = out().print
-    run, best, epochs = as_typed(result.run), result.best, len(result.history)
-    patience, steps = result.config.patience, result.config.max_steps
-    if result.limit == "patience":
-        say(f"Stopped early, after {_epochs(epochs)}: {patience} without a better one.")
-    if result.limit == "max_steps":
-        say(f"Ended after step {steps:,}, in epoch {epochs}.")
-    if not result.epochs_trained:
-        say(f"This run is complete: {_epochs(epochs)}. Nothing to do.")
-    say(f"Best epoch {best.epoch}: val loss {best.val_loss:.4f}, val acc [bold]{best.val_acc:.2%}[/]")
-    say(f"Files in {escape(str(result.run))}:")
-    say("  " + ", ".join(sorted(path.name for path in result.run.iterdir() if not path.name.startswith("."))))
-    say("Next:")
-    imports = "".join(f" --import={module}" for module in result.config.imports)
-    longer = {
-        "epochs": f"--epochs {2 * epochs}",
-        "patience": f"--patience {2 * (patience or 0)}",
-        "max_steps": f"--max-steps {2 * (steps or 0)}",
-    }[result.limit]
-    more = f"{resume_command(result.run, result.config)} {longer}"
-    for command in (f"cnnzoo eval {run}{imports}", f"cnnzoo plot {run}", more):
-        say(f"  {escape(command)}")
-
-
-def _epochs(num: int) -> str:
-    return f"{num} epoch{'' if num == 1 else 's'}"
