@@ -10,7 +10,7 @@ import pytest
 from cnnzoo.cli import main
 
 # The little datasets and the mirror on this machine are those that the library's own tests use.
-from tests.data.test_locate import IMAGES, Mirror, fashion, files_below, mirror, put, register
+from tests.data.named.test_locate import IMAGES, Mirror, fashion, files_below, mirror, put, register
 
 __all__ = ["fashion", "mirror"]
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from cnnzoo.data.named.catalog import SAMPLE
 from tests.conftest import Command
-from tests.data.test_locate import (
+from tests.data.named.test_locate import (
     Mirror,
     cifar10,
     cifar10_archive,

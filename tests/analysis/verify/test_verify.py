@@ -15,7 +15,7 @@ from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
 from tests.helpers import contents
 from tests.processes import Ended, Processes
-from tests.runs.test_imported import NET
+from tests.runs.test_sources import NET
 
 FILES = ("config.yaml", "history.csv", "best.pt", "last.pt", "eval.json", "predictions.csv", "confusion.csv")
 

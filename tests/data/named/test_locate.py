@@ -34,9 +34,9 @@ from cnnzoo.data.named.catalog import DATASETS, IDX_FILES, DatasetSpec, get_data
 from cnnzoo.data.named.formats import Arrays, parse_idx
 from cnnzoo.data.named.locate import DatasetUnavailableError, default_data_dir, load_arrays, locate, verify
 from cnnzoo.errors import CnnzooError
+from tests.golden import REPOSITORY
 from tests.helpers import Reporter, load_training_data, patch_internal
 
-REPOSITORY = Path(__file__).parents[2]
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 needs_full_set = pytest.mark.skipif(not DEBIAN.is_dir(), reason="the full Fashion-MNIST is not here")
 

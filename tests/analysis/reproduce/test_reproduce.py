@@ -17,6 +17,7 @@ from cnnzoo.analysis.reproduce.reproduce import reproduce
 from cnnzoo.errors import UsageError
 from cnnzoo.files import file_sha256
 from tests.conftest import Command
+from tests.golden import REPOSITORY
 from tests.helpers import InterruptedRunError, StopAfter
 
 Run = Callable[..., CompletedProcess[str]]
@@ -199,7 +200,7 @@ def test_every_recipe_that_ships_is_one() -> None:
     from cnnzoo.models.registry import get_spec
     from cnnzoo.plain_yaml import read_mapping
 
-    recipes = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+    recipes = sorted((REPOSITORY / "configs").glob("*.yaml"))
     with_target = [path for path in recipes if "target" in read_mapping(path)]
     assert len(with_target) >= 4
     sweeps = [path for path in recipes if VARIANTS in read_mapping(path)]
