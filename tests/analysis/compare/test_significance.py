@@ -7,7 +7,7 @@ from statistics import mean
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
@@ -44,6 +44,7 @@ def test_mcnemars_p_is_that_of_statsmodels_and_of_coins(
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(accuracies, accuracies), min_size=8, max_size=10))
+@example([*[(0.0, 0.0)] * 5, (0.0, 0.005), (0.0, 0.008), (0.014, 0.001)])  # 0.013 is not 0.005 + 0.008 in binary
 def test_sign_flips_are_all_flips(pairs: list[tuple[float, float]]) -> None:
     first, second = zip(*pairs, strict=True)
     # In thousandths, so that nothing is rounded.
