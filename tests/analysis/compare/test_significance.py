@@ -44,7 +44,9 @@ def test_mcnemars_p_is_that_of_statsmodels_and_of_coins(
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(accuracies, accuracies), min_size=8, max_size=10))
-@example([*[(0.0, 0.0)] * 5, (0.0, 0.005), (0.0, 0.008), (0.014, 0.001)])  # 0.013 is not 0.005 + 0.008 in binary
+@example(
+    [*[(0.0, 0.0)] * 5, (0.0, 0.005), (0.0, 0.008), (0.014, 0.001)]
+)  # 0.013 is not 0.005 + 0.008 in binary
 def test_sign_flips_are_all_flips(pairs: list[tuple[float, float]]) -> None:
     first, second = zip(*pairs, strict=True)
     # In thousandths, so that nothing is rounded.

@@ -13,8 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cnnzoo.analysis.explore.curves import apply_curve
-from cnnzoo.analysis.explore.written import MOST_TERMS, in_product, number, products, total_of
+from cnnzoo.analysis.explore.written import MOST_TERMS, apply_curve, in_product, number, products, total_of
 from cnnzoo.analysis.features import HANDS_ON
 
 MOST_PARTS = 8
