@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images
-from cnnzoo.analysis.explore.graph import Source, wiring
-from cnnzoo.analysis.explore.layers import Layer, about
+from cnnzoo.analysis.explore.graph import Layer, Source, about, wiring
 from cnnzoo.analysis.explore.unit import Told, Unit, tell_number
 from cnnzoo.analysis.explore.written import number
 from cnnzoo.analysis.features import HANDS_ON, run_layers
