@@ -36,14 +36,14 @@ def list_datasets(ctx: typer.Context, data_dir: DataDirOption = None) -> None:
 @data.command("fetch", cls=GroupedCommand)
 def fetch_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Download a dataset, unless it is here already, and verify it."""
-    from cnnzoo.data.named.catalog import IDX_FILES, get_dataset_spec
+    from cnnzoo.data.named.catalog import get_dataset_spec
     from cnnzoo.data.named.locate import load_arrays
     from cnnzoo.ui.screen import Screen
 
     spec, folder = get_dataset_spec(name), data_dir or ctx.obj
     screen = Screen()
     try:
-        found = [load_arrays(spec, split, folder, screen.progress) for split in IDX_FILES]
+        found = [load_arrays(spec, split, folder, screen.progress) for split in ("train", "test")]
     finally:
         screen.close()
     typer.echo(f"{spec.name} is in {found[0].location}, verified.")

@@ -24,7 +24,8 @@ def print_datasets(found: "list[tuple[DatasetSpec, tuple[Path, int] | None]]", d
             table.add_row(spec.name, f"{spec.channels}x{spec.image_size}x{spec.image_size}", "registered")
             continue
         images = f"{spec.num_train + spec.num_test:,} of {spec.channels}x{spec.image_size}x{spec.image_size}"
-        where = f"{place[0]}, {place[1] / 1e6:.0f} MB" if place else f"no, a download of {spec.megabytes} MB"
+        missing = f"no, a download of {spec.megabytes} MB" if spec.torchvision else "no"
+        where = f"{place[0]}, {place[1] / 1e6:.0f} MB" if place else missing
         table.add_row(spec.name, images, escape(where))
     table.add_row("folder:PATH", "yours", "class folders with images")
     table.add_row("csv:FILE", "yours", "a table of labels")

@@ -25,6 +25,17 @@ _CLOTHES = (
     "Ankle boot",
 )
 
+_THINGS = (  # noqa: SIM905  (as a tuple it would take a hundred lines)
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly "
+    "camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup "
+    "dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower "
+    "leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid "
+    "otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray "
+    "road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar "
+    "sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle "
+    "wardrobe whale willow_tree wolf woman worm"
+).split()
+
 IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -45,7 +56,8 @@ class DatasetSpec:
         num_train: Training images.
         num_test: Test images.
         megabytes: Size of the download.
-        torchvision: The torchvision class that knows its addresses and checksums; empty for the sample.
+        torchvision: The torchvision class that knows its addresses and checksums; empty where there is none: then it is
+            looked for in ``--data-dir``.
         sha256: Of each IDX file unpacked. Packed files differ with the packer, their contents do not.
         folders: Where it lies without anybody having to fetch it.
         by_hand: How to get it by hand, one way a line.
@@ -128,6 +140,30 @@ _SPECS = [
         megabytes=170,
         torchvision="CIFAR10",
         format="cifar",
+    ),
+    DatasetSpec(
+        "cifar100",
+        "CIFAR-100",
+        tuple(_THINGS),
+        channels=3,
+        image_size=32,
+        num_train=50_000,
+        num_test=10_000,
+        megabytes=169,
+        torchvision="CIFAR100",
+        format="cifar",
+    ),
+    DatasetSpec(
+        "svhn",
+        "SVHN, cropped digits",
+        _DIGITS,
+        channels=3,
+        image_size=32,
+        num_train=73_257,
+        num_test=26_032,
+        megabytes=246,
+        torchvision="SVHN",
+        format="svhn",
     ),
     DatasetSpec(
         SAMPLE,

@@ -6,15 +6,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cnnzoo.data import Progress
 from cnnzoo.data.named.catalog import DatasetSpec
-from cnnzoo.data.named.formats import FORMATS, DamagedError, downloads, genuine, md5_of, torchvisions
+from cnnzoo.data.named.formats import FORMATS
 from cnnzoo.errors import CnnzooError, one_line
-
-if TYPE_CHECKING:
-    pass
 
 TIMEOUT = 10.0
 """Seconds in which a mirror must send MIN_BYTES, or the rest of the file."""
@@ -36,23 +32,14 @@ def fetch(spec: DatasetSpec, data_dir: Path, progress: Progress) -> None:
     folder = layout.folder(spec, data_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file, md5 in downloads(spec).items():
-            if not _is_here(spec, folder / file, md5):
+        for file, md5 in layout.downloads(spec).items():
+            if not layout.is_published(spec, folder / file, md5):
                 _download(spec, folder / file, md5, progress)
-            layout.unpack(folder / file, folder)
+            layout.unpack(spec, folder / file, folder)
     except OSError as error:
         raise CnnzooError(
             f"{folder} cannot be written ({one_line(error)}). Choose another with --data-dir."
         ) from error
-
-
-def _is_here(spec: DatasetSpec, target: Path, md5: str) -> bool:
-    if target.suffixes == [".tar", ".gz"]:
-        return target.is_file() and md5_of(target) == md5
-    try:
-        return genuine(spec, target.parent, target.stem) is not None
-    except DamagedError:
-        return False
 
 
 def _download(spec: DatasetSpec, target: Path, md5: str, progress: Progress) -> None:
@@ -60,7 +47,7 @@ def _download(spec: DatasetSpec, target: Path, md5: str, progress: Progress) -> 
     tried: list[str] = []
     part = target.with_name(f"{target.name}.part")
     try:
-        for address in FORMATS[spec.format].addresses(torchvisions(spec), target.name):
+        for address in FORMATS[spec.format].addresses(spec, target.name):
             for _ in range(2):
                 digest, done = hashlib.md5(usedforsecurity=False), 0
                 try:

@@ -7,7 +7,7 @@ import shutil
 import struct
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 MAX_UNPACKED = 1 << 26
 """Bytes of the largest IDX file that is read. The largest of these datasets has 47 million; a bomb has more."""
-
-CIFAR10_FOLDER = "cifar-10-batches-py"
 
 
 class DamagedError(CnnzooError):
@@ -68,8 +66,8 @@ def read_pair(spec: DatasetSpec, split: str, folder: Path) -> Arrays | None:
 def genuine(spec: DatasetSpec, folder: Path, name: str) -> tuple[Path, bytes] | None:
     """Return the copy of an IDX file in ``folder``, packed or not, that is the published one, and its contents.
 
-    The contents decide where their checksum is known, since packed files differ with the packer. Else
-    only the packed file can be told.
+    The contents decide where their checksum is known, since packed files differ with the packer. Else only the packed
+    file can be told, by torchvision; of a dataset of which no checksum is known, every file is taken.
 
     Returns:
         None if there is no such file, or only that of another dataset: the MNIST family shares its file names.
@@ -78,8 +76,9 @@ def genuine(spec: DatasetSpec, folder: Path, name: str) -> tuple[Path, bytes] | 
         DamagedError: There are copies, but damaged ones.
     """
     damaged = None
+    is_known = name in spec.sha256 or bool(spec.torchvision)
     for path in _idx_paths(folder, name):
-        if not _is_file(path) or not (name in spec.sha256 or path.suffix == ".gz"):
+        if not _is_file(path) or (is_known and name not in spec.sha256 and path.suffix != ".gz"):
             continue
         try:
             content = unpack(path)
@@ -87,10 +86,10 @@ def genuine(spec: DatasetSpec, folder: Path, name: str) -> tuple[Path, bytes] | 
             damaged = error
             continue
         actual = hashlib.sha256(content).hexdigest()
-        if (
+        if not is_known or (
             actual == spec.sha256[name]
             if name in spec.sha256
-            else md5_of(path) == downloads(spec)[f"{name}.gz"]
+            else md5_of(path) == FORMATS[spec.format].downloads(spec).get(f"{name}.gz")
         ):
             return path, content
         if all(actual != other.sha256.get(name) for other in DATASETS.values()):
@@ -141,35 +140,53 @@ def parse_idx(content: bytes, path: Path) -> "NDArray[np.uint8]":
     return np.frombuffer(content, dtype=np.uint8, offset=body).reshape(shape).copy()
 
 
-def read_cifar10(spec: DatasetSpec, split: str, folder: Path) -> Arrays | None:
-    """Return a split of CIFAR-10; None if ``folder`` does not have all its batches."""
-    if not _is_file(folder / CIFAR10_FOLDER / "batches.meta"):  # saves importing torchvision
+def read_cifar(spec: DatasetSpec, split: str, folder: Path) -> Arrays | None:
+    """Return a split of CIFAR-10 or CIFAR-100; None if ``folder`` does not have all its batches."""
+    if not any(folder.glob("cifar-*/*meta")):  # saves importing torchvision
         return None
-    from torchvision.datasets import CIFAR10
-
-    paths = [folder / CIFAR10_FOLDER / name for name in cifar10_files()]
-    if not all(_is_file(path) for path in paths):
+    source = torchvision_class(spec)
+    inside = folder / source.base_folder
+    if not all(_is_file(inside / name) for name in _cifar_files(source)):
         return None
     try:
         # torchvision compares every batch with its published MD5 before it unpickles any.
-        data: Any = CIFAR10(str(folder), train=split == "train", download=False)
+        data: Any = source(str(folder), train=split == "train", download=False)
     except (RuntimeError, OSError) as error:
         raise DamagedError(
-            f"{folder / CIFAR10_FOLDER} is not {spec.title} as it was published (a checksum differs)."
+            f"{inside} is not {spec.title} as it was published (a checksum differs)."
         ) from error
     images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
-    labels = np.asarray(data.targets, dtype=np.int64)
+    of_test = {name for name, _ in source.test_list}
+    names = [name for name in _cifar_files(source) if (name in of_test) == (split == "test")]
+    num_bytes = sum((inside / name).stat().st_size for name in names)
+    return _checked(images, data.targets, inside, num_bytes)
+
+
+def _cifar_files(source: Any) -> list[str]:  # noqa: ANN401  (a class of torchvision)
+    """Return the names of the batches and of the file that describes them."""
+    return [*(name for name, _ in source.train_list + source.test_list), source.meta["filename"]]
+
+
+def read_svhn(spec: DatasetSpec, split: str, folder: Path) -> Arrays | None:
+    """Return a split of SVHN's cropped digits; None if ``folder`` does not have its file."""
+    path = folder / f"{split}_32x32.mat"
+    if not _is_file(path):
+        return None
+    source = torchvision_class(spec)
+    if md5_of(path) != source.split_list[split][2]:
+        raise DamagedError(
+            f"{path} is not the file that {spec.title} was published with (its checksum differs)."
+        )
+    data: Any = source(str(folder), split=split, download=False)
+    return _checked(np.ascontiguousarray(data.data), data.labels, folder, path.stat().st_size)
+
+
+def _checked(images: "NDArray[np.uint8]", labels: object, location: Path, num_bytes: int) -> Arrays:
+    """Return a split with the checksum of its images and labels, each label in one byte."""
+    numbers = np.asarray(labels, dtype=np.int64)
     digest = hashlib.sha256(images.data)
-    digest.update(labels.astype(np.uint8).data)
-    num_bytes = sum(path.stat().st_size for path in paths if (path.name == "test_batch") == (split == "test"))
-    return Arrays(images, labels, folder / CIFAR10_FOLDER, num_bytes, digest.hexdigest())
-
-
-def cifar10_files() -> list[str]:
-    """Return the names of CIFAR-10's batches and of the file that describes them."""
-    from torchvision.datasets import CIFAR10
-
-    return [*(name for name, _ in CIFAR10.train_list + CIFAR10.test_list), CIFAR10.meta["filename"]]
+    digest.update(numbers.astype(np.uint8).data)
+    return Arrays(images, numbers, location, num_bytes, digest.hexdigest())
 
 
 def md5_of(path: Path) -> str:
@@ -185,8 +202,9 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _unpack_cifar10(packed: Path, folder: Path) -> None:
+def _unpack_cifar(spec: DatasetSpec, packed: Path, folder: Path) -> None:
     """Write the batches in torchvision's archive into ``folder``, and nothing else."""
+    source = torchvision_class(spec)
     try:
         with tarfile.open(packed) as archive:
             members = archive.getmembers()
@@ -196,8 +214,8 @@ def _unpack_cifar10(packed: Path, folder: Path) -> None:
                     raise CnnzooError(
                         f"{packed} is not safe to unpack: it holds {member.name!r}, a link or a path out of it."
                     )
-            wanted = {f"{CIFAR10_FOLDER}/{name}" for name in cifar10_files()}
-            (folder / CIFAR10_FOLDER).mkdir(exist_ok=True)
+            wanted = {f"{source.base_folder}/{name}" for name in _cifar_files(source)}
+            (folder / source.base_folder).mkdir(exist_ok=True)
             for member in members:
                 if member.name in wanted and (content := archive.extractfile(member)):
                     with content, (folder / member.name).open("wb") as out:
@@ -226,50 +244,83 @@ def read_own(spec: DatasetSpec, split: str) -> Arrays:
     return Arrays(images, labels, Path(spec.name), images.nbytes + labels.nbytes, digest.hexdigest())
 
 
-@dataclass(frozen=True)
-class Format:
-    """How the files of a named set are laid out, here and where torchvision gets them.
-
-    Attributes:
-        read: Returns a split from a folder, None if that does not have it.
-        downloads: From torchvision's class to each file to download, with its MD5.
-        addresses: From that class and a file to where it is to be had.
-        folder: From the data folder to where torchvision puts the files.
-        unpack: Takes out of a downloaded file what is read, into a folder.
-    """
-
-    read: Callable[[DatasetSpec, str, Path], Arrays | None]
-    downloads: Callable[[Any], dict[str, str]]
-    addresses: Callable[[Any, str], list[str]]
-    folder: Callable[[DatasetSpec, Path], Path]
-    unpack: Callable[[Path, Path], None]
-
-
-FORMATS = {
-    "idx": Format(
-        read=read_pair,
-        downloads=lambda source: dict(source.resources),
-        addresses=lambda source, file: [f"{mirror.rstrip('/')}/{file}" for mirror in source.mirrors],
-        folder=lambda spec, data_dir: data_dir / spec.torchvision / "raw",
-        unpack=lambda packed, folder: None,
-    ),
-    "cifar": Format(
-        read=read_cifar10,
-        downloads=lambda source: {source.filename: source.tgz_md5},
-        addresses=lambda source, file: [source.url],
-        folder=lambda spec, data_dir: data_dir,
-        unpack=_unpack_cifar10,
-    ),
-}
-
-
-def torchvisions(spec: DatasetSpec) -> Any:  # noqa: ANN401
+def torchvision_class(spec: DatasetSpec) -> Any:  # noqa: ANN401
     """Return torchvision's class of a dataset, which knows its addresses and checksums."""
     import torchvision
 
     return getattr(torchvision.datasets, spec.torchvision)
 
 
-def downloads(spec: DatasetSpec) -> dict[str, str]:
-    """Return each file to download with its MD5, as torchvision publishes them."""
-    return FORMATS[spec.format].downloads(torchvisions(spec))
+def _is_published(spec: DatasetSpec, path: Path, md5: str) -> bool:
+    del spec
+    return path.is_file() and md5_of(path) == md5
+
+
+def _is_published_idx(spec: DatasetSpec, path: Path, md5: str) -> bool:
+    """Whether there is such a file, packed or not, in whichever way it was packed."""
+    del md5
+    try:
+        return genuine(spec, path.parent, path.stem) is not None
+    except DamagedError:
+        return False
+
+
+@dataclass(frozen=True)
+class Format:
+    """The layout of a named dataset's files. One that nobody offers for download needs ``read`` alone.
+
+    Attributes:
+        read: Returns a split, ``train`` or ``test``, from a folder; None if that does not have it. It raises
+            DamagedError where a file there is not what was published.
+        folder: From a spec and the data folder to the folder into which files are put.
+        downloads: From a spec to the files to download, each with its MD5.
+        addresses: From a spec and one of these files to the addresses that offer it.
+        is_published: Whether a file, of a spec, is there and is the one with that MD5.
+        unpack: Takes out of a downloaded file, of a spec, what is read, into a folder.
+    """
+
+    read: Callable[[DatasetSpec, str, Path], Arrays | None]
+    folder: Callable[[DatasetSpec, Path], Path] = lambda spec, data_dir: data_dir / spec.name
+    downloads: Callable[[DatasetSpec], Mapping[str, str]] = lambda spec: {}
+    addresses: Callable[[DatasetSpec, str], Sequence[str]] = lambda spec, file: ()
+    is_published: Callable[[DatasetSpec, Path, str], bool] = _is_published
+    unpack: Callable[[DatasetSpec, Path, Path], None] = lambda spec, packed, folder: None
+
+
+def _idx_folder(spec: DatasetSpec, data_dir: Path) -> Path:
+    return data_dir / spec.torchvision / "raw" if spec.torchvision else data_dir / spec.name
+
+
+def _mirrors(spec: DatasetSpec, file: str) -> list[str]:
+    return [f"{mirror.rstrip('/')}/{file}" for mirror in torchvision_class(spec).mirrors]
+
+
+def _svhn_files(spec: DatasetSpec) -> dict[str, tuple[str, str]]:
+    """Return the address and the MD5 of each file."""
+    splits = (torchvision_class(spec).split_list[split] for split in ("train", "test"))
+    return {file: (address, md5) for address, file, md5 in splits}
+
+
+FORMATS = {
+    "idx": Format(
+        read=read_pair,
+        folder=_idx_folder,
+        downloads=lambda spec: dict(torchvision_class(spec).resources) if spec.torchvision else {},
+        addresses=_mirrors,
+        is_published=_is_published_idx,
+    ),
+    "cifar": Format(
+        read=read_cifar,
+        folder=lambda spec, data_dir: data_dir,
+        downloads=lambda spec: {torchvision_class(spec).filename: torchvision_class(spec).tgz_md5},
+        addresses=lambda spec, file: [torchvision_class(spec).url],
+        unpack=_unpack_cifar,
+    ),
+    "svhn": Format(
+        read=read_svhn,
+        folder=lambda spec, data_dir: data_dir,
+        downloads=lambda spec: {file: md5 for file, (_, md5) in _svhn_files(spec).items()},
+        addresses=lambda spec, file: [_svhn_files(spec)[file][0]],
+    ),
+}
+"""How the files of named datasets are laid out, by the name that a spec has in ``format``."""

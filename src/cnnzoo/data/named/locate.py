@@ -42,7 +42,7 @@ def load_arrays(spec: DatasetSpec, split: str, data_dir: Path | None, progress: 
             ) from error
         found, damaged = _find(spec, split, data_dir)
     if found is None:
-        raise CnnzooError(" ".join([*damaged, f"{spec.title} is not whole. Install cnnzoo again."]))
+        raise _missing(spec, data_dir, damaged)
     return found
 
 
@@ -59,9 +59,7 @@ def verify(spec: DatasetSpec, data_dir: Path | None) -> tuple[Arrays, Arrays]:
             return read_own(spec, split)
         found, damaged = _find(spec, split, _data_dir(data_dir))
         if found is None:
-            what = " ".join(damaged) or f"{spec.title} is not on this machine."
-            how = f"Get it: cnnzoo data fetch {spec.name}" if spec.torchvision else "Install cnnzoo again."
-            raise (CnnzooError if damaged else DatasetUnavailableError)(f"{what} {how}")
+            raise _missing(spec, _data_dir(data_dir), damaged)
         return found
 
     return read("train"), read("test")
@@ -84,13 +82,20 @@ def _data_dir(data_dir: Path | None) -> Path:
 
 
 def _folders(spec: DatasetSpec, data_dir: Path) -> Iterator[Path]:
-    """Yield the folders to look into, in order: torchvision's layout, bare files, the system's."""
+    """Yield the folders to look into, in order: torchvision's layout, bare files, the system's.
+
+    What torchvision does not know is looked for first where it lies without anybody having to fetch it.
+    """
     if spec.torchvision:
         yield data_dir / spec.torchvision / "raw"
         yield data_dir / spec.name
         yield data_dir / "raw"
         yield data_dir
-    yield from spec.folders
+        yield from spec.folders
+    else:
+        yield from spec.folders
+        yield data_dir / spec.name
+        yield data_dir
 
 
 def _find(spec: DatasetSpec, split: str, data_dir: Path) -> tuple[Arrays | None, list[str]]:
@@ -104,6 +109,19 @@ def _find(spec: DatasetSpec, split: str, data_dir: Path) -> tuple[Arrays | None,
         except DamagedError as error:
             damaged.append(str(error))
     return None, damaged
+
+
+def _missing(spec: DatasetSpec, data_dir: Path, damaged: list[str]) -> CnnzooError:
+    """Return the error for a dataset of which no genuine copy was found."""
+    what = " ".join(damaged) or f"{spec.title} is not on this machine."
+    if spec.torchvision:
+        how = f"Get it: cnnzoo data fetch {spec.name}"
+    elif spec.folders:  # it ships with cnnzoo
+        how = "Install cnnzoo again."
+    else:
+        folder = FORMATS[spec.format].folder(spec, data_dir)
+        how = f"Put its files into {folder}, or point --data-dir at a folder that has them."
+    return (CnnzooError if damaged else DatasetUnavailableError)(f"{what} {how}")
 
 
 def _ways_to_get(spec: DatasetSpec, data_dir: Path) -> str:
