@@ -60,8 +60,8 @@ class Request(NamedTuple):
         return load_net(self.checkpoint(), imports=self.imports, reporter=QuietScreen())
 
 
-def filters(asked: Request) -> None:
-    """Draw the kernels of a net's first convolution."""
+def draw_filters(asked: Request) -> None:
+    """Draw the kernels of the first convolution."""
     from cnnzoo.ui.plot import plot_filters
 
     net = asked.net()
@@ -72,9 +72,9 @@ def filters(asked: Request) -> None:
     )
 
 
-def features(asked: Request) -> None:
-    """Draw what each layer makes of one image."""
-    from cnnzoo.analysis.features import features as features_of
+def draw_features(asked: Request) -> None:
+    """Draw what each layer makes of one image (--image), and how much of the image a unit sees."""
+    from cnnzoo.analysis.features import features
     from cnnzoo.analysis.fields import receptive_fields
     from cnnzoo.analysis.plot import see_image
     from cnnzoo.ui.plot import MOST_LAYERS, plot_features
@@ -82,7 +82,7 @@ def features(asked: Request) -> None:
 
     net = asked.net()
     seen = see_image(net, asked.image or "0", QuietScreen())
-    layers = features_of(net.model, seen.image)
+    layers = features(net.model, seen.image)
     fields = receptive_fields(net.model, seen.image, MOST_LAYERS)
     finish(
         asked,
@@ -98,8 +98,8 @@ def features(asked: Request) -> None:
     )
 
 
-def activations(asked: Request) -> None:
-    """Draw how activations and gradients are distributed, and tell what is dead or saturated."""
+def draw_activations(asked: Request) -> None:
+    """Draw how activations and gradients are distributed in each layer, with dead and saturated units."""
     from cnnzoo.analysis.plot import see_activity
     from cnnzoo.ui.plot import plot_activations
     from cnnzoo.ui.screen import QuietScreen
@@ -115,8 +115,8 @@ def activations(asked: Request) -> None:
     )
 
 
-def batch(asked: Request) -> None:
-    """Draw a training batch as its net sees it, of a run or of the arguments of `cnnzoo train`."""
+def draw_batch(asked: Request) -> None:
+    """Draw training images as the network sees them, of a run or of the arguments of `cnnzoo train`."""
     from cnnzoo.ui.plot import MOST_IMAGES, plot_batch
 
     seen, path = _batch_of(asked, MOST_IMAGES)
@@ -138,24 +138,24 @@ def batch(asked: Request) -> None:
     )
 
 
-def confusion(asked: Request) -> None:
-    """Draw the confusion matrix of a net's test images."""
+def draw_confusion(asked: Request) -> None:
+    """Draw the test images of each class, by their predicted class."""
     from cnnzoo.ui.eval.pictures import plot_confusion
 
     result = _evaluated(asked)
     finish(asked, _beside(result, "confusion.png"), lambda figure: plot_confusion(result, figure))
 
 
-def errors(asked: Request) -> None:
-    """Draw the test images of whose class a net is surest, and wrong."""
+def draw_errors(asked: Request) -> None:
+    """Draw the mistakes with the highest probability."""
     from cnnzoo.ui.eval.pictures import plot_errors
 
     result = _evaluated(asked)
     finish(asked, _beside(result, "errors.png"), lambda figure: plot_errors(result, figure))
 
 
-def calibration(asked: Request) -> None:
-    """Draw how often a net is right at each probability that it gives."""
+def draw_calibration(asked: Request) -> None:
+    """Draw how often the network is right at each probability that it gives."""
     from cnnzoo.ui.eval.pictures import plot_calibration
 
     result = _evaluated(asked)

@@ -10,13 +10,13 @@ import typer
 from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.cli.pictures import (
     Request,
-    activations,
-    batch,
-    calibration,
-    confusion,
-    errors,
-    features,
-    filters,
+    draw_activations,
+    draw_batch,
+    draw_calibration,
+    draw_confusion,
+    draw_errors,
+    draw_features,
+    draw_filters,
     say,
 )
 from cnnzoo.errors import CnnzooError, UsageError
@@ -26,7 +26,7 @@ from cnnzoo.runs.history import History
 HISTORY = "history.csv"
 
 
-def curves(asked: Request) -> None:
+def draw_curves(asked: Request) -> None:
     """Draw loss and accuracy against epoch; several runs are laid over each other."""
     from cnnzoo.ui.curves import plot_histories
     from cnnzoo.ui.style import save_figure, show
@@ -54,16 +54,35 @@ def curves(asked: Request) -> None:
 
 
 KINDS: dict[str, Callable[[Request], None]] = {
-    "curves": curves,
-    "confusion": confusion,
-    "errors": errors,
-    "calibration": calibration,
-    "filters": filters,
-    "features": features,
-    "activations": activations,
-    "batch": batch,
+    "curves": draw_curves,
+    "confusion": draw_confusion,
+    "errors": draw_errors,
+    "calibration": draw_calibration,
+    "filters": draw_filters,
+    "features": draw_features,
+    "activations": draw_activations,
+    "batch": draw_batch,
 }
-"""What can be drawn, by the word that stands first."""
+"""Kinds of pictures by name. `--help` has the first line of each function's docstring."""
+
+
+def describe_kind(kind: str) -> str:
+    """Return what a kind of picture shows, in a line without ``Draw`` and the final stop."""
+    first = (KINDS[kind].__doc__ or "").partition("\n")[0]
+    return first.removeprefix("Draw ").rstrip(".")
+
+
+HELP = "\n\n".join(
+    (
+        "Draw a run: its curves, or what its network has learnt and sees.",
+        *(f"{kind}: {describe_kind(kind)}." for kind in KINDS),
+        "curves reads the histories of cnnzoo and of its tutorial, and those of Keras, Lightning, fastai, timm and "
+        "Ultralytics. It prints what it had to assume.",
+        "batch takes the options of `cnnzoo train`, as in `cnnzoo plot batch lenet --augment flip` (a model's options "
+        "with --option).",
+        "A run that is called like a kind is given by its path.",
+    )
+)
 
 
 class PlotCommand(GroupedCommand):
@@ -75,7 +94,7 @@ class PlotCommand(GroupedCommand):
         return super().parse_args(ctx, args)
 
 
-@app.command("plot", cls=PlotCommand)
+@app.command("plot", cls=PlotCommand, help=HELP)
 def plot(
     words: Annotated[
         list[str] | None,
@@ -108,29 +127,14 @@ def plot(
     ),
     import_: ImportOption = None,
 ) -> None:
-    """Draw a run: its curves, or what its net has learnt and sees.
-
-    curves: loss and accuracy against epoch; several runs are laid over each other. Reads the histories of cnnzoo and of
-    its tutorial, and those of Keras, Lightning, fastai, timm and Ultralytics. What of a history has to be assumed is
-    said.
-
-    confusion: the test images of each class, by what they were taken for. errors: the mistakes of which the net was
-    surest. calibration: how often it is right at each probability.
-
-    filters: the kernels of the first convolution. features: what each layer makes of an image. activations: how
-    activations and gradients are distributed in each layer, and what is dead or saturated. batch: training images as
-    the net sees them, of a run or of the arguments of `cnnzoo train`, as in `cnnzoo plot batch lenet --augment flip`
-    (a model's options with --option).
-
-    A run that is called like a kind is given by its path.
-    """
+    """Draw a picture of one of KINDS."""
     words = words or []
     import_option(import_)
     kind = KINDS[words[0]] if words and words[0] in KINDS else None
-    if image is not None and kind is not features:
+    if image is not None and kind is not draw_features:
         raise UsageError("--image is for `cnnzoo plot features`. Leave it out.")
     asked = Request(words[1:] if kind else words, output, show, out, tuple(import_ or ()), image)
-    (kind or curves)(asked)
+    (kind or draw_curves)(asked)
 
 
 def _read(paths: list[Path]) -> list[History]:

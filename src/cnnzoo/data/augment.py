@@ -68,7 +68,7 @@ LeCun et al. 1998, section III.B, name these kinds of change, and no bounds.
 
 @register_augmentation("affine")
 class Affine(Augmentation):
-    """Shifted, scaled, squeezed and sheared (LeCun et al. 1998, section III.B and Fig. 7)."""
+    """Shift, scale, squeeze and shear; bounds are ours (LeCun et al. 1998, section III.B and Fig. 7)."""
 
     takes_full_images = True
 
@@ -92,7 +92,7 @@ class Affine(Augmentation):
 
 @register_augmentation("flip")
 class Flip(Augmentation):
-    """Left to right, for half of the images (Krizhevsky et al. 2012, section 4.1)."""
+    """Mirror image, left to right, of half of the images (Krizhevsky et al. 2012, section 4.1)."""
 
     takes_full_images = True
 
@@ -108,7 +108,7 @@ class Flip(Augmentation):
 
 @register_augmentation("crop")
 class Crop(Augmentation):
-    """A square of the net's size at random (Krizhevsky et al. 2012, section 4.1).
+    """Random square of the network's size (Krizhevsky et al. 2012, section 4.1).
 
     Of images that are larger, as in that section; else of the image with a black border of an eighth of its side.
     """
@@ -147,7 +147,7 @@ COLOR_STD = 0.1
 
 @register_augmentation("color-pca")
 class ColorPCA(Augmentation):
-    """Along the principal directions of the training set's colours (Krizhevsky et al. 2012, section 4.1)."""
+    """Random shift along the principal directions of the colours (Krizhevsky et al. 2012, section 4.1)."""
 
     def prepare(self, source: Source) -> None:
         """Find those directions."""
@@ -174,7 +174,7 @@ Zhong et al. 2020: the values that the paper trains with (section on experiment 
 
 @register_augmentation("erasing")
 class Erasing(Augmentation):
-    """A rectangle of random values in some of the images.
+    """Rectangle of noise in some of the images (Zhong et al. 2020, algorithm 1).
 
     Zhong et al., "Random Erasing Data Augmentation", AAAI 2020, algorithm 1, with its bounds and its kind RE-R.
 
@@ -229,7 +229,7 @@ def _inside(boxes: Tensor, size: int) -> Tensor:
 
 @register_augmentation("mixup")
 class Mixup(Augmentation):
-    """Each image and its target blended with another's.
+    """Blend of each image and its target with another's (Zhang et al. 2018, section 2).
 
     Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, section 2, with a share of its own for each
     image, where the authors' code has one for a batch.
@@ -258,7 +258,7 @@ class Mixup(Augmentation):
 
 @register_augmentation("cutmix")
 class CutMix(Augmentation):
-    """A rectangle of each image taken from another, and the targets blended by area.
+    """Rectangle of another image, targets blended by area (Yun et al. 2019, section 3.1).
 
     Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", ICCV 2019,
     section 3.1 and equation 2: of the image's own shape, its middle anywhere, what lies outside cut off, as the
