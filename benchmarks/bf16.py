@@ -21,7 +21,7 @@ from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.eval.intervals import t_interval
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_sweep
-from cnnzoo.data.named.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.named.catalog import DATASETS, DEFAULT_DATASET, SAMPLE
 from cnnzoo.data.named.locate import locate
 from cnnzoo.device import describe_device
 from cnnzoo.training.train import train
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--limit-train", type=int)
     arguments = parser.parse_args()
-    dataset = DEFAULT if locate(DATASETS[DEFAULT], None) else SAMPLE
+    dataset = DEFAULT_DATASET if locate(DATASETS[DEFAULT_DATASET], None) else SAMPLE
     print(f"{date.today()}, {describe_device(torch.device('cpu'))}, torch {torch.__version__}, {dataset}")
     of_blocks: list[float] = []
     plain: list[float] = []

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from cnnzoo.data.named.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.named.catalog import DATASETS, DEFAULT_DATASET, SAMPLE
 from cnnzoo.data.named.locate import locate
 from cnnzoo.device import describe_device
 
@@ -26,7 +26,7 @@ SETTINGS = ("1", "all", "auto")
 
 def rate(arguments: argparse.Namespace, threads: str, folder: Path, name: str) -> float:
     """Train in a process of its own, and return the images per second over all epochs."""
-    dataset = DEFAULT if locate(DATASETS[DEFAULT], None) else SAMPLE
+    dataset = DEFAULT_DATASET if locate(DATASETS[DEFAULT_DATASET], None) else SAMPLE
     size = ["--image-size", str(arguments.size)] if arguments.size else []
     limit = (
         ["--limit-train", str(arguments.limit), "--limit-val", str(arguments.limit // 4)]

@@ -49,10 +49,10 @@ ABOUT_CNNZOO = """
 import json
 from importlib.metadata import version
 import torch
-from cnnzoo.data.named.catalog import DATASETS, DEFAULT
+from cnnzoo.data.named.catalog import DATASETS, DEFAULT_DATASET
 from cnnzoo.data.named.locate import locate
 from cnnzoo.device import describe_device
-found = locate(DATASETS[DEFAULT], None)
+found = locate(DATASETS[DEFAULT_DATASET], None)
 print(json.dumps({
     "folder": found and str(found[0]),
     "machine": describe_device(torch.device("cpu")),

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.named.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.named.catalog import DATASETS, DEFAULT_DATASET, SAMPLE
 from cnnzoo.data.named.locate import locate
 from cnnzoo.data.sources import Resident
 from cnnzoo.device import describe_device, pick_device
@@ -209,8 +209,8 @@ def main() -> None:
         print(f"{model}, {what}: {_shown(figures)}", flush=True)
         given.out.write_text(json.dumps({"machine": facts, "quick": given.quick, "rows": rows}, indent=2))
 
-    dataset = SAMPLE if given.quick else DEFAULT
-    if not (given.quick or locate(DATASETS[DEFAULT], None)):
+    dataset = SAMPLE if given.quick else DEFAULT_DATASET
+    if not (given.quick or locate(DATASETS[DEFAULT_DATASET], None)):
         sys.exit("Fashion-MNIST is not on this machine. Get it: cnnzoo data fetch fashionmnist")
     for model, sizes in (QUICK if given.quick else FULL).items():
         settings: Settings = {"model": model, "dataset": dataset, "device": str(device), **sizes}

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.named.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.named.catalog import DATASETS, DEFAULT_DATASET, SAMPLE
 from cnnzoo.data.named.locate import locate
-from cnnzoo.device import LARGE, Precision, describe_device, pick_precision
+from cnnzoo.device import LARGE_NET, Precision, describe_device, pick_precision
 from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.train import train
 
@@ -89,7 +89,7 @@ BY_MODEL = {"lenet": LEVERS, "alexnet": {**LEVERS, **OF_LARGE_NETS, **IN_BF16}}
 
 def step_ms(model: str) -> float:
     """Train for real, and return the milliseconds of a step of the fastest epoch."""
-    dataset = DEFAULT if locate(DATASETS[DEFAULT], None) else SAMPLE
+    dataset = DEFAULT_DATASET if locate(DATASETS[DEFAULT_DATASET], None) else SAMPLE
     with tempfile.TemporaryDirectory() as out:
         settings = {"model": model, "dataset": dataset, "out": out, "limit_val": 1, **SETTINGS[model]}
         history = train(TrainConfig.from_dict(settings)).history
@@ -108,7 +108,7 @@ def main() -> None:
             print(step_ms(arguments.models))
         return
     print(f"torch {torch.__version__}, {describe_device(torch.device('cpu'))}, {arguments.rounds} rounds")
-    has_bf16 = pick_precision("auto", torch.device("cpu"), LARGE).name == "bf16"
+    has_bf16 = pick_precision("auto", torch.device("cpu"), LARGE_NET).name == "bf16"
     for model in arguments.models.split(","):
         names = [name for name in BY_MODEL[model] if has_bf16 or name not in IN_BF16]
         times: dict[str, list[float]] = {name: [] for name in ("", *names)}

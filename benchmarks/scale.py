@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from cnnzoo.data.named.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.named.catalog import DATASETS, DEFAULT_DATASET, SAMPLE
 from cnnzoo.data.named.locate import locate
 from cnnzoo.device import describe_device
 
@@ -114,7 +114,7 @@ def main() -> None:
     asked = parser.parse_args()
     teams = [int(number) for number in asked.processes.split(",")]
     shrink = 10 if asked.quick else 1
-    if not (asked.quick or locate(DATASETS[DEFAULT], None)):
+    if not (asked.quick or locate(DATASETS[DEFAULT_DATASET], None)):
         sys.exit("Fashion-MNIST is not on this machine. Get it: cnnzoo data fetch fashionmnist")
     print(
         f"{datetime.now():%Y-%m-%d}, {describe_device(torch.device('cpu'))}, torch {torch.__version__}; "
@@ -128,7 +128,7 @@ def main() -> None:
             num = times * smallest
             with tempfile.TemporaryDirectory() as folder:
                 if kind == "resident":
-                    name = SAMPLE if asked.quick else DEFAULT
+                    name = SAMPLE if asked.quick else DEFAULT_DATASET
                     settings = ["lenet", "--dataset", name]
                     settings += ["--limit-train", str(num * 4 // 5), "--limit-val", str(num // 5)]
                 else:

@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from cnnzoo.data.named.catalog import DATASETS, DEFAULT, SAMPLE
+from cnnzoo.data.named.catalog import DATASETS, DEFAULT_DATASET, SAMPLE
 from cnnzoo.data.named.locate import locate
 from cnnzoo.device import describe_device
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--epochs", type=int, default=3)
     arguments = parser.parse_args()
-    dataset = DEFAULT if locate(DATASETS[DEFAULT], None) else SAMPLE
+    dataset = DEFAULT_DATASET if locate(DATASETS[DEFAULT_DATASET], None) else SAMPLE
     print(f"{describe_device(torch.device('cpu'))}, torch {torch.__version__}, lenet on {dataset}")
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(arguments.rounds):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cnnzoo.data.named.catalog import IDX_FILES, get_dataset_spec
-from cnnzoo.data.named.locate import verify
+from cnnzoo.data.named.locate import verify_dataset
 
 PER_CLASS = {"train": 600, "test": 100}
 
@@ -24,7 +24,7 @@ def make_sample(source: Path, target: Path) -> None:
     Raises:
         CnnzooError: ``source`` does not hold the full Fashion-MNIST.
     """
-    full = verify(get_dataset_spec("fashionmnist"), source)
+    full = verify_dataset(get_dataset_spec("fashionmnist"), source)
     for (split, names), arrays in zip(IDX_FILES.items(), full, strict=True):
         firsts = [np.flatnonzero(arrays.labels == label)[: PER_CLASS[split]] for label in range(10)]
         chosen = np.sort(np.concatenate(firsts))

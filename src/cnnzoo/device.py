@@ -283,7 +283,7 @@ class Precision:
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.name]
 
 
-LARGE = 10_000_000
+LARGE_NET = 10_000_000
 """Multiply-adds per image from which a net is large, so that bf16 gains. LeNet has 0.4 million and is slower in bf16,
 since turning numbers into another format takes longer than to multiply them; AlexNet has 1,100 million."""
 
@@ -300,7 +300,7 @@ def pick_precision(name: str, device: torch.device, mult_adds: int) -> Precision
         return Precision(name, "as asked")
     if not _has_native_bf16(device):
         return Precision("fp32", "this device has no native bf16")
-    if mult_adds < LARGE:
+    if mult_adds < LARGE_NET:
         return Precision("fp32", "the net is too small to gain from bf16")
     return Precision("bf16", "native on this device, and the net is large enough to gain")
 
@@ -322,4 +322,4 @@ def pick_compile_mode(device: torch.device, mult_adds: int, *, one_pass: bool) -
         mult_adds: Of the net, an image.
         one_pass: Whether each step has one backward pass, in one process.
     """
-    return "reduce-overhead" if device.type == "cuda" and mult_adds < LARGE and one_pass else "default"
+    return "reduce-overhead" if device.type == "cuda" and mult_adds < LARGE_NET and one_pass else "default"

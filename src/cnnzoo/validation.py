@@ -39,7 +39,7 @@ def check(name: str, annotation: Any, value: object) -> Any:  # noqa: ANN401
             raise ValueError(checked)
     except ValueError as error:  # pydantic's ValidationError is one, and a text that no path can have
         given = "an empty text" if value == "" else shown(value)
-        raise UsageError(f"{name} must be {describe(annotation)}, not {given}.") from error
+        raise UsageError(f"{name} must be {describe_type(annotation)}, not {given}.") from error
     return checked
 
 
@@ -62,18 +62,18 @@ def choices(annotation: Any) -> tuple[Any, ...]:  # noqa: ANN401
     return next((found for one in inner if (found := choices(one))), ())
 
 
-def describe(annotation: Any) -> str:  # noqa: ANN401
+def describe_type(annotation: Any) -> str:  # noqa: ANN401
     """Say in words what fits ``annotation``: ``a number above 0``, ``one of none, cosine, step``."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         bounds = [words for extra in args[1:] if (words := _bound(extra))]
-        return " ".join([describe(args[0]), " and ".join(bounds)]).strip()
+        return " ".join([describe_type(args[0]), " and ".join(bounds)]).strip()
     if origin is Literal:
         return "one of " + ", ".join(str(choice) for choice in args)
     if origin in (Union, UnionType):
-        return " or ".join(describe(arg) for arg in args if arg is not type(None))
+        return " or ".join(describe_type(arg) for arg in args if arg is not type(None))
     if origin is tuple:
-        return f"a list, each {describe(args[0])}"
+        return f"a list, each {describe_type(args[0])}"
     if origin is dict:
         return "a mapping of names to values"
     kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Any: "any value"}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnzoo.analysis.features import BINS, LayerActivity, activations, features, percent
+from cnnzoo.analysis.features import ACTIVATION_BINS, LayerActivity, activations, features, percent
 from cnnzoo.analysis.plot import see_batch, see_image
 from cnnzoo.analysis.trained_net import TrainedNet, load_net
 from cnnzoo.data.datasets import load_dataset
@@ -148,7 +148,7 @@ def test_gradients_are_those_of_the_mean_loss_and_logits_their_own() -> None:
     assert (last.activations.low, last.activations.high) == pytest.approx(
         (logits.min().item(), logits.max().item())
     )
-    assert last.activations.counts.shape == (BINS,)
+    assert last.activations.counts.shape == (ACTIVATION_BINS,)
     assert last.activations.counts.sum() == logits.numel()
 
 

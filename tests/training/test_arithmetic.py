@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cnnzoo
 from cnnzoo.analysis.summary.summary import summarize
-from cnnzoo.device import LARGE
+from cnnzoo.device import LARGE_NET
 from cnnzoo.models.registry import create_skeleton, get_spec
 from cnnzoo.training.arithmetic import Arithmetic
 from cnnzoo.training.checks import dry_run
@@ -139,5 +139,5 @@ def test_auto_picks_the_precision_that_it_picked(name: str, channels: int) -> No
     with torch.no_grad(), Arithmetic(model) as arithmetic:
         model(torch.zeros(1, channels, size, size, device=META))
     was = _as_it_was_counted(model, (channels, size, size))
-    assert (arithmetic.mult_adds < LARGE) == (was < LARGE)
-    assert LARGE == 10_000_000
+    assert (arithmetic.mult_adds < LARGE_NET) == (was < LARGE_NET)
+    assert LARGE_NET == 10_000_000

@@ -20,7 +20,7 @@ from cnnzoo.models.layers import Linear
 from cnnzoo.registries import OPTIMIZERS
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.training.checks import can_update_in_backward
-from cnnzoo.training.fused_optimizer import LARGE, Optimizer
+from cnnzoo.training.fused_optimizer import LARGE_TENSOR, Optimizer
 from cnnzoo.training.optimizers import TorchOptimizer, kernels, make_optimizer
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
@@ -179,7 +179,7 @@ class Large(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.hidden, self.output = Linear(1030, 1024), nn.Linear(1024, 3)
-        assert self.hidden.weight.numel() >= LARGE
+        assert self.hidden.weight.numel() >= LARGE_TENSOR
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.output(self.hidden(images.flatten(1)).relu())
@@ -243,7 +243,7 @@ def test_a_run_that_updates_within_the_backward_pass_has_the_history_of_one_that
 ) -> None:
     histories = []
     for least in (2**40, 1):
-        monkeypatch.setattr("cnnzoo.training.fused_optimizer.LARGE", least)
+        monkeypatch.setattr("cnnzoo.training.fused_optimizer.LARGE_TENSOR", least)
         result = train(quick(tmp_path / str(least), epochs=1, **settings))
         histories.append([(row.train_loss, row.val_loss, row.val_acc) for row in result.history])
     assert histories[0] == histories[1]
@@ -300,8 +300,8 @@ def test_a_net_whose_weights_must_not_change_within_the_backward_pass_is_updated
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(map(torch.equal, model.state_dict().values(), before.values()))
     weights = []
-    for least in (2**40, LARGE):
-        monkeypatch.setattr("cnnzoo.training.fused_optimizer.LARGE", least)
+    for least in (2**40, LARGE_TENSOR):
+        monkeypatch.setattr("cnnzoo.training.fused_optimizer.LARGE_TENSOR", least)
         run = train(quick(tmp_path / str(least), model="own", model_options={}, epochs=1, limit_train=96)).run
         weights.append(load_checkpoint(run / "last.pt").state_dict)
     assert all(map(torch.equal, weights[0].values(), weights[1].values()))

@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from cnnzoo.errors import CnnzooError
-from cnnzoo.runs.checkpoint import FORMAT, Checkpoint, TrainingState, load_checkpoint, save_checkpoint
+from cnnzoo.runs.checkpoint import (
+    FORMAT,
+    Checkpoint,
+    TrainingState,
+    load_checkpoint,
+    save_checkpoint,
+)
 from cnnzoo.runs.serialization import write_values
 from cnnzoo.training.fused_optimizer import Optimizer
 from tests import golden

@@ -16,7 +16,7 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.training.threads import FIRST_WAIT, Switch, Threads, Watch, as_text, threads_restored
+from cnnzoo.training.threads import FIRST_WAIT, Switch, Threads, Watch, switches_as_text, threads_restored
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
 from tests.helpers import InterruptedRunError, StopAfter, quick, resume, same_state, train
@@ -175,7 +175,7 @@ def test_what_is_no_number_and_no_record_is_refused(command: Command, text: str)
 
 def test_a_record_reads_back() -> None:
     record = [Switch(1, 0, 2), Switch(1, 340, 1), Switch(12, 0, 2)]
-    plan = TrainConfig(model="lenet", threads=as_text(record)).thread_plan
+    plan = TrainConfig(model="lenet", threads=switches_as_text(record)).thread_plan
     assert plan is not None
     assert [Switch(*switch) for switch in plan] == record
     assert TrainConfig(model="lenet").thread_plan is None
@@ -216,7 +216,7 @@ def test_row_52_beside_busy_processes_a_run_gives_way_and_can_be_made_again(tmp_
     record = record_of(tmp_path / "r")
     assert len(record) > 1, "this machine did not mind four busy processes"
     assert done.stderr.count("The machine is busy") == 1
-    plan = as_text([Switch(*switch) for switch in record])
+    plan = switches_as_text([Switch(*switch) for switch in record])
     assert f"threads: {plan}" in (tmp_path / "r" / "config.yaml").read_text(encoding="utf-8")
     again = command_with_two_threads(tmp_path, *line, "--name", "again", "--threads", plan)
     assert again.stderr == ""

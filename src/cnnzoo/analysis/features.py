@@ -18,7 +18,7 @@ There its slope is below 4% of the steepest: σ' = y(1 − y) is 0.0099 at y = 0
 2σ(2x) − 1, likewise. What that does to learning: Glorot and Bengio 2010, section 3.
 """
 
-BINS = 80
+ACTIVATION_BINS = 80
 """Of a distribution."""
 
 HANDS_ON = (  # layers whose numbers, in evaluation, are those of the layer before
@@ -63,7 +63,7 @@ class Distribution:
     Attributes:
         low: The lowest of those that are neither 0 nor NaN nor infinite.
         high: The highest of them.
-        counts: How many of them are in each of BINS equal parts of the range, ``(BINS,)``.
+        counts: How many of them are in each of ACTIVATION_BINS equal parts of the range, ``(ACTIVATION_BINS,)``.
         zeros: Share of the finite numbers that are exactly 0.
     """
 
@@ -194,9 +194,9 @@ def _distribution(values: Tensor, *, logarithmic: bool = False) -> Distribution:
     if logarithmic:
         counted = counted.log10()
     if not len(counted):
-        return Distribution(0.0, 0.0, torch.zeros(BINS), zeros)
+        return Distribution(0.0, 0.0, torch.zeros(ACTIVATION_BINS), zeros)
     low, high = counted.min().item(), counted.max().item()
-    return Distribution(low, high, torch.histc(counted, BINS, low, high).cpu(), zeros)
+    return Distribution(low, high, torch.histc(counted, ACTIVATION_BINS, low, high).cpu(), zeros)
 
 
 def _saturated(module: nn.Module, values: Tensor) -> float | None:

@@ -50,13 +50,13 @@ def fetch_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOptio
 
 
 @data.command("verify", cls=GroupedCommand)
-def verify_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
+def verify_files_command(ctx: typer.Context, name: NameArgument, data_dir: DataDirOption = None) -> None:
     """Check every file of a dataset on this machine against its published checksums."""
     from cnnzoo.data.named.catalog import get_dataset_spec
-    from cnnzoo.data.named.locate import verify
+    from cnnzoo.data.named.locate import verify_dataset
 
     spec = get_dataset_spec(name)
-    train, test = verify(spec, data_dir or ctx.obj)
+    train, test = verify_dataset(spec, data_dir or ctx.obj)
     typer.echo(
         f"{spec.name} in {train.location} is whole: {len(train.labels):,} training, {len(test.labels):,} test images."
     )

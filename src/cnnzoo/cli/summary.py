@@ -75,7 +75,7 @@ def summary_command(
 
     import torch
 
-    from cnnzoo.analysis.summary.paper import compare, get_publication
+    from cnnzoo.analysis.summary.paper import compare_with_paper, get_publication
     from cnnzoo.analysis.summary.summary import summarize
     from cnnzoo.data.datasets import describe_dataset
     from cnnzoo.device import pick_device
@@ -97,7 +97,7 @@ def summary_command(
     summary = summarize(net, (batch_size, in_channels or spec.in_channels, side, side), where)
 
     comparison = (
-        compare(model, net, summary, publication, spec.arguments({**options, "image_size": side}))
+        compare_with_paper(model, net, summary, publication, spec.arguments({**options, "image_size": side}))
         if publication
         else None
     )

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from cnnzoo.data import Progress, Warn
 from cnnzoo.data.folders import (
-    CSV,
-    FOLDER,
+    CSV_PREFIX,
+    FOLDER_PREFIX,
     ImageFiles,
     is_files,
     list_files,
@@ -35,14 +35,14 @@ def full_name(name: str) -> str:
         return name
     path = expanded(Path(name))
     if path.is_dir():
-        return f"{FOLDER}{name}"
-    return f"{CSV}{name}" if path.is_file() else name
+        return f"{FOLDER_PREFIX}{name}"
+    return f"{CSV_PREFIX}{name}" if path.is_file() else name
 
 
 def short_name(name: str) -> str:
     """Return what a dataset is called in the name of a file: ``my-images`` for ``folder:data/my images``."""
-    path = Path(name.removeprefix(FOLDER).removeprefix(CSV)).absolute()
-    plain = f"{path.parent.name}-{path.stem}" if name.startswith(CSV) else path.name
+    path = Path(name.removeprefix(FOLDER_PREFIX).removeprefix(CSV_PREFIX)).absolute()
+    plain = f"{path.parent.name}-{path.stem}" if name.startswith(CSV_PREFIX) else path.name
     return re.sub(r"[^\w.]+", "-", plain).strip("-.")
 
 

@@ -14,7 +14,7 @@ from cnnzoo.data.decoding.images import PixelRange
 from cnnzoo.data.listing import trees, trees_v1
 from cnnzoo.data.listing.duplicates import MOST_FILES, describe_duplicates, find_duplicates
 from cnnzoo.data.listing.index import Index, keep_listing, kept_listing
-from cnnzoo.data.listing.kinds import SAMPLE, Kinds, KindWatch, find_kinds
+from cnnzoo.data.listing.kinds import SAMPLE_SIZE, Kinds, KindWatch, find_kinds
 from cnnzoo.data.listing.listing import Listing, Part
 from cnnzoo.data.listing.tables import list_table
 from cnnzoo.data.listing.walk import walk
@@ -27,8 +27,8 @@ from cnnzoo.plain_csv import read_table
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FOLDER = "folder:"
-CSV = "csv:"
+FOLDER_PREFIX = "folder:"
+CSV_PREFIX = "csv:"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,11 @@ class ImageFiles:
     @cached_property
     def _watch(self) -> KindWatch | None:
         """Looks out for images of other kinds, where a few have said how all are to be read."""
-        if self.reading.rules < 3 or not self.reading.looks or len(self.listing.parts["train"]) <= SAMPLE:
+        if (
+            self.reading.rules < 3
+            or not self.reading.looks
+            or len(self.listing.parts["train"]) <= SAMPLE_SIZE
+        ):
             return None
         channels = 3 if self.reading.channels else self.channels  # what was asked for is no news
         num_images = sum(map(len, self.listing.parts.values()))
@@ -181,7 +185,7 @@ class ImageFiles:
 
 def is_files(name: str) -> bool:
     """Whether a data set's name is that of a folder or a table of one's own."""
-    return name.startswith((FOLDER, CSV))
+    return name.startswith((FOLDER_PREFIX, CSV_PREFIX))
 
 
 def list_files(name: str, reading: Reading, *, all_for_test: bool = False) -> ImageFiles:

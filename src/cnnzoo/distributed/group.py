@@ -26,7 +26,7 @@ from cnnzoo.signals import answered_by
 
 T = TypeVar("T")
 
-TIMEOUT = timedelta(days=1)
+GROUP_TIMEOUT = timedelta(days=1)
 """How long the processes wait for each other: one of them may read a large dataset. That one is gone, they notice."""
 
 TALK_SECONDS = 0.5
@@ -153,7 +153,7 @@ class _TorchGroup(Group):
                     store=self.store,
                     rank=self.rank,
                     world_size=self.world_size,
-                    timeout=TIMEOUT,
+                    timeout=GROUP_TIMEOUT,
                 )
         except (ValueError, RuntimeError) as error:
             raise CnnzooError(

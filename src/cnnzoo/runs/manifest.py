@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 
 LOCK = ".manifest.lock"
 
-FORMAT = 1
+MANIFEST_FORMAT = 1
 """Version of what is in the file."""
 
 OTHERWISE = "choose another place"
@@ -81,7 +81,7 @@ def read_manifest(run: Path) -> Manifest | None:
     path = run / MANIFEST
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values.pop("format") != FORMAT:
+        if values.pop("format") != MANIFEST_FORMAT:
             raise UsageError("another format")
         return Manifest(**{name: check(name, dict[str, str], values[name]) for name in ("files", "pending")})
     except FileNotFoundError:
@@ -160,6 +160,8 @@ def _known(run: Path) -> Manifest | None:
 def _write(run: Path, before: Manifest | None, after: Manifest, otherwise: str = OTHERWISE) -> None:
     if before == after:
         return
-    text = json.dumps({"format": FORMAT, **asdict(after)}, indent=1, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(
+        {"format": MANIFEST_FORMAT, **asdict(after)}, indent=1, sort_keys=True, ensure_ascii=False
+    )
     with replacing(run / MANIFEST, otherwise=otherwise) as file:
         file.write(text.encode(errors="surrogateescape") + b"\n")

@@ -16,7 +16,7 @@ from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.files import as_typed, file_sha256, replacing
 from cnnzoo.models.registry import module_of
 
-FOLDER = "imported"
+IMPORTED_FOLDER = "imported"
 """In a run; and the key in its config.yaml, under ``recorded``, that has the SHA-256 of each file in it."""
 
 
@@ -30,7 +30,7 @@ def keep_sources(run: Path, imports: Iterable[str]) -> None:
     Raises:
         CnnzooError: They cannot be written.
     """
-    folder = run / FOLDER
+    folder = run / IMPORTED_FOLDER
     try:
         contents = {name: file.read_bytes() for name, file in _sources(imports).items()}
         shutil.rmtree(folder, ignore_errors=True)
@@ -53,7 +53,7 @@ def keep_sources(run: Path, imports: Iterable[str]) -> None:
 
 def kept_sources(run: Path) -> dict[str, str]:
     """Return the SHA-256 of each source file that a run has kept, by its path in the folder of copies."""
-    folder = run / FOLDER
+    folder = run / IMPORTED_FOLDER
     files = sorted(file for file in folder.rglob("*.py") if file.stat().st_size)
     return {file.relative_to(folder).as_posix(): file_sha256(file) for file in files}
 
@@ -65,7 +65,7 @@ def changed_sources(run: Path, imports: Iterable[str]) -> str | None:
         run: Its folder, whose config.yaml has the checksums.
         imports: As its settings have them.
     """
-    kept = read_recorded(run).get(FOLDER)  # a checkpoint may lie anywhere
+    kept = read_recorded(run).get(IMPORTED_FOLDER)  # a checkpoint may lie anywhere
     loaded = {name: file for name, file, _ in _loaded()}
     changed = [
         str(loaded[name])
@@ -84,7 +84,7 @@ def how_to_import(run: Path, imports: Iterable[object]) -> str:
     for module in map(str, imports):
         # By a name or a path, which may begin anywhere above the folder that the module was imported from.
         parts = [part for part in re.split(r"[./\\]+", module.removesuffix(".py")) if part]
-        copies = [run.joinpath(FOLDER, *parts[start:]) for start in range(len(parts))]
+        copies = [run.joinpath(IMPORTED_FOLDER, *parts[start:]) for start in range(len(parts))]
         files = [
             file for copy in copies for file in (copy.with_name(f"{copy.name}.py"), copy / "__init__.py")
         ]

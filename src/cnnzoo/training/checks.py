@@ -13,7 +13,7 @@ from cnnzoo.data.loader import Loader, smallest_share
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.training.answers import settle_answer
 from cnnzoo.training.arithmetic import Arithmetic
-from cnnzoo.training.fused_optimizer import LARGE
+from cnnzoo.training.fused_optimizer import LARGE_TENSOR
 from cnnzoo.training.losses import Criterion
 
 
@@ -150,7 +150,7 @@ def can_update_in_backward(
         image: Shape ``(C, H, W)``.
         device: Where the model is.
     """
-    large = [p for p in model.parameters() if p.requires_grad and p.numel() >= LARGE]
+    large = [p for p in model.parameters() if p.requires_grad and p.numel() >= LARGE_TENSOR]
     if not large:
         return True
     parts: Counter[Tensor] = Counter()

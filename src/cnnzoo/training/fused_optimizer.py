@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from cnnzoo.errors import CnnzooError
 from cnnzoo.models.layers import Linear
 
-LARGE = 2**20
+LARGE_TENSOR = 2**20
 """Numbers of a parameter from which it is updated within the backward pass: a call for a smaller one costs more than
 its gradient's way to memory and back."""
 
@@ -123,7 +123,7 @@ class Optimizer:
             self
         )  # torch's hooks are no garbage that Python finds, and would keep all this for ever
         for i, parameter in enumerate(self.parameters):
-            if parameter.numel() >= LARGE:
+            if parameter.numel() >= LARGE_TENSOR:
                 layer = of_weight.get(parameter)
                 leaf = layer.keep_copy() if layer else parameter
                 update = partial(_update_leaf, mine, i, scales[i], weakref.ref(layer) if layer else None)

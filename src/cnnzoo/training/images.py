@@ -7,7 +7,7 @@ from cnnzoo.data.datasets import NamedImages, full_name, limit, open_images, spl
 from cnnzoo.data.folders import ImageFiles
 from cnnzoo.data.listing.duplicates import MOST_FILES
 from cnnzoo.data.listing.listing import RULES, Part
-from cnnzoo.data.named.catalog import DEFAULT, SAMPLE
+from cnnzoo.data.named.catalog import DEFAULT_DATASET, SAMPLE
 from cnnzoo.data.named.locate import DatasetUnavailableError
 from cnnzoo.data.reading import Reading
 from cnnzoo.data.sources import Dataset, Source
@@ -38,7 +38,7 @@ def load_training_data(
     """
     if config.dataset is None:
         try:
-            return load_training_data(config.replace(dataset=DEFAULT), image_size, reporter)
+            return load_training_data(config.replace(dataset=DEFAULT_DATASET), image_size, reporter)
         except DatasetUnavailableError as error:
             reporter.warn(
                 f"Training on the sample that ships with cnnzoo, 7,000 images instead of 70,000. {error} "

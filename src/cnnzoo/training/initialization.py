@@ -4,7 +4,7 @@ from torch import nn
 
 from cnnzoo.errors import UsageError, shown
 
-RULES = "default, xavier, he, normal:STD or zero"
+INIT_RULES = "default, xavier, he, normal:STD or zero"
 
 
 def check_rule(rule: str) -> float:
@@ -19,7 +19,7 @@ def check_rule(rule: str) -> float:
     except ValueError:
         std = -1.0
     if rule not in ("default", "xavier", "he", "zero") and not (name == "normal" and 0 < std < float("inf")):
-        raise UsageError(f"init must be {RULES}, such as normal:0.01, not {shown(rule)}.")
+        raise UsageError(f"init must be {INIT_RULES}, such as normal:0.01, not {shown(rule)}.")
     return std
 
 

@@ -14,7 +14,7 @@ from cnnzoo.runs.folder import runs_of
 from cnnzoo.runs.foreign_weights import read_weights
 from cnnzoo.training.transfer import last_layer
 
-DEFAULT = "default"
+DEFAULT_WEIGHTS = "default"
 """Stands for the weights that the model's makers offer for download."""
 
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
@@ -39,7 +39,7 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> bool:
         CnnzooError: There are none, or they are of another network.
     """
     expected = model.state_dict()
-    found = [_fetch(spec)] if source == DEFAULT else read_weights(_file(expanded(Path(source))))
+    found = [_fetch(spec)] if source == DEFAULT_WEIGHTS else read_weights(_file(expanded(Path(source))))
     state = _nearest(found, expected.keys())
     for name in [name for name in state if name.lower().startswith("aux") and name not in expected]:
         del state[name]  # of classifiers that only help in training

@@ -12,7 +12,7 @@ from cnnzoo.data.datasets import open_images
 from cnnzoo.data.folders import is_files
 from cnnzoo.data.listing.listing import RULES
 from cnnzoo.data.loader import Loader, generator
-from cnnzoo.data.named.catalog import DEFAULT, get_dataset_spec
+from cnnzoo.data.named.catalog import DEFAULT_DATASET, get_dataset_spec
 from cnnzoo.data.preprocess import Preprocessing, mean_and_std
 from cnnzoo.data.sources import Dataset, Source, Streamed
 from cnnzoo.device import (
@@ -33,8 +33,7 @@ from cnnzoo.training.images import evaluation_batch_size, load_training_data, re
 from cnnzoo.training.initialization import check_rule, initialize
 from cnnzoo.training.losses import BALANCED, class_weights_of, loss_of
 from cnnzoo.training.optimizers import make_optimizer
-from cnnzoo.training.pretrained import DEFAULT as PRETRAINED
-from cnnzoo.training.pretrained import load_pretrained
+from cnnzoo.training.pretrained import DEFAULT_WEIGHTS, load_pretrained
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.state import TrainState
 from cnnzoo.training.threads import Switch, Threads
@@ -176,7 +175,7 @@ def check_settings(config: TrainConfig) -> TrainConfig:
     make_augmentations(config.augment)
     pick_device(config.device)
     structure: dict[str, int | None] = {"in_channels": wanted_channels(config)}
-    name = DEFAULT if config.dataset is None else config.dataset
+    name = DEFAULT_DATASET if config.dataset is None else config.dataset
     if not is_files(name):
         dataset = get_dataset_spec(name)
         structure["num_classes"] = len(dataset.classes)
@@ -184,7 +183,7 @@ def check_settings(config: TrainConfig) -> TrainConfig:
     elif _is_missing(name.partition(":")[2]):
         open_images(name, reading_of(config))  # which says so
     model = create_skeleton(config.model, image_size=config.image_size, **structure, **config.model_options)
-    if config.weights and config.weights != PRETRAINED and _is_missing(config.weights):
+    if config.weights and config.weights != DEFAULT_WEIGHTS and _is_missing(config.weights):
         load_pretrained(model, spec, config.weights)  # which says so
     if config.class_weights and config.class_weights != BALANCED and _is_missing(config.class_weights):
         class_weights_of(config.class_weights, torch.zeros(1, dtype=torch.long), ("",))  # likewise

@@ -28,7 +28,7 @@ from cnnzoo.training.optimizers import NOTES, OptimizerLike
 from cnnzoo.training.reporter import RunDescription
 from cnnzoo.training.result import RunResult
 from cnnzoo.training.schedule import Limit, epochs_in_all, limit_reached, lr_at
-from cnnzoo.training.threads import Switch, Threads, as_text
+from cnnzoo.training.threads import Switch, Threads, switches_as_text
 from cnnzoo.training.transfer import keep_frozen
 
 if TYPE_CHECKING:
@@ -340,7 +340,7 @@ class TrainState:
             optimizer_note=NOTES.get(self.config.optimizer, ""),
             world_size=self.group.world_size,
             backend=self.group.backend,
-            threads=as_text(self.threads.record) if len(self.threads.record) > 1 else "",
+            threads=switches_as_text(self.threads.record) if len(self.threads.record) > 1 else "",
             epochs_done=len(self.history),
             steps_done=self.meter.steps,
         )

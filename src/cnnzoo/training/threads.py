@@ -24,7 +24,7 @@ class Switch(NamedTuple):
     threads: int
 
 
-def as_text(record: Sequence[Switch]) -> str:
+def switches_as_text(record: Sequence[Switch]) -> str:
     """Return a record as ``--threads`` takes it: ``2``, or ``2,1@1:340`` for one thread after step 340 of epoch 1."""
     first, *rest = record
     return ",".join([str(first.threads), *(f"{n}@{epoch}:{step}" for epoch, step, n in rest)])

@@ -19,8 +19,7 @@ from cnnzoo.errors import CnnzooError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.folder import create_run
 from cnnzoo.runs.run import Run
-from cnnzoo.runs.sources import FOLDER as FOLDER_OF_SOURCES
-from cnnzoo.runs.sources import kept_sources
+from cnnzoo.runs.sources import IMPORTED_FOLDER, kept_sources
 from cnnzoo.signals import interrupts_remembered, stop_signals
 from cnnzoo.training.loop import fit
 from cnnzoo.training.meter import NonFiniteLossError
@@ -29,7 +28,7 @@ from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult
 from cnnzoo.training.setup import Loaders, set_up
 from cnnzoo.training.state import TrainState
-from cnnzoo.training.threads import as_text, threads_restored
+from cnnzoo.training.threads import switches_as_text, threads_restored
 from cnnzoo.version import __version__
 
 
@@ -89,7 +88,7 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
         report.warn(" ".join(state.dataset.notes))
     facts = _facts(state)
     if kept := kept_sources(run.folder):
-        facts[FOLDER_OF_SOURCES] = kept
+        facts[IMPORTED_FOLDER] = kept
     run.write_config(config, facts)
     state.notes_images = state.group.broadcast(lambda: not run.knows_trained)
     try:
@@ -103,7 +102,7 @@ def run_loop(state: TrainState, loaders: Loaders, run: Run, report: Reporter) ->
         saved = f" Epoch {len(state.history)} is saved in {run.folder}." if state.history else ""
         raise diverged(state, error, saved) from error
     finally:
-        if (record := as_text(state.threads.record)) != facts["threads"]:
+        if (record := switches_as_text(state.threads.record)) != facts["threads"]:
             with suppress(CnnzooError):  # last.pt has it too, and what ended the run is the one to tell of
                 run.write_config(config, {**facts, "threads": record})
 
@@ -135,7 +134,7 @@ def _facts(state: TrainState) -> dict[str, Any]:
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "processes": state.group.world_size,
         "steps_per_epoch": state.steps_per_epoch,
-        "threads": as_text(state.threads.record),
+        "threads": switches_as_text(state.threads.record),
         "precision": state.precision.name,
         "data_location": str(state.dataset.location),
         "data_sha256": state.dataset.sha256,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnzoo import create_model
-from cnnzoo.analysis.summary.paper import Comparison, compare, get_publication
+from cnnzoo.analysis.summary.paper import Comparison, compare_with_paper, get_publication
 from cnnzoo.analysis.summary.summary import summarize
 from cnnzoo.errors import UsageError
 from cnnzoo.models.lenet5_1998 import TABLE_I, characters
@@ -50,7 +50,9 @@ def compared(name: str, **options: Any) -> Comparison:
     with torch.device("meta"):
         model = create_model(name, **options)
     shape = (1, spec.in_channels, spec.image_size, spec.image_size)
-    return compare(name, model, summarize(model, shape), get_publication(spec), spec.arguments(options))
+    return compare_with_paper(
+        name, model, summarize(model, shape), get_publication(spec), spec.arguments(options)
+    )
 
 
 def test_lenet5_1998_has_the_papers_figures_layer_by_layer() -> None:

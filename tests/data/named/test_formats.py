@@ -13,7 +13,7 @@ import torchvision
 from cnnzoo.data.named import catalog
 from cnnzoo.data.named.catalog import DATASETS, DatasetSpec
 from cnnzoo.data.named.formats import FORMATS, Arrays, Format
-from cnnzoo.data.named.locate import DatasetUnavailableError, load_arrays, locate, verify
+from cnnzoo.data.named.locate import DatasetUnavailableError, load_arrays, locate, verify_dataset
 from cnnzoo.errors import CnnzooError
 from tests.conftest import Command
 
@@ -51,7 +51,7 @@ def test_cifar100_is_read_by_its_fine_labels(tmp_path: Path, monkeypatch: pytest
     assert locate(spec, tmp_path) == (tmp_path / "cifar-100-python", sum(map(len, files.values())))
     write(tmp_path / "cifar-100-python", {"test": files["test"][:-1] + b"!"})
     with pytest.raises(CnnzooError, match="checksum"):
-        verify(spec, tmp_path)
+        verify_dataset(spec, tmp_path)
 
 
 def test_svhn_is_read_from_its_mat_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_svhn_is_read_from_its_mat_files(tmp_path: Path, monkeypatch: pytest.Mon
     with (tmp_path / "test_32x32.mat").open("ab") as file:
         file.write(b"!")
     with pytest.raises(CnnzooError, match="checksum"):
-        verify(DATASETS["svhn"], tmp_path)
+        verify_dataset(DATASETS["svhn"], tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name, spec in DATASETS.items() if spec.torchvision])

@@ -32,7 +32,13 @@ from cnnzoo.data.datasets import load_dataset
 from cnnzoo.data.named import download
 from cnnzoo.data.named.catalog import DATASETS, IDX_FILES, DatasetSpec, get_dataset_spec
 from cnnzoo.data.named.formats import Arrays, parse_idx
-from cnnzoo.data.named.locate import DatasetUnavailableError, default_data_dir, load_arrays, locate, verify
+from cnnzoo.data.named.locate import (
+    DatasetUnavailableError,
+    default_data_dir,
+    load_arrays,
+    locate,
+    verify_dataset,
+)
 from cnnzoo.errors import CnnzooError
 from tests.golden import REPOSITORY
 from tests.helpers import Reporter, load_training_data, patch_internal
@@ -215,7 +221,7 @@ def test_one_changed_byte_is_noticed_and_the_file_named(fashion: dict[str, bytes
     changed[5000] ^= 1
     put(tmp_path, {**fashion, IMAGES: bytes(changed)})
     with pytest.raises(CnnzooError, match="checksum differs") as raised:
-        verify(DATASETS["fashionmnist"], tmp_path)
+        verify_dataset(DATASETS["fashionmnist"], tmp_path)
     assert str(tmp_path / IMAGES) in str(raised.value)
     assert "cnnzoo data fetch fashionmnist" in str(raised.value)
 
@@ -334,7 +340,7 @@ def test_a_garbled_packed_file_is_an_error_or_the_very_same_images(
         case "append":
             content += data.draw(st.binary(min_size=1, max_size=20))
     target.write_bytes(content)
-    found = outcome(lambda: verify(DATASETS["fashionmnist"], tmp_path))
+    found = outcome(lambda: verify_dataset(DATASETS["fashionmnist"], tmp_path))
     if isinstance(found, CnnzooError):
         assert str(target) in str(found)
         assert "\n" not in str(found)
@@ -349,7 +355,7 @@ def test_a_gzip_bomb_does_not_fill_the_memory(fashion: dict[str, bytes], tmp_pat
     tracemalloc.start()
     try:
         with pytest.raises(CnnzooError, match=f"{IMAGES}.gz has more than 64 MiB"):
-            verify(DATASETS["fashionmnist"], tmp_path)
+            verify_dataset(DATASETS["fashionmnist"], tmp_path)
         assert tracemalloc.get_traced_memory()[1] < 300 << 20
     finally:
         tracemalloc.stop()
@@ -608,7 +614,7 @@ def test_row_32_mirrors_that_all_hang_cost_less_than_half_a_minute() -> None:
         for spec in DATASETS.values()
         if spec.format == "idx" and spec.torchvision
     )
-    assert num_mirrors * download.TIMEOUT < 30
+    assert num_mirrors * download.MIRROR_TIMEOUT < 30
 
 
 def test_row_33_a_wrong_checksum_is_tried_once_more_and_then_an_error(mirror: Mirror, tmp_path: Path) -> None:
@@ -793,7 +799,7 @@ def test_a_batch_that_was_changed_on_disk_is_never_unpickled(
 
     batch.write_bytes(evil)
     with pytest.raises(CnnzooError, match="checksum"):
-        verify(DATASETS["cifar10"], tmp_path)
+        verify_dataset(DATASETS["cifar10"], tmp_path)
     # The archive is still there and whole: the batch is unpacked again, without a download.
     assert load(tmp_path, name="cifar10").sha256 == expected
     assert len(mirror.asked) == 1
@@ -822,7 +828,7 @@ def test_row_34_batches_that_a_killed_unpacking_left_are_written_again(
 
 
 def test_the_sample_ships_with_the_package_600_and_100_images_of_each_class(tmp_path: Path) -> None:
-    train, test = verify(DATASETS["fashionmnist-sample"], tmp_path)
+    train, test = verify_dataset(DATASETS["fashionmnist-sample"], tmp_path)
     assert np.bincount(train.labels).tolist() == [600] * 10
     assert np.bincount(test.labels).tolist() == [100] * 10
     assert train.images.shape == (6000, 1, 28, 28)
@@ -831,7 +837,7 @@ def test_the_sample_ships_with_the_package_600_and_100_images_of_each_class(tmp_
 @needs_full_set
 def test_the_sample_is_the_first_images_of_each_class_in_the_official_order(tmp_path: Path) -> None:
     full = load(None, "test")
-    _, sample = verify(DATASETS["fashionmnist-sample"], tmp_path)
+    _, sample = verify_dataset(DATASETS["fashionmnist-sample"], tmp_path)
     seen = [0] * 10
     chosen = []
     for index, label in enumerate(full.labels.tolist()):

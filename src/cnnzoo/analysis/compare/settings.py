@@ -20,7 +20,7 @@ from cnnzoo.models.registry import get_spec, is_registered
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.histories.read import read_history
 from cnnzoo.runs.history import History, HistoryRow
-from cnnzoo.runs.sources import FOLDER as SOURCES
+from cnnzoo.runs.sources import IMPORTED_FOLDER
 from cnnzoo.training.schedule import limit_reached
 
 WITHOUT_EFFECT = (*OF_THE_MACHINE, "keep_epochs", "record_images", "check_duplicates")
@@ -36,7 +36,7 @@ SOURCE = "imported source"
 DECIDE_IMAGES = ("dataset", "model", "image_size", "resize")
 """Settings by which training images have another checksum though nobody has changed them."""
 
-MISSING = "–"
+ABSENT = "–"
 """Stands where a net has no such option."""
 
 
@@ -130,7 +130,7 @@ def _settings_of(config: TrainConfig, recorded: Mapping[str, Any]) -> dict[str, 
     plain = {"model": plain["model"], **named, **plain}
     if isinstance(digest := recorded.get("data_sha256"), str):
         plain[IMAGES] = digest[:8]
-    if sources := recorded.get(SOURCES):
+    if sources := recorded.get(IMPORTED_FOLDER):
         plain[SOURCE] = hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()[:8]
     return plain
 
@@ -164,7 +164,7 @@ def what_differs(settings: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     if len({each["model"] for each in settings}) > 1:
         settings = [_without_defaults(each) for each in settings]
     names = list(dict.fromkeys(name for each in settings for name in each))
-    written = [{name: _written(name, each.get(name, MISSING)) for name in names} for each in settings]
+    written = [{name: _written(name, each.get(name, ABSENT)) for name in names} for each in settings]
     differing = [name for name in names if len({each[name] for each in written}) > 1]
     if IMAGES in differing:  # of another data set, or in another size, they cannot be the same
         sources = [tuple(each[name] for name in DECIDE_IMAGES) for each in written]
@@ -186,7 +186,7 @@ def names_of(differing: Sequence[Mapping[str, str]]) -> list[str]:
         if 2 * times > num
     }
     return [
-        " ".join(f"{name}={value}" for name, value in each.items() if value not in (usual.get(name), MISSING))
+        " ".join(f"{name}={value}" for name, value in each.items() if value not in (usual.get(name), ABSENT))
         or BASE
         for each in differing
     ]

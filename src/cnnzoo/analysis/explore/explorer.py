@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images
-from cnnzoo.analysis.explore.graph import Layer, Source, about, wiring
+from cnnzoo.analysis.explore.graph import Layer, LayerInput, about, wiring
 from cnnzoo.analysis.explore.unit import Told, Unit, tell_number
 from cnnzoo.analysis.explore.written import number
 from cnnzoo.analysis.features import HANDS_ON, run_layers
@@ -24,14 +24,14 @@ from cnnzoo.analysis.predict.pictures import Picture
 from cnnzoo.analysis.predict.predict import Invert, PictureReader
 from cnnzoo.analysis.trained_net import TrainedNet
 from cnnzoo.data.decoding.images import open_image, quiet
-from cnnzoo.device import LARGE, explain_oom, to_device
+from cnnzoo.device import LARGE_NET, explain_oom, to_device
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.training.answers import logits_in
 from cnnzoo.training.arithmetic import Arithmetic
 from cnnzoo.training.reporter import Reporter
 
-MAX_PIXELS = 20_000_000
+MAX_GIVEN_PIXELS = 20_000_000
 """Of a picture that somebody brings; seen in its header, before anything is decoded."""
 
 MAX_EPOCH_BYTES = 1 << 29
@@ -82,13 +82,13 @@ class Explorer:
             run_layers(
                 net.model, blank[None], lambda *it: found.append((it[0], it[1], tuple(it[2].shape[1:])))
             )
-        self.is_small = work.mult_adds < LARGE
+        self.is_small = work.mult_adds < LARGE_NET
         sources = wiring(net.model, [name for name, _, _ in found])
         self.is_wired = sources is not None
-        chain = [Source((index,)) for index in range(len(found) + 1)]
+        chain = [LayerInput((index,)) for index in range(len(found) + 1)]
         *each, self.answer = sources or chain
         self.layers = [
-            Layer("input", "Image", "the picture as the net takes it", tuple(blank.shape), Source(())),
+            Layer("input", "Image", "the picture as the net takes it", tuple(blank.shape), LayerInput(())),
             *(
                 Layer(name, type(module).__name__, about(module), shape, source, isinstance(module, HANDS_ON))
                 for (name, module, shape), source in zip(found, each, strict=True)
@@ -145,7 +145,7 @@ class Explorer:
 
         Raises:
             BrokenImageError: It is no picture.
-            CnnzooError: It has more than MAX_PIXELS.
+            CnnzooError: It has more than MAX_GIVEN_PIXELS.
         """
         if content.startswith(
             (b"\0\0\1\0", b"icns")
@@ -155,9 +155,10 @@ class Explorer:
         with quiet(), explain_oom(1):
             with open_image(Path(name), content) as image:
                 width, height = image.size
-            if width * height > MAX_PIXELS:
+            if width * height > MAX_GIVEN_PIXELS:
                 raise CnnzooError(
-                    f"{name} has {width:,}×{height:,} pixels, and {MAX_PIXELS // 1_000_000} million are the most. "
+                    f"{name} has {width:,}×{height:,} pixels, "
+                    f"and {MAX_GIVEN_PIXELS // 1_000_000} million are the most. "
                     "Make it smaller."
                 )
             pixels, inverted, _ = reader.read(Picture(name, content))

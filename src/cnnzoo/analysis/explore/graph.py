@@ -18,7 +18,7 @@ _JOINS: dict[Any, str] = {
 
 
 @dataclass(frozen=True)
-class Source:
+class LayerInput:
     """Where the numbers that a layer takes come from.
 
     Attributes:
@@ -32,7 +32,7 @@ class Source:
     is_plain: bool = True
 
 
-def wiring(model: nn.Module, names: Sequence[str]) -> list[Source] | None:
+def wiring(model: nn.Module, names: Sequence[str]) -> list[LayerInput] | None:
     """Return for each layer which ones it takes its numbers from, found by following the model's code (torch.fx).
 
     Args:
@@ -70,7 +70,7 @@ class _Tracer(fx.Tracer):
         return m in self.layers
 
 
-def _source(node: fx.Node, numbers: dict[fx.Node, int]) -> Source:
+def _source(node: fx.Node, numbers: dict[fx.Node, int]) -> LayerInput:
     """Walk back from a node to the layers, or the image, that its inputs are from."""
     layers: list[int] = []
     joins: list[str] = []
@@ -89,7 +89,7 @@ def _source(node: fx.Node, numbers: dict[fx.Node, int]) -> Source:
         else:
             is_plain = False
     join = joins[0] if len(set(joins)) == 1 else ""
-    return Source(tuple(layers), join if len(layers) > 1 else "", is_plain and len(joins) <= 1)
+    return LayerInput(tuple(layers), join if len(layers) > 1 else "", is_plain and len(joins) <= 1)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Layer:
     type: str
     about: str
     shape: tuple[int, ...]
-    source: Source
+    source: LayerInput
     hands_on: bool = False
 
     @property

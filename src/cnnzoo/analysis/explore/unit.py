@@ -24,7 +24,7 @@ Unit = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Part:
+class Contribution:
     """What one channel, or one number, of a layer's input gives to a number of its output.
 
     Attributes:
@@ -56,7 +56,7 @@ class Told:
     value: float
     rule: str
     lines: tuple[str, ...] = ()
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Contribution, ...] = ()
 
 
 @dataclass
@@ -66,7 +66,7 @@ class _Draft:
     total: float
     rule: str
     lines: list[str] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
+    parts: list[Contribution] = field(default_factory=list)
 
 
 def tell_number(module: nn.Module, taken: Tensor, given: Tensor, unit: Unit) -> Told:
@@ -126,7 +126,7 @@ def _convolution(module: nn.Conv2d, taken: Tensor, _: Tensor, unit: Unit) -> _Dr
     is_seen = kernel.flatten(1).ne(0).any(1)
     seen = [index for index in sums.abs().argsort(descending=True).tolist() if is_seen[index]]
     parts = [
-        Part(
+        Contribution(
             f"map {first + index}" if taken.shape[0] > 1 else "the image",
             window[index].tolist(),
             kernel[index].tolist(),
@@ -164,7 +164,9 @@ def _linear(module: nn.Linear, taken: Tensor, _: Tensor, unit: Unit) -> _Draft:
     given_by = inputs * weights
     order = given_by.abs().argsort(descending=True).tolist()[:MOST_PARTS]
     parts = [
-        Part(f"input {index}", [[inputs[index].item()]], [[weights[index].item()]], given_by[index].item())
+        Contribution(
+            f"input {index}", [[inputs[index].item()]], [[weights[index].item()]], given_by[index].item()
+        )
         for index in order
     ]
     total = given_by.sum().item() + bias
@@ -185,7 +187,7 @@ def _linear(module: nn.Linear, taken: Tensor, _: Tensor, unit: Unit) -> _Draft:
 
 
 def _closing(
-    parts: list[Part], rest: float, num: int, bias: float, has_bias: bool, total: float, things: str
+    parts: list[Contribution], rest: float, num: int, bias: float, has_bias: bool, total: float, things: str
 ) -> str:
     """Return the last line of a sum: its parts, the many that are not written out, and the bias."""
     values, names = [part.total for part in parts], [part.name for part in parts]
@@ -226,7 +228,7 @@ def _pooling(
             total,
             f"Max pooling: the largest number in the {h}×{w} window.",
             [line],
-            [Part(f"map {channel}", inputs, None, total)],
+            [Contribution(f"map {channel}", inputs, None, total)],
         )
     plain = _flat(inputs)
     mean = sum(plain) / len(plain)
@@ -241,7 +243,7 @@ def _pooling(
             f"{number(summed)}·{in_product(w_)} {total_of([0.0, b_]).removeprefix('0 ')} = {number(total)}",
         ]
         rule = f"Sub-sampling: the sum of the {h}×{w} window, times the map's coefficient, plus its bias."
-        return _Draft(total, rule, lines, [Part(f"map {channel}", inputs, None, total)])
+        return _Draft(total, rule, lines, [Contribution(f"map {channel}", inputs, None, total)])
     few = plain[:MOST_TERMS]
     more = f" + {len(plain) - len(few):,} more" if len(plain) > len(few) else ""
     line = f"({total_of(few)}{more})/{len(plain)} = {number(mean)}"
@@ -249,7 +251,7 @@ def _pooling(
         mean,
         f"Average pooling: the mean of the {h}×{w} window.",
         [line],
-        [Part(f"map {channel}", inputs, None, mean)],
+        [Contribution(f"map {channel}", inputs, None, mean)],
     )
 
 
@@ -359,7 +361,7 @@ def _distance(taken: Tensor, codes: Tensor, unit: Unit) -> _Draft:
     rows = (
         (12, 7) if len(code) == 84 else (1, len(code))
     )  # LeNet-5's codes are characters of 7×12 (LeCun 1998, Fig. 3)
-    part = Part(
+    part = Contribution(
         "the layer before, and the code of the class",
         taken.view(rows).tolist(),
         code.view(rows).tolist(),

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnzoo.data.decoding.images import MAX_BYTES, read_content
+from cnnzoo.data.decoding.images import MAX_FILE_BYTES, read_content
 from cnnzoo.data.listing.listing import PassedOver
 from cnnzoo.data.listing.walk import images_below
 from cnnzoo.errors import one_line
@@ -77,7 +77,7 @@ def find_pictures(words: Iterable[str | os.PathLike[str]]) -> Found:
     content: bytes | None = None
     for word in (os.fspath(word) for word in words):
         if word == STDIN:
-            content = sys.stdin.buffer.read(MAX_BYTES) if content is None else content
+            content = sys.stdin.buffer.read(MAX_FILE_BYTES) if content is None else content
             continue
         found = [word] if exists(word) else _matching(word)
         if not found:

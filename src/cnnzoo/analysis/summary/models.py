@@ -17,7 +17,7 @@ from typing import Any
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing
 from cnnzoo.registries import MODEL_ENTRY_POINTS, TORCHVISION
-from cnnzoo.validation import describe
+from cnnzoo.validation import describe_type
 
 TABLE = "models.json"
 """The file beside this one; ``python scripts/make_model_table.py`` makes it."""
@@ -97,7 +97,7 @@ def describe_models() -> list[ModelEntry]:
 
 
 def _option(option: Parameter) -> dict[str, Any]:
-    takes = describe(option.annotation)
+    takes = describe_type(option.annotation)
     if option.default is option.empty:
         return {"takes": takes, "default": None, "required": True}
     return {"takes": takes, "default": option.default}
@@ -106,11 +106,13 @@ def _option(option: Parameter) -> dict[str, Any]:
 def _describe(spec: Any) -> ModelEntry:  # noqa: ANN401  (a ModelSpec, whose module imports torch)
     from cnnzoo.analysis.summary.summary import summarize
     from cnnzoo.data.datasets import describe_dataset
-    from cnnzoo.data.named.catalog import DEFAULT
+    from cnnzoo.data.named.catalog import DEFAULT_DATASET
     from cnnzoo.models.registry import create_skeleton
 
     is_theirs = spec.num_parameters is not None
-    channels, classes = (spec.in_channels, spec.num_classes) if is_theirs else describe_dataset(DEFAULT)
+    channels, classes = (
+        (spec.in_channels, spec.num_classes) if is_theirs else describe_dataset(DEFAULT_DATASET)
+    )
     size = (channels, spec.image_size, spec.image_size)
     parameters, mult_adds, fault = spec.num_parameters, None, None
     if not is_theirs:

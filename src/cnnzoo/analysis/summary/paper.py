@@ -74,7 +74,7 @@ def get_publication(spec: ModelSpec) -> Publication:
     return publication
 
 
-def compare(
+def compare_with_paper(
     name: str, model: nn.Module, summary: ModelSummary, publication: Publication, arguments: Mapping[str, Any]
 ) -> Comparison:
     """Put a model's layers beside those of its paper.

@@ -19,7 +19,7 @@ from cnnzoo.analysis.sweep.variations import Combination, combinations_of, dimen
 from cnnzoo.config import TrainConfig, field_types
 from cnnzoo.config_file import differing, in_words, read_yaml
 from cnnzoo.data.datasets import short_name
-from cnnzoo.data.named.catalog import DEFAULT
+from cnnzoo.data.named.catalog import DEFAULT_DATASET
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import as_typed, expanded, replacing
 from cnnzoo.machine import cpu_count
@@ -277,7 +277,7 @@ def _folder(combinations: Sequence[Combination], *, new: bool) -> Path:
     asked = plain if len(plain) > 1 else plain[0]
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:6]
     models = {each.model.replace("/", "-") for each in configs}
-    datasets = {short_name(each.dataset or DEFAULT) for each in configs}
+    datasets = {short_name(each.dataset or DEFAULT_DATASET) for each in configs}
     model, dataset = models.pop(), datasets.pop()
     base = f"{'models' if models else model}-{'datasets' if datasets else dataset}-{digest}"
     taken = [out / base, *(out / f"{base}-{number}" for number in range(2, 1000))]

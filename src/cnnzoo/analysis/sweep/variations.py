@@ -102,7 +102,7 @@ class Dimension:
     def text(self, config: TrainConfig) -> str:
         """Return the value that a config has, as a person reads it."""
         value = getattr(config, self.field)
-        return as_text(value if self.entry is None else value[self.entry])
+        return value_as_text(value if self.entry is None else value[self.entry])
 
 
 def parse_vary(texts: Iterable[str]) -> dict[str, str]:
@@ -167,7 +167,7 @@ def combinations_of(
             plain: dict[str, Any] = dict(base)
             for dimension, value in zip(dimensions, values, strict=True):
                 plain = dimension.into(plain, value)
-            given = {d.column: as_text(value) for d, value in zip(dimensions, values, strict=True)}
+            given = {d.column: value_as_text(value) for d, value in zip(dimensions, values, strict=True)}
             given = {**({VARIANT: variant} if variant else {}), **given}
             try:
                 asked = TrainConfig.from_dict(plain, source=source)
@@ -202,10 +202,10 @@ def short_names(columns: Iterable[str]) -> dict[str, str]:
     return {c: name if list(short.values()).count(name) == 1 else c for c, name in short.items()}
 
 
-def as_text(value: object) -> str:
+def value_as_text(value: object) -> str:
     """Return a setting's value as a person types it behind ``--vary``: ``0.01``, ``flip+crop``, ``none``."""
     if isinstance(value, list | tuple):
-        return "+".join(map(as_text, value)) or "none"
+        return "+".join(map(value_as_text, value)) or "none"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and float(short := f"{value:g}") == value:

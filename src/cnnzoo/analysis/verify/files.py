@@ -20,8 +20,7 @@ from cnnzoo.runs.folder import is_locked
 from cnnzoo.runs.history import HistoryRow, as_csv, best_row
 from cnnzoo.runs.manifest import MANIFEST, Manifest, checksum, covered_files, read_manifest
 from cnnzoo.runs.run import TRAINED, TRAINED_SHA256
-from cnnzoo.runs.sources import FOLDER as IMPORTED
-from cnnzoo.runs.sources import kept_sources
+from cnnzoo.runs.sources import IMPORTED_FOLDER, kept_sources
 from cnnzoo.training.resume import CHANGEABLE
 
 
@@ -73,13 +72,13 @@ class _Files:
         yield self._check("config.yaml", self._config())
         if (self.run / TRAINED).exists() or TRAINED_SHA256 in self.recorded:
             yield self._check(TRAINED, self._trained())
-        if (self.run / IMPORTED).exists() or IMPORTED in self.recorded:
+        if (self.run / IMPORTED_FOLDER).exists() or IMPORTED_FOLDER in self.recorded:
             yield from self._imported()
         seen = {"last.pt", "history.csv", "best.pt", "config.yaml", TRAINED}
         known = set(self.manifest.files) if self.manifest else set()
         others = sorted({*known, *covered_files(self.run)} - seen)
         for name in others:
-            if not name.startswith(f"{IMPORTED}/"):
+            if not name.startswith(f"{IMPORTED_FOLDER}/"):
                 yield self._check(name, self._other(name))
         yield self._manifest()
 
@@ -314,11 +313,11 @@ class _Files:
         return "the list of images that config.yaml tells of"
 
     def _imported(self) -> Iterator[Check]:
-        noted = self.recorded.get(IMPORTED)
+        noted = self.recorded.get(IMPORTED_FOLDER)
         noted = noted if isinstance(noted, dict) else {}
-        kept = kept_sources(self.run) if (self.run / IMPORTED).is_dir() else {}
+        kept = kept_sources(self.run) if (self.run / IMPORTED_FOLDER).is_dir() else {}
         for name in sorted({*noted, *kept}):
-            path = f"{IMPORTED}/{name}"
+            path = f"{IMPORTED_FOLDER}/{name}"
             if name not in kept:
                 self.faults[path] = "it is missing"
             elif name not in noted and self.tells:

@@ -11,9 +11,9 @@ from cnnzoo.analysis.verify.checks import Check
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import full_name, open_images
 from cnnzoo.data.decoding.images import BrokenImageError
-from cnnzoo.data.folders import CSV, FOLDER, is_files
+from cnnzoo.data.folders import CSV_PREFIX, FOLDER_PREFIX, is_files
 from cnnzoo.data.named.catalog import DATASETS, get_dataset_spec
-from cnnzoo.data.named.locate import DatasetUnavailableError, verify
+from cnnzoo.data.named.locate import DatasetUnavailableError, verify_dataset
 from cnnzoo.data.reading import Reading
 from cnnzoo.data.sources import Dataset, Streamed
 from cnnzoo.errors import CnnzooError, one_line
@@ -58,7 +58,10 @@ def verify_images(
     except DatasetUnavailableError as error:
         return [Check("images", "unknown", f"they are not here: {one_line(error)}")]
     except CnnzooError as error:
-        if is_files(name) and not Path(name.removeprefix(FOLDER).removeprefix(CSV)).expanduser().exists():
+        if (
+            is_files(name)
+            and not Path(name.removeprefix(FOLDER_PREFIX).removeprefix(CSV_PREFIX)).expanduser().exists()
+        ):
             return [Check("images", "unknown", f"{name} is not here. Say where it lies now with --dataset")]
         return [Check("images", "changed", one_line(error))]
 
@@ -66,7 +69,7 @@ def verify_images(
 def _checks(run: Path, saved: Checkpoint, config: TrainConfig, reporter: Reporter) -> Iterator[Check]:
     name = str(config.dataset)
     if not is_files(name) and get_dataset_spec(name).read is None:
-        verify(get_dataset_spec(name), config.data_dir)  # else they would be downloaded
+        verify_dataset(get_dataset_spec(name), config.data_dir)  # else they would be downloaded
     reading = reading_again(config, saved)
     images = open_images(name, reading, config.data_dir)
     train = load_split(images, "train", config, saved.preprocessing.full_size, reporter)

@@ -18,7 +18,7 @@ from cnnzoo.runs.history import HistoryRow
 from cnnzoo.runs.serialization import weights_sha256
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError
-from cnnzoo.training.threads import Switch, as_text
+from cnnzoo.training.threads import Switch, switches_as_text
 from cnnzoo.training.train import train
 
 LOSS_TOLERANCE = 2e-3
@@ -114,7 +114,9 @@ def _config(
     config = saved.settings(Path("last.pt"))
     known_dir = config.data_dir if config.data_dir and config.data_dir.exists() else None
     threads = (
-        as_text([Switch(*switch) for switch in training.threads]) if training.threads else config.threads
+        switches_as_text([Switch(*switch) for switch in training.threads])
+        if training.threads
+        else config.threads
     )
     return config.replace(
         imports=imports,

@@ -29,7 +29,7 @@ _USUAL = frozenset(("JPEG", "PNG"))
 MAX_PIXELS = 100_000_000
 """An image of more pixels is taken for a decompression bomb."""
 
-MAX_BYTES = 1 << 30
+MAX_FILE_BYTES = 1 << 30
 """A file of more bytes is no image of so many pixels."""
 
 _ORIENTATION = 0x0112
@@ -125,7 +125,7 @@ def read_content(file: Path) -> bytes:
     """
     try:
         with file.open("rb") as opened:
-            if os.fstat(opened.fileno()).st_size > MAX_BYTES:
+            if os.fstat(opened.fileno()).st_size > MAX_FILE_BYTES:
                 raise _bomb(file)
             return opened.read()
     except OSError as error:

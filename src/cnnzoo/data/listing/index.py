@@ -21,7 +21,7 @@ from cnnzoo.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMAT = 1
+INDEX_FORMAT = 1
 """Version of what is in the files."""
 
 FEWEST_FILES = 1000
@@ -33,7 +33,7 @@ MOST_BYTES = 1 << 30
 _TICK = 0.02
 """Seconds that a file system's clock may stand still: two changes of a file in one tick have the same time."""
 
-Arrays = Mapping[str, "NDArray[np.generic]"]
+IndexArrays = Mapping[str, "NDArray[np.generic]"]
 
 
 class Index:
@@ -52,13 +52,13 @@ class Index:
         if tree is None or tree.num_files < FEWEST_FILES:
             return
         key = repr([os.fspath(tree.path), os.path.abspath(tree.path), *options])  # noqa: PTH100
-        state = repr([FORMAT, __version__, sorted(suffixes()), tree.fingerprint(), key])
+        state = repr([INDEX_FORMAT, __version__, sorted(suffixes()), tree.fingerprint(), key])
         self._folder = cache_folder() / "trees"
         self._name = _sha256(key).hex()[:32]
         self._state = np.frombuffer(_sha256(state), dtype=np.uint8)
         self._newest = tree.newest
 
-    def recall(self, what: str, find_out: Callable[[], Arrays]) -> Arrays:
+    def recall(self, what: str, find_out: Callable[[], IndexArrays]) -> IndexArrays:
         """Return what is known, or find it out and keep it.
 
         Args:
@@ -83,7 +83,7 @@ class Index:
         return found
 
 
-def keep_listing(listing: Listing) -> Arrays:
+def keep_listing(listing: Listing) -> IndexArrays:
     """Return a listing as arrays."""
     told = {"root": os.fspath(listing.root), "classes": listing.classes, "notes": listing.notes}
     arrays: dict[str, NDArray[np.generic]] = {"told": _as_bytes(json.dumps(told).encode())}
@@ -96,7 +96,7 @@ def keep_listing(listing: Listing) -> Arrays:
     return arrays
 
 
-def kept_listing(arrays: Arrays) -> Listing:
+def kept_listing(arrays: IndexArrays) -> Listing:
     """Return the listing that ``keep_listing`` has made arrays of."""
     told = json.loads(arrays["told"].tobytes())
     root = Path(told["root"])
@@ -110,7 +110,7 @@ def kept_listing(arrays: Arrays) -> Listing:
     return Listing(root, tuple(told["classes"]), parts, tuple(told["notes"]))
 
 
-def _read(file: Path, state: "NDArray[np.uint8]") -> Arrays | None:
+def _read(file: Path, state: "NDArray[np.uint8]") -> IndexArrays | None:
     """Return what a file holds, if it is whole and of this state."""
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:

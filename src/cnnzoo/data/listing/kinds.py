@@ -14,7 +14,7 @@ from cnnzoo.errors import CnnzooError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SAMPLE = 1000
+SAMPLE_SIZE = 1000
 """Training images that are looked at, spread evenly over all of them."""
 
 
@@ -53,7 +53,7 @@ def find_kinds(files: Files, *, rules: int, skip_bad_images: bool) -> Kinds:
             raise
 
     if rules >= 3:
-        files = files.take(np.linspace(0, len(files) - 1, min(len(files), SAMPLE)).astype(np.int64))
+        files = files.take(np.linspace(0, len(files) - 1, min(len(files), SAMPLE_SIZE)).astype(np.int64))
     with quiet(), ThreadPoolExecutor() as pool:  # a disk answers several at once
         found = list(pool.map(look, files))
     ranges = [values for _, values in found if values]
@@ -72,7 +72,7 @@ class KindWatch:
 
     def __init__(self, kinds: Kinds, root: Path, num_images: int) -> None:
         self._kinds = kinds
-        self._others = f"the {SAMPLE:,} training images that were looked at"
+        self._others = f"the {SAMPLE_SIZE:,} training images that were looked at"
         self._root = root
         self._left = 2 * num_images
         self._found = ""

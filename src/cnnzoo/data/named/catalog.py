@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from cnnzoo.errors import CnnzooError, UsageError, unknown
 
 SAMPLE = "fashionmnist-sample"
-DEFAULT = "fashionmnist"
+DEFAULT_DATASET = "fashionmnist"
 
 _DIGITS = tuple(str(digit) for digit in range(10))
 _CLOTHES = (

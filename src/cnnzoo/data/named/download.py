@@ -12,7 +12,7 @@ from cnnzoo.data.named.catalog import DatasetSpec
 from cnnzoo.data.named.formats import FORMATS
 from cnnzoo.errors import CnnzooError, one_line
 
-TIMEOUT = 10.0
+MIRROR_TIMEOUT = 10.0
 """Seconds in which a mirror must send MIN_BYTES, or the rest of the file."""
 
 MIN_BYTES = 1 << 14
@@ -87,7 +87,7 @@ def _receive(address: str, max_bytes: int) -> Iterator[tuple[bytes, int]]:
 
         try:
             request = urllib.request.Request(address, headers={"User-Agent": "cnnzoo"})
-            with urllib.request.urlopen(request, timeout=2 * TIMEOUT) as answer:
+            with urllib.request.urlopen(request, timeout=2 * MIRROR_TIMEOUT) as answer:
                 total = int(answer.headers.get("Content-Length") or 0)
                 chunk = b"start"
                 while chunk and not given_up.is_set():
@@ -101,12 +101,12 @@ def _receive(address: str, max_bytes: int) -> Iterator[tuple[bytes, int]]:
 
     threading.Thread(target=read, daemon=True).start()
     try:
-        done, due, deadline = 0, MIN_BYTES, time.monotonic() + TIMEOUT
+        done, due, deadline = 0, MIN_BYTES, time.monotonic() + MIRROR_TIMEOUT
         while True:
             try:
                 item = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise _MirrorError(f"silent or too slow for {TIMEOUT:g} s") from None
+                raise _MirrorError(f"silent or too slow for {MIRROR_TIMEOUT:g} s") from None
             if isinstance(item, Exception):
                 reason = getattr(item, "reason", None)  # what an URLError wraps
                 raise _MirrorError(one_line(reason if isinstance(reason, Exception) else item))
@@ -119,7 +119,7 @@ def _receive(address: str, max_bytes: int) -> Iterator[tuple[bytes, int]]:
                     raise _MirrorError(f"ended after {done:,} of {total:,} bytes")
                 return
             if done >= due:
-                due, deadline = done + MIN_BYTES, time.monotonic() + TIMEOUT
+                due, deadline = done + MIN_BYTES, time.monotonic() + MIRROR_TIMEOUT
             yield chunk, total
     finally:
         given_up.set()

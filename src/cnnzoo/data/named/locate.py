@@ -46,7 +46,7 @@ def load_arrays(spec: DatasetSpec, split: str, data_dir: Path | None, progress: 
     return found
 
 
-def verify(spec: DatasetSpec, data_dir: Path | None) -> tuple[Arrays, Arrays]:
+def verify_dataset(spec: DatasetSpec, data_dir: Path | None) -> tuple[Arrays, Arrays]:
     """Return the training and test images as they are on this machine; nothing is downloaded.
 
     Raises:
@@ -68,7 +68,7 @@ def verify(spec: DatasetSpec, data_dir: Path | None) -> tuple[Arrays, Arrays]:
 def locate(spec: DatasetSpec, data_dir: Path | None) -> tuple[Path, int] | None:
     """Return the folder that holds a dataset, whole, and the bytes it takes there; None if there is none."""
     try:
-        train, test = verify(spec, data_dir)
+        train, test = verify_dataset(spec, data_dir)
     except CnnzooError:
         return None
     return train.location, train.num_bytes + test.num_bytes

@@ -142,7 +142,7 @@ def find_columns(table: Table) -> Columns:
     # The same over another span, as train_loss_step is beside train_loss_epoch, is drawn already.
     spans = {said[index].place: said[index].span for index in chosen.values()}
     left = (
-        shown_name(table.header[index])
+        shown_column(table.header[index])
         for index in sorted(filled - set(chosen.values()))
         if _LIKE_A_MEASURE.search(table.header[index].casefold())
         and not (index in said and said[index].span != spans.get(said[index].place, said[index].span))
@@ -156,7 +156,7 @@ def split_of(cell: str) -> str | None:
     return split if split in ("train", "val", "test") else None
 
 
-def shown_name(name: str) -> str:
+def shown_column(name: str) -> str:
     """Return a heading on one line, fit to be printed."""
     name = " ".join("".join(sign if sign.isprintable() else " " for sign in name).split())
     return name if len(name) <= 40 else f"{name[:39]}…"
@@ -164,7 +164,7 @@ def shown_name(name: str) -> str:
 
 def _names(table: Table, indices: Iterable[int]) -> str:
     """Return headings as the subject of a sentence, with its verb."""
-    names = [shown_name(table.header[index]) for index in indices]
+    names = [shown_column(table.header[index]) for index in indices]
     return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
 
 

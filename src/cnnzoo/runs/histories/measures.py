@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from cnnzoo.errors import CnnzooError
 from cnnzoo.plain_csv import Row, Table
-from cnnzoo.runs.histories.columns import Column, Columns, shown_name
+from cnnzoo.runs.histories.columns import Column, Columns, shown_column
 from cnnzoo.runs.histories.numbers import MISSING, decimal_mark, is_ambiguous, to_number
 
 _ALWAYS_PERCENT = "eval_top1"  # timm's: 0.87 in its first epoch is 0.87 %, not 87 %
@@ -66,7 +66,7 @@ def read_measures(table: Table, columns: Columns) -> Measured:
             cell := next((cell for cell in odd if measured.mark not in cell or "," in cell), "")
         ):
             number = to_number(cell, measured.mark)[0]
-            measured.notes.append(f"{shown_name(column.name)}: {cell} is read as {number:g}")
+            measured.notes.append(f"{shown_column(column.name)}: {cell} is read as {number:g}")
     _drop_blank_nans(measured, table, columns)
     for name in [name for name in columns.measures if name.endswith("acc")]:
         _check(name, measured, table, columns.measures[name])
@@ -107,9 +107,9 @@ def _check(name: str, measured: Measured, table: Table, column: Column) -> None:
     wrong = next((index for index, value in values.items() if value < 0 or value > 100 * _OVERSHOOT), None)
     if wrong is None:
         if column.is_error:
-            measured.notes.append(f"{shown_name(column.name)} is drawn as accuracy, 1 - error")
+            measured.notes.append(f"{shown_column(column.name)} is drawn as accuracy, 1 - error")
     elif column.is_error:
-        measured.left.append(shown_name(column.name))
+        measured.left.append(shown_column(column.name))
         del measured.values[name]
     else:
         raise CnnzooError(
@@ -133,7 +133,7 @@ def _make_fractions(measured: Measured, in_percent: set[str], columns: Columns) 
     small = {name for name in accuracies if name not in in_percent and largest}
     in_percent |= {name for name in small if tops[name] > largest / 10}
     for name, top in tops.items():
-        shown, whole = shown_name(columns.measures[name].name), 100 if name in in_percent else 1
+        shown, whole = shown_column(columns.measures[name].name), 100 if name in in_percent else 1
         shares = {index: min(value / whole, 1.0) for index, value in measured.values[name].items()}
         is_error = columns.measures[name].is_error
         measured.values[name] = {i: 1 - share for i, share in shares.items()} if is_error else shares
