@@ -57,7 +57,6 @@ def gather_report(
     data_dir: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
-    imports: tuple[str, ...] = (),
     reporter: Reporter | None = None,
 ) -> RunReport:
     """Gather what a page says of a run; nothing is written.
@@ -70,14 +69,13 @@ def gather_report(
         data_dir: Where named datasets lie; by default where the run found them.
         device: As for training.
         precision: As for training.
-        imports: Modules that register models.
         reporter: Told of progress.
 
     Raises:
         CnnzooError: The checkpoint or its test images cannot be used.
     """
     reporter = reporter or Reporter()
-    net = load_net(checkpoint, device=device, precision=precision, imports=imports, reporter=reporter)
+    net = load_net(checkpoint, device=device, precision=precision, reporter=reporter)
     if data_dir:
         net = replace(net, config=net.config.replace(data_dir=data_dir))
     try:

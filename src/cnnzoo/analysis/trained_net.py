@@ -16,7 +16,6 @@ from cnnzoo.device import (
     prepare,
     to_device,
 )
-from cnnzoo.models.registry import import_models
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.sources import changed_sources
 from cnnzoo.training.checks import dry_run
@@ -64,7 +63,6 @@ def load_net(
     *,
     device: str = "auto",
     precision: str = "auto",
-    imports: tuple[str, ...] = (),
     reporter: Reporter | None = None,
 ) -> TrainedNet:
     """Load a trained net from a checkpoint.
@@ -73,13 +71,11 @@ def load_net(
         checkpoint: A ``best.pt`` or ``last.pt``.
         device: As for training.
         precision: As for training.
-        imports: Modules that register models.
         reporter: Told where the source of a net of one's own has changed.
 
     Raises:
         CnnzooError: The checkpoint or the device cannot be used; the message says why.
     """
-    import_models(imports)
     saved = load_checkpoint(checkpoint)
     config = saved.settings(checkpoint)
     if reporter and (warning := changed_sources(checkpoint.parent, config.imports)):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, ImportOption, app
+from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 
 
 @app.command("compare", cls=GroupedCommand)
@@ -58,6 +58,7 @@ def compare_command(
     from cnnzoo.ui.screen import QuietScreen, Screen, print_warning
     from cnnzoo.ui.style import picture_suffix, save_figure
 
+    import_option(import_)
     if output is not None:
         picture_suffix(output)  # is refused now, and not once all is tested
     screen = Screen() if format_ == "table" else QuietScreen()
@@ -68,7 +69,6 @@ def compare_command(
             baseline=baseline,
             dataset=dataset,
             data_dir=data_dir,
-            imports=tuple(import_ or ()),
             reporter=screen,
         )
     finally:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, ImportOption, app
+from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.cli.options import CsvColumnsOption, ImageRootOption, find_checkpoint, parse_columns
 from cnnzoo.config import PrecisionName
 
@@ -69,6 +69,7 @@ def evaluate_command(
     from cnnzoo.ui.eval.tables import print_evaluation, print_evaluations
     from cnnzoo.ui.screen import QuietScreen, Screen
 
+    import_option(import_)
     checkpoints = _checkpoints(target, out)
     screen = QuietScreen() if format_ == "json" else Screen()
     try:
@@ -88,7 +89,6 @@ def evaluate_command(
                 save=save,
                 csv_columns=parse_columns(csv_columns),
                 image_root=image_root,
-                imports=tuple(import_ or ()),
                 reporter=screen,
             )
             for checkpoint in checkpoints

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, ImportOption, app
+from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.cli.options import find_checkpoint
 from cnnzoo.errors import CnnzooError
 
@@ -41,6 +41,7 @@ def explore_command(
         raise CnnzooError(
             f"explore needs {' and '.join(missing)}. Install what it needs: pip install 'cnnzoo[explore]'"
         )
+    import_option(import_)
     checkpoint = find_checkpoint(run, out)
     from cnnzoo.analysis.explore.explorer import Explorer
     from cnnzoo.analysis.trained_net import load_net
@@ -48,7 +49,7 @@ def explore_command(
     from cnnzoo.ui.screen import QuietScreen
 
     screen = QuietScreen()
-    net = load_net(checkpoint, device=device, precision="fp32", imports=tuple(import_ or ()), reporter=screen)
+    net = load_net(checkpoint, device=device, precision="fp32", reporter=screen)
     explorer = Explorer(net, screen)
     typer.echo(f"{checkpoint}: {net.saved.model}, epoch {net.saved.epoch}. Ctrl-C ends this.", err=True)
     serve(explorer, port, opens_browser=browser, announce=lambda address: print(address, flush=True))

@@ -27,7 +27,6 @@ class Request(NamedTuple):
         output: Where the picture goes, if that was said.
         show: Whether a window is to show it, too.
         out: Folder that holds the runs.
-        imports: Modules that register models.
         image: Which one, if that was said.
     """
 
@@ -35,7 +34,6 @@ class Request(NamedTuple):
     output: Path | None
     show: bool
     out: Path
-    imports: tuple[str, ...]
     image: str | None
 
     def checkpoint(self) -> Path:
@@ -57,7 +55,7 @@ class Request(NamedTuple):
         from cnnzoo.analysis.trained_net import load_net
         from cnnzoo.ui.screen import QuietScreen
 
-        return load_net(self.checkpoint(), imports=self.imports, reporter=QuietScreen())
+        return load_net(self.checkpoint(), reporter=QuietScreen())
 
 
 def draw_filters(asked: Request) -> None:
@@ -169,7 +167,7 @@ def _evaluated(asked: Request) -> "EvaluationResult":
 
     screen = Screen()
     try:
-        return evaluate(asked.checkpoint(), imports=asked.imports, save=False, reporter=screen)
+        return evaluate(asked.checkpoint(), save=False, reporter=screen)
     finally:
         screen.close()
 
@@ -197,7 +195,7 @@ def _batch_of(asked: Request, most: int) -> "tuple[TrainingBatch, Path]":
         if len(words) < 2:
             net = asked.net()
             return see_batch(net.config, most, screen, saved=net.saved), net.run / "batch.png"
-    config = config_of([*asked.words, *(f"--import={module}" for module in asked.imports)])
+    config = config_of(asked.words)
     import_models(config.imports)
     config.check_names()
     get_spec(config.model).check_options(config.model_options)

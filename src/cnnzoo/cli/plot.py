@@ -133,7 +133,7 @@ def plot(
     kind = KINDS[words[0]] if words and words[0] in KINDS else None
     if image is not None and kind is not draw_features:
         raise UsageError("--image is for `cnnzoo plot features`. Leave it out.")
-    asked = Request(words[1:] if kind else words, output, show, out, tuple(import_ or ()), image)
+    asked = Request(words[1:] if kind else words, output, show, out, image)
     (kind or draw_curves)(asked)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, ImportOption, app
+from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.cli.options import find_checkpoint
 from cnnzoo.config import PrecisionName
 from cnnzoo.errors import CnnzooError, UsageError, named
@@ -76,6 +76,7 @@ def predict_command(
     """
     if explain_to and not explain:
         raise UsageError("--explain-to is for --explain. Add --explain gradcam, or occlusion.")
+    import_option(import_)
     checkpoint, names, is_named = _told_apart(words, out)
     from cnnzoo.analysis.predict.pictures import find_pictures
     from cnnzoo.analysis.predict.predict import predict_each
@@ -92,9 +93,7 @@ def predict_command(
     for line in found.missing:
         print_error(line)
     screen = Screen() if format_ == "table" else QuietScreen()
-    net = load_net(
-        checkpoint, device=device, precision=precision, imports=tuple(import_ or ()), reporter=screen
-    )
+    net = load_net(checkpoint, device=device, precision=precision, reporter=screen)
     if format_ != "table" and not is_named:
         typer.echo(f"{checkpoint}: {net.saved.model}, epoch {net.saved.epoch}", err=True)
     answers = predict_each(

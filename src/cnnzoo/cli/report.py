@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, ImportOption, app
+from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.cli.options import find_checkpoint
 from cnnzoo.config import PrecisionName
 
@@ -42,6 +42,7 @@ def report_command(
     from cnnzoo.ui.report.page import report
     from cnnzoo.ui.screen import Screen
 
+    import_option(import_)
     screen = Screen()
     try:
         path = report(
@@ -50,7 +51,6 @@ def report_command(
             data_dir=data_dir,
             device=device,
             precision=precision,
-            imports=tuple(import_ or ()),
             reporter=screen,
         )
     finally:

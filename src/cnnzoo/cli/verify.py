@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, ImportOption, app
+from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
 
 
 @app.command("verify", cls=GroupedCommand)
@@ -40,6 +40,7 @@ def verify_command(
     from cnnzoo.ui.screen import Screen
     from cnnzoo.ui.verify import print_checks
 
+    import_option(import_)
     screen = Screen()
     failed = False
     try:
@@ -50,7 +51,6 @@ def verify_command(
                 images=images,
                 dataset=dataset,
                 data_dir=data_dir,
-                imports=tuple(import_ or ()),
                 reporter=screen,
             )
             screen.close()

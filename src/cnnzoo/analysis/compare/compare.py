@@ -20,7 +20,6 @@ from cnnzoo.analysis.compare.settings import (
 from cnnzoo.analysis.compare.significance import compare_by_seed, compare_nets, compare_unpaired, holm
 from cnnzoo.analysis.compare.tested import answers_of
 from cnnzoo.errors import CnnzooError, UsageError, named, unknown
-from cnnzoo.models.registry import import_models
 from cnnzoo.runs.folder import resolve_run
 from cnnzoo.runs.history import MEASURES
 from cnnzoo.training.reporter import Reporter
@@ -33,7 +32,6 @@ def compare(
     baseline: str | None = None,
     dataset: str | None = None,
     data_dir: Path | None = None,
-    imports: tuple[str, ...] = (),
     reporter: Reporter | None = None,
 ) -> ComparisonResult:
     """Compare runs by their accuracy on the same test images, and test each difference for chance.
@@ -48,7 +46,6 @@ def compare(
         baseline: Name of a setting that all others are compared with; by default any two are compared.
         dataset: Another data set to test on than the runs' own.
         data_dir: Where named data sets lie; by default where each run found them.
-        imports: Modules that register models.
         reporter: Told of progress.
 
     Raises:
@@ -56,12 +53,11 @@ def compare(
         CnnzooError: The runs have other test images or classes, or one cannot be evaluated.
     """
     reporter = reporter or Reporter()
-    import_models(imports)
     notes: list[str] = []
     recorded = _read(runs, out, notes)
     tested = []
     for run in recorded:
-        answers = answers_of(run.folder, dataset, data_dir=data_dir, imports=imports, reporter=reporter)
+        answers = answers_of(run.folder, dataset, data_dir=data_dir, reporter=reporter)
         tested.append(ComparedRun(run, answers))
         _check_same_images(tested[0], tested[-1])
     tested = _without_repeats(tested, notes)

@@ -74,7 +74,6 @@ def answers_of(
     dataset: str | None,
     *,
     data_dir: Path | None = None,
-    imports: tuple[str, ...] = (),
     reporter: Reporter,
 ) -> Tested:
     """Return what a run's best.pt says of test images.
@@ -86,7 +85,6 @@ def answers_of(
         run: Its folder.
         dataset: Another data set than its own.
         data_dir: Where named data sets lie.
-        imports: Modules that register models.
         reporter: Told of progress.
 
     Raises:
@@ -106,9 +104,7 @@ def answers_of(
             saves = False  # these figures took longer, and stay
         elif saved := _read_saved(folder, figures):
             return saved
-    result = evaluate(
-        best, dataset=dataset, data_dir=data_dir, save=saves, imports=imports, reporter=reporter
-    )
+    result = evaluate(best, dataset=dataset, data_dir=data_dir, save=saves, reporter=reporter)
     said = result.predictions
     names = np.array(said.classes)
     files = said.images.file_names

@@ -141,7 +141,6 @@ def evaluate(
     image_root: Path | None = None,
     top_k: int = 5,
     save: bool = True,
-    imports: tuple[str, ...] = (),
     reporter: Reporter | None = None,
 ) -> EvaluationResult:
     """Evaluate a checkpoint, with the preprocessing that it carries, and write the figures into its run.
@@ -165,14 +164,13 @@ def evaluate(
         image_root: Where a table's images lie.
         top_k: How many of the likeliest classes the right one may be among, for ``top_k_accuracy``.
         save: Whether to write them.
-        imports: Modules that register models.
         reporter: Told of progress.
 
     Raises:
         CnnzooError: The checkpoint or the dataset cannot be used; the message says why.
     """
     reporter = reporter or Reporter()
-    net = load_net(checkpoint, device=device, precision=precision, imports=imports, reporter=reporter)
+    net = load_net(checkpoint, device=device, precision=precision, reporter=reporter)
     saved, model, place = net.saved, net.model, net.device
     config = net.config.replace(
         data_dir=data_dir or net.config.data_dir,

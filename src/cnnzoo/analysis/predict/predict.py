@@ -273,7 +273,6 @@ def predict(
     batch_size: int | None = None,
     device: str = "auto",
     precision: str = "auto",
-    imports: tuple[str, ...] = (),
     reporter: Reporter | None = None,
 ) -> "pd.DataFrame":
     """Tell what a trained net takes pictures for.
@@ -291,7 +290,6 @@ def predict(
         batch_size: Pictures at once; by default as many as ``evaluate`` takes, and 32 where they are explained.
         device: As for training.
         precision: As for training.
-        imports: Modules that register models.
         reporter: Told of progress, and of what cannot be read.
 
     Returns:
@@ -308,7 +306,7 @@ def predict(
     found = find_pictures([files] if isinstance(files, str | os.PathLike) else files)
     for line in (*found.notes, *found.missing):
         reporter.warn(line)
-    net = load_net(Path(checkpoint), device=device, precision=precision, imports=imports, reporter=reporter)
+    net = load_net(Path(checkpoint), device=device, precision=precision, reporter=reporter)
     rows = []
     broken = list(found.missing)
     for each in predict_each(

@@ -54,7 +54,6 @@ def replay(
     *,
     dataset: str | None = None,
     data_dir: Path | None = None,
-    imports: tuple[str, ...] = (),
     reporter: Reporter | None = None,
 ) -> list[Check]:
     """Train a run's first epochs again, with the threads that it had at each step, and compare.
@@ -68,7 +67,6 @@ def replay(
         epochs: How many; no more than it has.
         dataset: Where a folder or a table of one's own lies now.
         data_dir: Where named datasets lie; by default where the run found them.
-        imports: Modules that register models of one's own; they have been imported, and the run's settings name them.
         reporter: Told of progress.
 
     Raises:
@@ -86,7 +84,7 @@ def replay(
             f"{processes} processes trained {run} together, and --replay trains in one, which is another training. "
             "Leave --replay out."
         )
-    config = _config(saved, saved.training, imports, dataset, data_dir)
+    config = _config(saved, saved.training, dataset, data_dir)
     first = _First(reporter or Reporter(), epochs)
     with tempfile.TemporaryDirectory(prefix="cnnzoo-replay-") as scratch:
         try:
@@ -104,11 +102,7 @@ def replay(
 
 
 def _config(
-    saved: Checkpoint,
-    training: TrainingState,
-    imports: tuple[str, ...],
-    dataset: str | None,
-    data_dir: Path | None,
+    saved: Checkpoint, training: TrainingState, dataset: str | None, data_dir: Path | None
 ) -> TrainConfig:
     """Return a run's settings as it was really trained: its threads step by step, and its number format."""
     config = saved.settings(Path("last.pt"))
@@ -119,11 +113,11 @@ def _config(
         else config.threads
     )
     return config.replace(
-        imports=imports,
         dataset=dataset or saved.dataset,
         data_dir=data_dir or known_dir,
         threads=threads,
         precision=training.precision,
+        imports=(),  # a run's code is imported by who names it, and by no run
         save_every="off",
         keep_epochs=False,
         patience=None,  # which has no part in an epoch, and which a resume may have changed

@@ -8,7 +8,6 @@ from cnnzoo.analysis.verify.images import verify_images
 from cnnzoo.analysis.verify.receipts import verify_receipt
 from cnnzoo.analysis.verify.replay import replay as replay_run
 from cnnzoo.errors import UsageError
-from cnnzoo.models.registry import import_models
 from cnnzoo.runs.folder import runs_of
 from cnnzoo.runs.manifest import MANIFEST
 from cnnzoo.training.reporter import Reporter
@@ -24,7 +23,6 @@ def verify(
     images: bool = True,
     dataset: str | None = None,
     data_dir: Path | None = None,
-    imports: tuple[str, ...] = (),
     reporter: Reporter | None = None,
 ) -> dict[Path, list[Check]]:
     """Check that a run or a receipt is what it says. Nothing is written there.
@@ -35,7 +33,6 @@ def verify(
         images: Whether to check the images that it was trained on, too.
         dataset: Where a folder or a table of one's own lies now.
         data_dir: Where named datasets lie; by default where the run found them.
-        imports: Modules that register models of one's own, for ``replay``.
         reporter: Told of progress.
 
     Returns:
@@ -44,7 +41,6 @@ def verify(
     Raises:
         CnnzooError: There is nothing to check, or it cannot be trained again here.
     """
-    import_models(imports)
     if target.suffix == ".json":
         if replay:
             raise UsageError("--replay is for runs: a receipt holds no epochs. Its command trains it again.")
@@ -56,9 +52,7 @@ def verify(
         if images:
             checks.extend(verify_images(run, dataset=dataset, data_dir=data_dir, reporter=reporter))
         if replay and not any(check.outcome == "changed" for check in checks):
-            again = replay_run(
-                run, replay, dataset=dataset, data_dir=data_dir, imports=imports, reporter=reporter
-            )
+            again = replay_run(run, replay, dataset=dataset, data_dir=data_dir, reporter=reporter)
             checks.extend(again)
     if begun:
         for run in runs:

@@ -54,7 +54,6 @@ def report(
     data_dir: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
-    imports: tuple[str, ...] = (),
     reporter: Reporter | None = None,
 ) -> Path:
     """Write one page that tells a run: recipe, curves, figures, mistakes with their images, what the net sees.
@@ -67,7 +66,6 @@ def report(
         data_dir: Where named datasets lie; by default where the run found them.
         device: As for training.
         precision: As for training.
-        imports: Modules that register models.
         reporter: Told of progress.
 
     Returns:
@@ -82,7 +80,6 @@ def report(
             data_dir=data_dir,
             device=device,
             precision=precision,
-            imports=imports,
             reporter=reporter,
         ),
         output,
