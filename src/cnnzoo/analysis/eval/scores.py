@@ -1,4 +1,4 @@
-"""How well a net tells images apart: figures over all images and of each class, by torchmetrics."""
+"""How well a net tells images apart: figures over all images and of each class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 from cnnzoo.analysis.eval.intervals import wilson_interval
 
 BINS = 15
-"""Of probabilities, for the calibration error (Guo et al. 2017, section 4)."""
+"""Number of bins of equal width for the calibration error (Guo et al. 2017, section 4)."""
 
 
 @dataclass(frozen=True)
@@ -115,33 +115,28 @@ def scores_of(logits: Tensor, labels: Tensor, classes: Sequence[str], *, top_k: 
         classes: Their names.
         top_k: How many of the likeliest classes one may be among; more than K are K.
     """
-    from torchmetrics.functional import classification
-
-    num_classes = len(classes)
+    num_classes, num = len(classes), len(labels)
     predictions = logits.argmax(1)  # (N,)
-    counts = labels.bincount(minlength=num_classes)
-    precision, recall, f1 = per_class = [
-        measure(predictions, labels, num_classes, average="none")
-        for measure in (
-            classification.multiclass_precision,
-            classification.multiclass_recall,
-            classification.multiclass_f1_score,
-        )
-    ]
-    hits = int((predictions == labels).sum())
-    low, high = wilson_interval(hits, len(labels))
-    confusion = classification.multiclass_confusion_matrix(predictions, labels, num_classes)
-    error = classification.multiclass_calibration_error(logits.softmax(1), labels, num_classes, n_bins=BINS)
+    confusion = (labels * num_classes + predictions).bincount(minlength=num_classes**2).view(num_classes, -1)
+    hits, counts = confusion.diagonal().double(), confusion.sum(1)
+    predicted = confusion.sum(0)
+    per_class = precision, recall, f1 = (  # without any images they are 0, as their hits are
+        hits / predicted.clamp(min=1),
+        hits / counts.clamp(min=1),
+        2 * hits / (predicted + counts).clamp(min=1),
+    )
+    num_hits = int(hits.sum())
+    low, high = wilson_interval(num_hits, num)
     return Scores(
-        accuracy=hits / len(labels),
+        accuracy=num_hits / num,
         accuracy_low=low,
         accuracy_high=high,
         top_k=min(top_k, num_classes),
         top_k_accuracy=top_accuracy(logits, labels, top_k),
         top5_accuracy=top_accuracy(logits, labels, 5),
-        macro=_means(per_class, (counts > 0).float()),
-        weighted=_means(per_class, counts.float()),
-        calibration_error=float(error),
+        macro=_means(per_class, (counts > 0).double()),
+        weighted=_means(per_class, counts.double()),
+        calibration_error=_calibration_error(logits.softmax(1), labels),
         confusion=confusion.tolist(),
         classes=[
             ClassScores(
@@ -164,14 +159,22 @@ def _means(per_class: Sequence[Tensor], weights: Tensor) -> Means:
 
 
 def calibration_bins(probabilities: Tensor, labels: Tensor) -> list[tuple[float, float, int]]:
-    """Return mean probability of the likeliest class, accuracy, and images of each of BINS bins of that probability."""
+    """Return mean probability of the likeliest class, accuracy, and images of each of BINS bins of that probability.
+
+    A bin begins with its lower end; 1 is in the last one. Bins without images are left out.
+    """
     confidence, predictions = probabilities.max(1)
-    right = (predictions == labels).double()
+    confidence, hits = confidence.double(), (predictions == labels).double()
     places = (confidence * BINS).long().clamp(max=BINS - 1)
     bins = []
     for place in range(BINS):
         inside = places == place
         num = int(inside.sum())
         if num:
-            bins.append((float(confidence[inside].mean()), float(right[inside].mean()), num))
+            bins.append((float(confidence[inside].mean()), float(hits[inside].mean()), num))
     return bins
+
+
+def _calibration_error(probabilities: Tensor, labels: Tensor) -> float:
+    bins = calibration_bins(probabilities, labels)
+    return sum(num * abs(confidence - accuracy) for confidence, accuracy, num in bins) / len(labels)
