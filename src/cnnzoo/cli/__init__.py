@@ -17,6 +17,9 @@ from cnnzoo.cli import streams
 from cnnzoo.errors import AlreadyToldError, CnnzooError, meant_setting, one_line
 from cnnzoo.signals import interrupts_remembered
 
+PROGRAM = "cnnzoo"
+"""Name of the program in help, in messages and in what a run records, however it was started."""
+
 FORMER_FLAGS: set[str] = set()
 """Flags that are taken still, and that no ``--help`` shows any more."""
 
@@ -42,7 +45,7 @@ class GroupedCommand(TyperCommand):
 
 
 app = typer.Typer(
-    name="cnnzoo",
+    name=PROGRAM,
     help="Train, evaluate and plot the classic convolutional networks.",
     epilog="Start with: cnnzoo train lenet",
     rich_markup_mode=None,
@@ -120,13 +123,14 @@ def _register_commands() -> None:
 def main() -> None:
     """Run the command line: faults of the user's side become one line on stderr and an exit code."""
     streams.make_safe()
+    sys.argv[0] = PROGRAM  # a run records its command
     try:
         with interrupts_remembered():
             _register_commands()
             # Typer's own help never gets narrower than 50 columns.
             columns = min(shutil.get_terminal_size().columns, 80)
             with _group():
-                code = app(standalone_mode=False, terminal_width=max(columns - 2, 20))
+                code = app(prog_name=PROGRAM, standalone_mode=False, terminal_width=max(columns - 2, 20))
                 if code == 130:  # typer's answer to Ctrl-C
                     raise KeyboardInterrupt
                 sys.stdout.flush()
@@ -172,7 +176,7 @@ def _is_first() -> bool:
 
 def _usage_line(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
-    command = context.command_path if context else "cnnzoo"
+    command = context.command_path if context else PROGRAM
     message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
     flag = getattr(error, "option_name", None)
     if context and flag and (meant := meant_setting(flag)):

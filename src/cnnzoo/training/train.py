@@ -123,7 +123,7 @@ def _run_prefix(config: TrainConfig) -> str:
 
 def _facts(state: TrainState) -> dict[str, Any]:
     return {
-        "command": shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "cnnzoo"), *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "cnnzoo": __version__,
         "torch": str(torch.__version__),
