@@ -1,20 +1,27 @@
-"""Make the table of cnnzoo's own models, from which ``cnnzoo models`` answers without importing torch.
+"""Make the tables of models: of cnnzoo's own, for ``cnnzoo models`` without torch, and of the installed torchvision's.
 
 ``python scripts/make_model_table.py``; a test says when it is due.
 """
 
 import json
 from pathlib import Path
+from types import ModuleType
 
 from cnnzoo.analysis.summary import models as model_list
+from cnnzoo.models import torchvision_nets
 from cnnzoo.registries import TORCHVISION
 
 
 def main() -> None:
-    """Write the table."""
+    """Write the tables."""
+    _write(torchvision_nets, torchvision_nets.TABLE, torchvision_nets.read_torchvision())
     entries = [entry for entry in model_list.describe_models() if not entry.name.startswith(TORCHVISION)]
-    path = Path(model_list.__file__).with_name(model_list.TABLE)
-    path.write_text(json.dumps([entry.to_dict() for entry in entries], indent=1) + "\n", encoding="utf-8")
+    _write(model_list, model_list.TABLE, [entry.to_dict() for entry in entries])
+
+
+def _write(beside: ModuleType, name: str, table: object) -> None:
+    path = Path(str(beside.__file__)).with_name(name)
+    path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

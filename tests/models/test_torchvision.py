@@ -1,5 +1,10 @@
 """torchvision's networks under their names, for any number of classes and channels."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,10 +16,12 @@ import torch
 import torchvision
 from torch import nn
 
+import cnnzoo
 from cnnzoo import create_model, list_models
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.models import torchvision_nets
 from cnnzoo.models.registry import create_skeleton, get_spec
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.training.pretrained import load_pretrained
@@ -38,6 +45,34 @@ def theirs(name: str, **options: object) -> nn.Module:
         warnings.simplefilter("ignore")
         model: nn.Module = torchvision.models.get_model(name, **options)
     return model
+
+
+def test_the_table_is_what_the_installed_torchvision_says() -> None:
+    table = Path(torchvision_nets.__file__).with_name(torchvision_nets.TABLE)
+    assert json.loads(table.read_text()) == torchvision_nets.read_torchvision()
+
+
+@pytest.mark.parametrize("installed", ["the table's version", "a newer version"])
+def test_the_names_are_those_of_the_installed_torchvision_and_imported_only_where_the_table_is_of_another(
+    installed: str, tmp_path: Path
+) -> None:
+    package = tmp_path / "cnnzoo"
+    shutil.copytree(Path(cnnzoo.__file__).parent, package)
+    table = package / "models" / torchvision_nets.TABLE
+    if installed == "a newer version":  # with a net that the table lacks
+        older = json.loads(table.read_text())
+        del older["models"]["resnet18"]
+        table.write_text(json.dumps({**older, "version": "0.1.0"}))
+    program = (
+        "import sys\nfrom cnnzoo.models.registry import get_spec, list_models\n"
+        "print('torchvision/resnet18' in list_models(), 'torchvision' in sys.modules)\n"
+        "print(get_spec('torchvision/resnet18').num_parameters)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"True {installed == 'a newer version'}\n11689512\n"
 
 
 @pytest.mark.slow

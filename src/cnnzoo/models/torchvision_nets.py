@@ -1,17 +1,24 @@
 """torchvision's classifiers, all that the installed torchvision lists, as ``torchvision/NAME``.
 
-Each is torchvision's own, for any number of classes and channels, without auxiliary classifiers.
+Each is torchvision's own, for any number of classes and channels, without auxiliary classifiers. What the registry has
+to know of them is in a table, so that torchvision, whose import takes a second, is imported only where one is built.
 """
 
+import json
 import warnings
 from collections.abc import Mapping
 from functools import partial
+from importlib.metadata import version
+from importlib.resources import files
 from typing import Any
 
 from torch import Tensor, nn
 
 from cnnzoo.models.registry import register_late, register_model
 from cnnzoo.registries import TORCHVISION
+
+TABLE = "torchvision.json"
+"""File name of the table beside this module; ``python scripts/make_model_table.py`` makes it."""
 
 _SIZE_KEYWORDS = {"vit": "image_size", "maxvit": "input_size"}
 """What a family calls the size that its nets are built for; the others take images of any size."""
@@ -52,36 +59,54 @@ def _set_in_channels(model: nn.Module, in_channels: int) -> None:
     setattr(model.get_submodule(parent), attribute, new)
 
 
-def _pretrained(name: str, weights: Any) -> Mapping[str, Tensor]:  # noqa: ANN401
+def _pretrained(name: str) -> Mapping[str, Tensor]:
     import torchvision
 
     # By way of a net: the names in some of the files are older than those of its layers.
     state: Mapping[str, Tensor] = torchvision.models.get_model(
-        name, weights=weights, progress=False
+        name, weights="DEFAULT", progress=False
     ).state_dict()
     return state
 
 
-def _register(name: str) -> None:
+def read_torchvision() -> dict[str, Any]:
+    """Return the table as the installed torchvision has it: its version, and what its makers say of each net."""
+    import torchvision
+
+    models = torchvision.models
+    return {
+        "version": _version(),
+        "models": {name: _says(name) for name in models.list_models(module=models)},
+    }
+
+
+def _says(name: str) -> dict[str, int]:
     import torchvision
 
     weights = torchvision.models.get_model_weights(name).DEFAULT
-    register_model(
-        f"{TORCHVISION}{name}",
-        paper="torchvision",
-        year=None,
-        image_size=weights.transforms.keywords["crop_size"],
-        num_classes=len(weights.meta["categories"]),
-        pretrained=partial(_pretrained, name, weights),
-        num_parameters=weights.meta["num_params"],
-    )(partial(build, name))
+    return {
+        "image_size": weights.transforms.keywords["crop_size"],
+        "num_classes": len(weights.meta["categories"]),
+        "num_parameters": weights.meta["num_params"],
+    }
+
+
+def _version() -> str:
+    return version("torchvision").partition("+")[0]  # builds for other devices have the same nets
 
 
 def _register_all() -> None:
-    import torchvision
-
-    for name in torchvision.models.list_models(module=torchvision.models):
-        _register(name)
+    table = json.loads(files(__package__).joinpath(TABLE).read_text(encoding="utf-8"))
+    if table["version"] != _version():
+        table = read_torchvision()
+    for name, says in table["models"].items():
+        register_model(
+            f"{TORCHVISION}{name}",
+            paper="torchvision",
+            year=None,
+            pretrained=partial(_pretrained, name),
+            **says,
+        )(partial(build, name))
 
 
 register_late(TORCHVISION, _register_all)
