@@ -86,8 +86,8 @@ def read_rows(path: Path) -> list[HistoryRow]:
         ]
 
 
-MEASURES = ("val_acc", "val_loss", "train_acc", "train_loss")
-"""What a history may tell of an epoch; the first that it has says which epoch is the best."""
+MEASURES = ("train_loss", "train_acc", "val_loss", "val_acc")
+"""The losses and accuracies of an epoch, in the order of the columns; the last that a history has decides its best."""
 
 # Names that say nothing about a run: its folder's name does.
 _USUAL_NAMES = ("history.csv", "metrics.csv", "results.csv", "summary.csv")
@@ -131,7 +131,7 @@ class History:
     @property
     def best(self) -> "Best | None":
         """The first epoch with the highest accuracy or the lowest loss; None if no value is finite."""
-        for measure in (self.monitor, *MEASURES):
+        for measure in (self.monitor, *reversed(MEASURES)):
             values = self.frame.get(measure, ())
             finite = [
                 (value, epoch)

@@ -19,9 +19,7 @@ from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
 from cnnzoo.files import natural
 from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.runs.folder import is_locked, resolve_run, runs_in, runs_of
-from cnnzoo.runs.history import HistoryRow, best_row
-
-MEASURES = ("train_loss", "train_acc", "val_loss", "val_acc")
+from cnnzoo.runs.history import MEASURES, HistoryRow, best_row
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import as_typed, expanded, replacing
 from cnnzoo.machine import cpu_count
 from cnnzoo.runs.folder import locked, released
+from cnnzoo.runs.history import MEASURES
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError, RunResult
 from cnnzoo.validation import check
@@ -36,10 +37,6 @@ EXTENDABLE = ("epochs", "max_steps", "patience")
 
 ORPHAN_SECONDS = 30.0
 """How long a run is waited for that is still being saved, because what had started it was killed."""
-
-
-FIGURES = ("train_loss", "train_acc", "val_loss", "val_acc")
-"""Of a run's best epoch, as results.csv has them."""
 
 
 @dataclass(frozen=True)
@@ -338,14 +335,14 @@ def _train(
 def _write_results(result: StudyResult) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    own = ("seed", "run", "epochs", "best_epoch", *FIGURES, "seconds")
+    own = ("seed", "run", "epochs", "best_epoch", *MEASURES, "seconds")
     columns = [f"setting.{name}" if name in own else name for name in result.settings[0].label]
     heading = [*own[:2], *columns, *own[2:]]
     writer.writerow(heading)
     written = {run.run.name for run in result.runs}
     for setting in result.settings:
         for run in setting.runs:
-            figures = [getattr(run.best, name) for name in FIGURES]
+            figures = [getattr(run.best, name) for name in MEASURES]
             seconds = sum(row.seconds for row in run.history)
             ended = [len(run.history), run.best.epoch, *figures, seconds]
             writer.writerow([run.config.seed, run.run.name, *setting.label.values(), *ended])

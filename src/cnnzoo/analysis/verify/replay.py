@@ -14,7 +14,7 @@ from cnnzoo.config_file import read_recorded
 from cnnzoo.device import describe_device, pick_device
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.checkpoint import Checkpoint, TrainingState, load_checkpoint
-from cnnzoo.runs.history import HistoryRow
+from cnnzoo.runs.history import MEASURES, HistoryRow
 from cnnzoo.runs.serialization import weights_sha256
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError
@@ -174,7 +174,7 @@ def _compare(saved: Checkpoint, again: Checkpoint, epochs: int, elsewhere: list[
 def _differences(pairs: list[tuple[HistoryRow, HistoryRow]], num_val: int) -> Iterator[str]:
     """Yield what differs of losses and accuracies: by more than the tolerance, or at all where ``num_val`` is 0."""
     for there, here in pairs:
-        for name in ("train_loss", "train_acc", "val_loss", "val_acc"):
+        for name in MEASURES:
             then, now = getattr(there, name), getattr(here, name)
             if name.endswith("loss"):
                 room = LOSS_TOLERANCE * abs(then)
