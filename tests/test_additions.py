@@ -1,6 +1,7 @@
 """What docs/architecture.md says of adding something, done as it says."""
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -99,7 +100,7 @@ def test_a_column_of_the_history_is_added_in_two_places_and_older_runs_go_on(
         (
             package / "runs" / "history.py",
             "    images_per_second: float\n",
-            "    images_per_second: float\n    val_images: int = 0\n",
+            "    images_per_second: float\n    val_images: int = 0\n    note: float | None = None\n",
         ),
         (
             package / "training" / "state.py",
@@ -112,8 +113,36 @@ def test_a_column_of_the_history_is_added_in_two_places_and_older_runs_go_on(
         assert text.count(old) == 1
         file.write_text(text.replace(old, new), encoding="utf-8")
     folder = tmp_path / "work"
-    shutil.copytree(golden.FIXTURES / "at-epochs-end", folder)  # of version 0.1
-    run(tree, folder, "train", "--resume", "run", "--out", ".", "--epochs", "3")
-    with (folder / "run" / "history.csv").open(newline="", encoding="utf-8") as rows:
-        assert [row["val_images"] for row in csv.DictReader(rows)] == ["0", "100", "100"]
-    run(tree, folder, "plot", "run", "--out", ".")
+    folder.mkdir()
+    for name, lr in (("r", "0.01"), ("other", "0.001")):
+        run(golden.REPOSITORY, folder, "train", "lenet", *SMALL, "--lr", lr, "--name", name)
+    assert_read(tree, folder)
+    run(tree, folder, "train", "--resume", "r", "--epochs", "2")
+    with (folder / "runs" / "r" / "history.csv").open(newline="", encoding="utf-8") as rows:
+        assert [(row["val_images"], row["note"]) for row in csv.DictReader(rows)] == [("0", ""), ("32", "")]
+    run(tree, folder, "train", "lenet", *SMALL, "--name", "new")
+    assert_read(tree, folder)
+    # A column without a default is in every run: a history that lacks it was changed.
+    table = folder / "runs" / "other" / "history.csv"
+    table.write_text(table.read_text().replace(",lr,", ",rate,"))
+    ended = subprocess.run(
+        [sys.executable, "-m", "cnnzoo", "verify", "other"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(tree / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert "✗ history.csv: lr of epoch 1 is None, and 0.001 in last.pt" in ended.stdout
+
+
+def assert_read(tree: Path, folder: Path) -> None:
+    """See that every command which reads histories takes the runs in a folder for what they are."""
+    names = sorted(path.name for path in (folder / "runs").iterdir() if path.is_dir())
+    listed = json.loads(run(tree, folder, "runs", "--format", "json"))
+    assert sorted(each["name"] for each in listed) == names
+    assert all(each["fault"] == "" and each["val_acc"] is not None for each in listed)
+    assert run(tree, folder, "verify", *names).count("✓ history.csv: the history in last.pt.") == len(names)
+    assert json.loads(run(tree, folder, "compare", *names, "--format", "json"))["num_images"] == 1000
+    assert "best epoch" in run(tree, folder, "plot", *(f"runs/{name}" for name in names), "-o", "all.png")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing
 from cnnzoo.runs.histories.read import read_history
-from cnnzoo.runs.history import History, HistoryRow, write_history
+from cnnzoo.runs.history import History, HistoryRow, read_rows, write_history
 
 HEADER = "epoch,train_loss,train_acc,val_loss,val_acc,lr,seconds,images_per_second"
 MEASURES = ["train_loss", "train_acc", "val_loss", "val_acc"]
@@ -60,6 +60,23 @@ def test_every_float_is_read_back_exactly(
         "epoch": list(range(1, len(rows) + 1)),
         **{name: [getattr(one, name) for one in rows] for name in MEASURES},
     }
+    assert read_rows(tmp_path / "history.csv") == rows
+
+
+def test_what_is_no_history_of_ours_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    with pytest.raises(FileNotFoundError):
+        read_rows(path)
+    for text, says in (
+        ("", "no column epoch"),
+        (HEADER.replace(",lr", ""), "no column lr"),
+        (f"{HEADER}\n1,0.5,0.8,0.6,high,0.001,7.25,6600.0\n", "val_acc is 'high'"),
+        (f"{HEADER}\n1,0.5,0.8\n", "val_loss is None"),
+        (f"{HEADER}\n1,{'0' * 200_000},0.8,0.6,0.7,0.001,7.25,6600.0\n", "field larger than field limit"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=says):
+            read_rows(path)
 
 
 def test_only_the_history_is_left_in_its_folder(tmp_path: Path) -> None:

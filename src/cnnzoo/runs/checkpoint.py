@@ -147,7 +147,7 @@ class Checkpoint:
     classes: tuple[str, ...]
     config: dict[str, Any]
     epoch: int
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     state_dict: dict[str, Tensor]
     training: TrainingState | None = None
     resize: int | None = None

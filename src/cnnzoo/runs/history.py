@@ -1,13 +1,13 @@
-"""A run's history: one row per epoch, and which epoch is the best."""
+"""A run's history: one row per epoch, written to and read from ``history.csv``, and which epoch is the best."""
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
 from operator import itemgetter
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnzoo.files import replacing
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class HistoryRow:
     """One epoch; the fields are the columns of ``history.csv``, in this order.
+
+    A column that was added later has a default, which an older run's epochs have: a finite number, or None where it
+    cannot be known. It is an empty cell then.
 
     Attributes:
         epoch: Its number, from 1.
@@ -40,6 +43,13 @@ class HistoryRow:
     images_per_second: float
 
 
+COLUMNS = tuple(field.name for field in fields(HistoryRow))
+"""The columns of ``history.csv``."""
+
+DEFAULTS: Mapping[str, Any] = {f.name: f.default for f in fields(HistoryRow) if f.default is not MISSING}
+"""The columns that an older run may lack, and what its epochs have there."""
+
+
 def score(row: HistoryRow, monitor: str) -> float:
     """Return how good an epoch is, more being better: its ``val_acc``, or its ``val_loss`` turned round."""
     return -row.val_loss if monitor == "val_loss" else row.val_acc
@@ -50,13 +60,13 @@ def best_row(history: Sequence[HistoryRow], monitor: str) -> HistoryRow:
     return max(history, key=lambda row: score(row, monitor))
 
 
-def as_csv(rows: Iterable[HistoryRow]) -> bytes:
-    """Return a history as ``history.csv`` holds it."""
+def as_csv(rows: Iterable[HistoryRow], columns: Sequence[str] = COLUMNS) -> bytes:
+    """Return a history as ``history.csv`` holds it, with all columns or with those of an older file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(HistoryRow))
+    writer.writerow(columns)
     # csv writes a float as repr does, which reads back as the very same float.
-    writer.writerows(astuple(row) for row in rows)
+    writer.writerows([getattr(row, name) for name in columns] for row in rows)
     return text.getvalue().encode()
 
 
@@ -76,14 +86,50 @@ def write_history(path: Path, rows: Iterable[HistoryRow]) -> None:
 
 
 def read_rows(path: Path) -> list[HistoryRow]:
-    """Return the rows of a ``history.csv`` of cnnzoo's own, as they were written; none where there is no such file."""
-    if not path.is_file():
-        return []
+    """Return the epochs of a ``history.csv`` as cnnzoo writes it, exactly as they were written.
+
+    Raises:
+        OSError: It cannot be read; FileNotFoundError where there is none.
+        ValueError: It is no such file.
+    """
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            HistoryRow(int(row.pop("epoch")), **{name: float(value) for name, value in row.items()})
-            for row in csv.DictReader(file)
-        ]
+        table = csv.DictReader(file)
+        try:
+            known = known_columns(table.fieldnames or ())
+            return [_row(line, known) for line in table]
+        except csv.Error as error:
+            raise ValueError(error) from error
+
+
+def known_columns(heading: Iterable[str]) -> list[str]:
+    """Return the columns that a file with this heading has, in the order of COLUMNS.
+
+    Raises:
+        ValueError: It lacks one that has no default.
+    """
+    missing = set(COLUMNS).difference(heading)
+    if needed := missing - DEFAULTS.keys():
+        raise ValueError(f"no column {min(needed)}")
+    return [name for name in COLUMNS if name not in missing]
+
+
+def _row(line: Mapping[str, str], columns: Iterable[str]) -> HistoryRow:
+    numbers: dict[str, Any] = {}
+    for name in columns:
+        try:
+            numbers[name] = _number(_FIELDS[name], line[name])
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} is {line[name]!r}") from None
+    return HistoryRow(**numbers)
+
+
+_FIELDS = {field.name: field for field in fields(HistoryRow)}
+
+
+def _number(field: Field[Any], cell: str) -> float | None:
+    if cell == "" and field.default is None:
+        return None
+    return int(cell) if field.type in (int, int | None) else float(cell)
 
 
 MEASURES = ("train_loss", "train_acc", "val_loss", "val_acc")

@@ -1,6 +1,5 @@
 """The runs in a folder: what each is, how far and how good. Read from their small files, without torch."""
 
-import csv
 import fnmatch
 import json
 import math
@@ -19,7 +18,7 @@ from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
 from cnnzoo.files import natural
 from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.runs.folder import is_locked, resolve_run, runs_in, runs_of
-from cnnzoo.runs.history import MEASURES, HistoryRow, best_row
+from cnnzoo.runs.history import MEASURES, best_row, read_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +123,7 @@ def read_listed(run: Path, name: str) -> ListedRun:
             values["epochs"] = 0
     except FileNotFoundError:
         values["epochs"] = 0
-    except (CnnzooError, OSError, ValueError, csv.Error) as error:
+    except (CnnzooError, OSError, ValueError) as error:
         faults.append(
             _shortly(error, run) if isinstance(error, CnnzooError) else f"history.csv: {one_line(error)}"
         )
@@ -138,31 +137,6 @@ def read_listed(run: Path, name: str) -> ListedRun:
     if not faults and not weights and not is_locked(run):
         faults.append("no weights" if values["epochs"] else "ended before its first save")
     return ListedRun(name=name, bytes=size, fault="; ".join(faults), settings=settings, **values)
-
-
-def read_rows(path: Path) -> list[HistoryRow]:
-    """Return the epochs of a ``history.csv`` as cnnzoo writes it.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is no such file.
-    """
-    with path.open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        missing = HistoryRow.__dataclass_fields__.keys() - set(table.fieldnames or ())
-        if missing:
-            raise ValueError(f"no column {min(missing)}")
-        return [_row(line) for line in table]
-
-
-def _row(line: Mapping[str, str]) -> HistoryRow:
-    numbers: dict[str, Any] = {}
-    for name in HistoryRow.__dataclass_fields__:
-        try:
-            numbers[name] = int(line[name]) if name == "epoch" else float(line[name])
-        except (TypeError, ValueError):
-            raise ValueError(f"{name} is {line[name]!r}") from None
-    return HistoryRow(**numbers)
 
 
 def _test_accuracy(path: Path, best_epoch: int | None) -> float | None:

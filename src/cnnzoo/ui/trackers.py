@@ -33,7 +33,7 @@ class Tracker(Reporter, ABC):
     def start(self, description: RunDescription, run: Path) -> None:
         """Begin the record or go on with it, and tell it those epochs that are done and that it lacks."""
         self.run = run
-        done = [row for row in read_rows(run / "history.csv") if row.epoch <= description.epochs_done]
+        done = read_rows(run / "history.csv")[: description.epochs_done] if description.epochs_done else []
         told = self.open(done)
         for row in done:
             if row.epoch not in told:
@@ -73,7 +73,7 @@ class Tracker(Reporter, ABC):
 
 def figures(row: HistoryRow) -> dict[str, float]:
     """Return an epoch's figures by the names of their columns in ``history.csv``."""
-    return {name: value for name, value in asdict(row).items() if name != "epoch"}
+    return {name: value for name, value in asdict(row).items() if name != "epoch" and value is not None}
 
 
 class TensorBoard(Tracker):

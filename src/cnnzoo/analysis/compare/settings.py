@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from cnnzoo.files import as_typed, natural
 from cnnzoo.models.registry import get_spec, is_registered
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.histories.read import read_history
-from cnnzoo.runs.history import History, HistoryRow
+from cnnzoo.runs.history import History, read_rows
 from cnnzoo.runs.sources import IMPORTED_FOLDER
 from cnnzoo.training.schedule import limit_reached
 
@@ -102,13 +101,13 @@ def read_run(folder: Path, *, is_named: bool) -> RecordedRun:
         raise CnnzooError(
             f"{folder} has no best.pt. Go on with it: `cnnzoo train --resume {as_typed(folder)}`."
         )
-    columns = HistoryRow.__dataclass_fields__
-    rows = [
-        HistoryRow(
-            **{"epoch": int(row["epoch"]), **{c: row.get(c, math.nan) for c in columns if c != "epoch"}}
-        )
-        for row in history.frame.to_dict("records")
-    ]
+    try:
+        rows = read_rows(folder / "history.csv")
+    except (OSError, ValueError) as error:
+        raise CnnzooError(
+            f"{folder / 'history.csv'} is no history as cnnzoo writes it: {one_line(error)}. "
+            f"Write it again from last.pt: `cnnzoo train --resume {as_typed(folder)}`."
+        ) from error
     recorded = read_recorded(folder)
     steps = recorded.get("steps_per_epoch")
     steps = steps if type(steps) is int and steps > 0 else None

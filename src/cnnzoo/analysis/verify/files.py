@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from cnnzoo.files import as_typed, file_sha256
 from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.folder import is_locked
-from cnnzoo.runs.history import HistoryRow, as_csv, best_row
+from cnnzoo.runs.history import DEFAULTS, HistoryRow, as_csv, best_row, known_columns
 from cnnzoo.runs.manifest import MANIFEST, Manifest, checksum, covered_files, read_manifest
 from cnnzoo.runs.run import TRAINED, TRAINED_SHA256
 from cnnzoo.runs.sources import IMPORTED_FOLDER, kept_sources
@@ -125,7 +125,7 @@ class _Files:
     @cached_property
     def withdrawn(self) -> HistoryRow | None:
         """The row of the epoch that ``max_steps`` had ended, if a resume has taken it back already."""
-        if self.training is None or self.written != as_csv(self.training.history):
+        if self.training is None or self.written != self._as_written(self.training.history):
             return None
         return self.training.ending
 
@@ -134,6 +134,14 @@ class _Files:
         """What ``history.csv`` holds; nothing where there is none."""
         path = self.run / "history.csv"
         return path.read_bytes() if path.is_file() else b""
+
+    def _as_written(self, rows: Sequence[HistoryRow]) -> bytes:
+        """Return rows as ``history.csv`` has to hold them: an older one lacks columns that have a default."""
+        heading = self.written.partition(b"\n")[0].decode(errors="replace").split(",")
+        try:
+            return as_csv(rows, known_columns(heading))
+        except ValueError:
+            return as_csv(rows)
 
     @cached_property
     def is_ahead(self) -> bool:
@@ -147,7 +155,7 @@ class _Files:
     def epochs_written(self) -> int | None:
         """How many rows of ``last.pt`` make up ``history.csv``, if they do."""
         counts = range(len(self.rows), 0, -1)
-        return next((count for count in counts if as_csv(self.rows[:count]) == self.written), None)
+        return next((count for count in counts if self._as_written(self.rows[:count]) == self.written), None)
 
     def _last(self) -> str:
         if self.last is None or self.training is None:
@@ -175,7 +183,7 @@ class _Files:
         name = "history.csv"
         if self.training is None:
             return "held against nothing, for want of last.pt"
-        if self.written == (as_csv(self.rows) if self.rows else b""):
+        if self.written == (self._as_written(self.rows) if self.rows else b""):
             self.derived.add(name)
             return "the history in last.pt"
         if self.is_ahead or (not self.manifest and not self.written):
@@ -190,19 +198,18 @@ class _Files:
 
     def _difference(self) -> str:
         """Say what differs between ``history.csv`` and the history in ``last.pt``."""
-        table = csv.DictReader(io.StringIO(self.written.decode(errors="replace")))
         try:
-            found = {int(row["epoch"]): row for row in table}
+            found = _cells(self.written)
         except (KeyError, ValueError, TypeError, csv.Error):
             return "it is no table as cnnzoo writes it"
-        for row in self.rows:
-            if row.epoch not in found:
-                return f"epoch {row.epoch} is left out"
-            for column in (field.name for field in fields(row)):
-                here, there = found[row.epoch].get(column), str(getattr(row, column))
-                if here != there:
-                    return f"{column} of epoch {row.epoch} is {here}, and {there} in last.pt"
-        if more := sorted(found.keys() - {row.epoch for row in self.rows}):
+        known = _cells(self._as_written(self.rows))
+        for epoch, cells in known.items():
+            if epoch not in found:
+                return f"epoch {epoch} is left out"
+            for column, there in cells.items():
+                if (here := found[epoch].get(column)) != there:
+                    return f"{column} of epoch {epoch} is {here}, and {there} in last.pt"
+        if more := sorted(found.keys() - known.keys()):
             return f"last.pt has no epoch {more[0]}"
         return "it is not written as cnnzoo writes it"
 
@@ -254,7 +261,7 @@ class _Files:
         same = [field.name for field in fields(last) if field.name not in own]
         if differ := [name for name in same if getattr(best, name) != getattr(last, name)]:
             return f"it is of another run: its {differ[0]} is not that of last.pt"
-        if best.metrics != asdict(row):
+        if {**DEFAULTS, **best.metrics} != asdict(row):
             return f"it is of another run: it has another epoch {row.epoch} than last.pt"
         if not last.has_weights(row.epoch, best):
             return f"it is of another run: its weights are not those of epoch {row.epoch} in last.pt"
@@ -380,6 +387,12 @@ class _Files:
         if self.is_ahead:
             return Check(MANIFEST, "changed", f"it is behind last.pt: a save was cut short. {self.again}")
         return Check(MANIFEST, "ok", f"{len(self.manifest.files)} files")
+
+
+def _cells(content: bytes) -> dict[int, dict[str, str]]:
+    """Return the cells of a ``history.csv`` as they are written, by epoch and column."""
+    table = csv.DictReader(io.StringIO(content.decode(errors="replace")))
+    return {int(row["epoch"]): row for row in table}
 
 
 def _epochs(num: int) -> str:
