@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from cnnzoo.analysis.eval.evaluation import EvaluationResult, evaluate
-from cnnzoo.analysis.eval.saved import read_evaluation
+from cnnzoo.analysis.eval.saved import saved_result
 from cnnzoo.analysis.features import features
 from cnnzoo.analysis.plot import Activity, see_activity, see_test_image
 from cnnzoo.analysis.trained_net import TrainedNet, load_net
@@ -79,10 +79,10 @@ def gather_report(
     if data_dir:
         net = replace(net, config=net.config.replace(data_dir=data_dir))
     try:
-        saved = read_evaluation(net, reporter)
+        saved = saved_result(net, reporter)
     except BrokenImageError:
         net = replace(net, config=net.config.replace(skip_bad_images=True))
-        saved = read_evaluation(net, reporter)
+        saved = saved_result(net, reporter)
         if saved is None:  # else `eval --skip-bad-images` has left it out
             raise
     result = saved or evaluate(

@@ -1,7 +1,6 @@
 """The runs in a folder: what each is, how far and how good. Read from their small files, without torch."""
 
 import fnmatch
-import json
 import math
 import operator
 import os
@@ -17,6 +16,7 @@ from cnnzoo.config_file import RECORDED, differing, read_yaml
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
 from cnnzoo.files import natural
 from cnnzoo.plain_yaml import read_mapping
+from cnnzoo.runs.evaluated import EVALUATION, read_evaluation
 from cnnzoo.runs.folder import is_locked, resolve_run, runs_in, runs_of
 from cnnzoo.runs.history import MEASURES, best_row, read_rows
 
@@ -128,24 +128,22 @@ def read_listed(run: Path, name: str) -> ListedRun:
             _shortly(error, run) if isinstance(error, CnnzooError) else f"history.csv: {one_line(error)}"
         )
     try:
-        values["test_acc"] = _test_accuracy(run / "eval.json", values.get("best_epoch"))
+        values["test_acc"] = _test_accuracy(run, values.get("best_epoch"))
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, RecursionError) as error:
-        faults.append(f"eval.json: {one_line(error)}")
+    except (OSError, ValueError) as error:
+        faults.append(f"{EVALUATION}: {one_line(error)}")
     size, weights = _size(run)
     if not faults and not weights and not is_locked(run):
         faults.append("no weights" if values["epochs"] else "ended before its first save")
     return ListedRun(name=name, bytes=size, fault="; ".join(faults), settings=settings, **values)
 
 
-def _test_accuracy(path: Path, best_epoch: int | None) -> float | None:
+def _test_accuracy(run: Path, best_epoch: int | None) -> float | None:
     """Return the accuracy on test images that eval.json has of the best epoch's weights; None where it has another."""
-    document = json.loads(path.read_bytes())
-    if not isinstance(document, dict) or not isinstance(document.get("accuracy"), float):
-        raise ValueError("no accuracy in it")
-    is_of_best = best_epoch is None or document.get("epoch", best_epoch) == best_epoch
-    return document["accuracy"] if is_of_best and document.get("split") == "test" else None
+    saved = read_evaluation(run)
+    is_of_best = None in (best_epoch, saved.epoch) or saved.epoch == best_epoch
+    return saved.accuracy if is_of_best and saved.split == "test" else None
 
 
 def _size(run: Path) -> tuple[int, bool]:

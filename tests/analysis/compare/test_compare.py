@@ -105,7 +105,7 @@ def test_two_runs_are_compared_on_the_very_same_images_by_mcnemar(make: Make) ->
     assert pair.p_value == pytest.approx(stats.binomtest(40, 140).pvalue)
     assert pair.verdict == "better"
     assert "about these two trained nets and not about their settings" in pair.in_words()
-    rights = [setting.runs[0].tested.right for setting in result.settings]
+    rights = [setting.runs[0].predictions.correct for setting in result.settings]
     assert pair.p_value == compare_nets(*rights).p_value
 
 

@@ -18,7 +18,7 @@ from cnnzoo.analysis.compare.settings import (
     what_differs,
 )
 from cnnzoo.analysis.compare.significance import compare_by_seed, compare_nets, compare_unpaired, holm
-from cnnzoo.analysis.compare.tested import answers_of
+from cnnzoo.analysis.eval.saved import run_predictions
 from cnnzoo.errors import CnnzooError, UsageError, named, unknown
 from cnnzoo.runs.folder import resolve_run
 from cnnzoo.runs.history import MEASURES
@@ -55,15 +55,15 @@ def compare(
     reporter = reporter or Reporter()
     notes: list[str] = []
     recorded = _read(runs, out, notes)
-    tested = []
+    compared = []
     for run in recorded:
-        answers = answers_of(run.folder, dataset, data_dir=data_dir, reporter=reporter)
-        tested.append(ComparedRun(run, answers))
-        _check_same_images(tested[0], tested[-1])
-    tested = _without_repeats(tested, notes)
-    settings = _as_settings(tested)
-    if len({run.recorded.epochs for run in tested}) > 1:
-        shortest, longest = (pick(run.recorded.epochs for run in tested) for pick in (min, max))
+        predictions = run_predictions(run.folder, dataset, data_dir=data_dir, reporter=reporter)
+        compared.append(ComparedRun(run, predictions))
+        _check_same_images(compared[0], compared[-1])
+    compared = _without_repeats(compared, notes)
+    settings = _as_settings(compared)
+    if len({run.recorded.epochs for run in compared}) > 1:
+        shortest, longest = (pick(run.recorded.epochs for run in compared) for pick in (min, max))
         notes.append(
             f"The runs were trained for different numbers of epochs, {shortest} to {longest}: a difference may be that "
             "of time."
@@ -75,9 +75,9 @@ def compare(
         for first, second in combinations(_first(settings, baseline), 2)
         if baseline in (None, first.name)
     ]
-    first = tested[0].tested
+    first = compared[0].predictions
     study = resolve_run(str(runs[0]), out) if len(runs) == 1 else None
-    return ComparisonResult(first.dataset, len(first.right), settings, _corrected(pairs), notes, study)
+    return ComparisonResult(first.dataset, len(first.correct), settings, _corrected(pairs), notes, study)
 
 
 def _first(settings: list[ComparedSetting], name: str | None) -> list[ComparedSetting]:
@@ -125,7 +125,7 @@ def _read(words: Sequence[str | Path], out: Path, notes: list[str]) -> list[Reco
 
 def _check_same_images(first: ComparedRun, other: ComparedRun) -> None:
     """Refuse runs that were tested on other images, or know other classes."""
-    one, two = first.tested, other.tested
+    one, two = first.predictions, other.predictions
     names = f"{first.recorded.folder} and {other.recorded.folder}"
     if set(one.classes) != set(two.classes):
         only = [
@@ -144,7 +144,7 @@ def _check_same_images(first: ComparedRun, other: ComparedRun) -> None:
         getattr(first.recorded.config, size) == getattr(other.recorded.config, size) for size in sizes
     )
     if not one.has_images_of(two, decoded_alike=decoded_alike):
-        sets = [f"{len(each.right):,} of {each.dataset} ({each.data_sha256[:8]})" for each in (one, two)]
+        sets = [f"{len(each.correct):,} of {each.dataset} ({each.data_sha256[:8]})" for each in (one, two)]
         raise CnnzooError(
             f"{names} were tested on other images, {sets[0]} and {sets[1]}. Test both on the same with --dataset."
         )
@@ -157,7 +157,7 @@ def _without_repeats(runs: list[ComparedRun], notes: list[str]) -> list[Compared
         recorded = run.recorded
         measured = [name for name in recorded.history.frame if name in MEASURES]
         figures = recorded.history.frame[measured].to_json(double_precision=15)
-        same = json.dumps([recorded.settings, run.seed, figures, run.tested.accuracy], default=str)
+        same = json.dumps([recorded.settings, run.seed, figures, run.predictions.accuracy], default=str)
         kept.setdefault(f"{recorded.folder} {same}" if recorded.is_named else same, run)
     if repeats := len(runs) - len(kept):
         notes.append(f"{repeats} of the runs have settings, seed and results of others here, and count once.")
@@ -188,8 +188,8 @@ def _compared(first: ComparedSetting, second: ComparedSetting) -> ComparedPair:
     """Compare two settings by the test that their runs allow."""
     if len(first.runs) == 1 or len(second.runs) == 1:
         one, two = _two_nets(first, second)
-        result, before, after = compare_nets(one.tested.right, two.tested.right), [one], [two]
-        same = bool((one.tested.answers == two.tested.answers).all())
+        result, before, after = compare_nets(one.predictions.correct, two.predictions.correct), [one], [two]
+        same = bool((one.predictions.predicted == two.predictions.predicted).all())
     else:
         shared = set(first.seeds) & set(second.seeds)
         is_paired = len(shared) == min(len(first.runs), len(second.runs))
@@ -198,15 +198,18 @@ def _compared(first: ComparedSetting, second: ComparedSetting) -> ComparedPair:
         )
         same = False
         test = compare_by_seed if is_paired else compare_unpaired
-        result = test([run.tested.accuracy for run in before], [run.tested.accuracy for run in after])
+        result = test(
+            [run.predictions.accuracy for run in before], [run.predictions.accuracy for run in after]
+        )
     return ComparedPair(
         **asdict(result),
         first=first.name,
         second=second.name,
-        difference=mean(run.tested.accuracy for run in after) - mean(run.tested.accuracy for run in before),
+        difference=mean(run.predictions.accuracy for run in after)
+        - mean(run.predictions.accuracy for run in before),
         first_seeds=tuple(run.seed for run in before),
         second_seeds=tuple(run.seed for run in after),
-        num_images=len(before[0].tested.right),
+        num_images=len(before[0].predictions.correct),
         same_answers=same,
     )
 

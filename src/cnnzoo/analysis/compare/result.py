@@ -16,21 +16,21 @@ from cnnzoo.analysis.compare.significance import (
     WELCH,
     Significance,
 )
-from cnnzoo.analysis.compare.tested import Tested
 from cnnzoo.analysis.eval.intervals import t_interval
+from cnnzoo.analysis.eval.saved import RunPredictions
 
 
 @dataclass(frozen=True, eq=False)
 class ComparedRun:
-    """A run and what its net says of the test images.
+    """A run and its test predictions.
 
     Attributes:
         recorded: The run as its folder has it.
-        tested: The answers of its best.pt.
+        predictions: Those of its best.pt.
     """
 
     recorded: RecordedRun
-    tested: Tested
+    predictions: RunPredictions
 
     @property
     def seed(self) -> int:
@@ -48,7 +48,7 @@ class ComparedRun:
             "epochs": self.recorded.epochs,
             "best_epoch": history.best_epoch,
             "val_acc": val_acc if math.isfinite(val_acc) else None,
-            "test_acc": self.tested.accuracy,
+            "test_acc": self.predictions.accuracy,
         }
 
 
@@ -74,7 +74,7 @@ class ComparedSetting:
     @property
     def accuracies(self) -> list[float]:
         """On the test images, by seed."""
-        return [run.tested.accuracy for run in self.runs]
+        return [run.predictions.accuracy for run in self.runs]
 
     @property
     def mean(self) -> float:
@@ -97,7 +97,7 @@ class ComparedSetting:
                 return None
             low, high = t_interval(self.accuracies)
             return max(low, 0.0), min(high, 1.0)  # beyond which there is no accuracy
-        return self.runs[0].tested.low, self.runs[0].tested.high
+        return self.runs[0].predictions.interval
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,14 @@ from cnnzoo.device import (
 from cnnzoo.distributed.group import ALONE
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import file_sha256
+from cnnzoo.runs.evaluated import (
+    ALL_CLASSES,
+    CONFUSION,
+    EVALUATION,
+    LIKELIEST,
+    PREDICTIONS,
+    prediction_headings,
+)
 from cnnzoo.runs.manifest import write_files
 from cnnzoo.signals import StopSignal
 from cnnzoo.training.images import evaluation_batch_size
@@ -33,12 +41,6 @@ from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.meter import NonFiniteLossError
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.state import Scoring
-
-ALL_CLASSES = 20
-"""Classes up to which ``predictions.csv`` has the probability of each."""
-
-LIKELIEST = 5
-"""Classes of which it has it otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +68,8 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class EvaluationResult(Scores):
-    """How well a checkpoint does.
+class EvaluationFigures(Scores):
+    """How well a checkpoint does: the content of ``eval.json``.
 
     Attributes:
         checkpoint: The file.
@@ -85,7 +87,6 @@ class EvaluationResult(Scores):
         data_sha256: Checksum of the images.
         num_left_out: Images that were left out, because the run was trained on them.
         class_weights: What the run's training weighed its classes by; the figures here are unweighted.
-        predictions: Of each image.
     """
 
     checkpoint: str
@@ -103,13 +104,22 @@ class EvaluationResult(Scores):
     data_sha256: str
     num_left_out: int
     class_weights: str
-    predictions: Predictions = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as eval.json holds them."""
-        values = asdict(replace(self, predictions=None))  # type: ignore[arg-type]  # which are tensors
-        del values["predictions"]
-        return values
+        """Return plain values, as ``eval.json`` holds them."""
+        names = [each.name for each in fields(EvaluationFigures)]
+        return asdict(EvaluationFigures(**{name: getattr(self, name) for name in names}))
+
+
+@dataclass(frozen=True)
+class EvaluationResult(EvaluationFigures):
+    """How well a checkpoint does, with its predictions.
+
+    Attributes:
+        predictions: Of each image.
+    """
+
+    predictions: Predictions = field(repr=False, compare=False)
 
 
 class TenCrop(nn.Module):
@@ -250,9 +260,9 @@ def write_evaluation(result: EvaluationResult, run: Path, reporter: Reporter) ->
         if name:
             folder.mkdir(exist_ok=True)
         texts = {
-            "eval.json": json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n",
-            "confusion.csv": _as_csv(confusion_rows(result)),
-            "predictions.csv": _as_csv(prediction_rows(result.predictions)),
+            EVALUATION: json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n",
+            CONFUSION: _as_csv(confusion_rows(result)),
+            PREDICTIONS: _as_csv(prediction_rows(result.predictions)),
         }
         write_files(
             run,
@@ -282,14 +292,9 @@ def confusion_rows(result: Scores) -> Iterator[Sequence[object]]:
 
 
 def prediction_rows(predictions: Predictions) -> Iterator[Sequence[object]]:
-    """Yield the headings and the rows of ``predictions.csv``: an image, its label, what was predicted, and how surely.
-
-    Of up to ALL_CLASSES classes the probability of each, by their names; of more those of the likeliest LIKELIEST.
-    """
+    """Yield the headings and the rows of ``predictions.csv``."""
     classes, files = predictions.classes, predictions.images.file_names
-    key = "index" if files is None else "file"
-    every = len(classes) <= ALL_CLASSES
-    yield [key, "label", "prediction", *(classes if every else ranked_headings(LIKELIEST)[1:])]
+    yield prediction_headings(classes, are_files=files is not None)
     for index, (probabilities, label) in enumerate(
         zip(predictions.probabilities, predictions.labels.tolist(), strict=True)
     ):
@@ -297,17 +302,11 @@ def prediction_rows(predictions: Predictions) -> Iterator[Sequence[object]]:
         likeliest = probabilities.topk(min(LIKELIEST, len(classes)))
         places = likeliest.indices.tolist()
         start = [image, classes[label], classes[places[0]]]
-        if every:
+        if len(classes) <= ALL_CLASSES:
             yield [*start, *probabilities.tolist()]
         else:
             pairs = zip([classes[place] for place in places], likeliest.values.tolist(), strict=True)
             yield [*start, *[value for pair in pairs for value in pair][1:]]
-
-
-def ranked_headings(num: int) -> list[str]:
-    """Return ``prediction, probability, prediction_2, probability_2`` and so on, for the likeliest ``num`` classes."""
-    ends = ["", *(f"_{rank}" for rank in range(2, num + 1))]
-    return [f"{name}{end}" for end in ends for name in ("prediction", "probability")]
 
 
 def _as_csv(rows: Iterable[Sequence[object]]) -> str:

@@ -1,7 +1,6 @@
 """A recipe trained over several seeds, and judged by the result that it aims at, with a receipt."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from cnnzoo.analysis.eval.evaluation import evaluate
+from cnnzoo.analysis.eval.saved import saved_figures
 from cnnzoo.analysis.reproduce.receipts import (
     RAN_ON,
     Receipt,
@@ -32,7 +32,7 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import RECORDED, TARGET, read_yaml
 from cnnzoo.data.datasets import full_name
 from cnnzoo.errors import UsageError
-from cnnzoo.files import as_typed, expanded, file_sha256, replacing
+from cnnzoo.files import as_typed, expanded, replacing
 from cnnzoo.models.registry import get_spec
 from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.runs.folder import released
@@ -196,40 +196,29 @@ def _check_same(done: TrainConfig, asked: TrainConfig, run: Path, recipe: Path) 
 
 
 def _test(result: RunResult, ten_crop: bool, reporter: Reporter) -> SeedResult:
-    """Test a run's best epoch, unless ``eval.json`` says that this very file was tested so already."""
+    """Test a run's best epoch, unless this very file was tested so already."""
     best = result.run / "best.pt"
-    try:
-        tested = json.loads((result.run / "eval.json").read_text(encoding="utf-8"))
-        asked = {
-            "checkpoint_sha256": file_sha256(best),
-            "dataset": result.config.dataset,
-            "split": "test",
-            "ten_crop": ten_crop,
-        }
-        known = {**tested, **asked} == tested
-    except (OSError, ValueError, TypeError):  # there is none, or it is damaged
-        known = False
-    if not known:
-        tested = evaluate(
-            best,
-            ten_crop=ten_crop,
-            device=result.config.device,
-            data_dir=result.config.data_dir,
-            reporter=reporter,
-        ).to_dict()
+    tested = saved_figures(result.run, best, dataset=result.config.dataset, ten_crop=ten_crop)
+    tested = tested or evaluate(
+        best,
+        ten_crop=ten_crop,
+        device=result.config.device,
+        data_dir=result.config.data_dir,
+        reporter=reporter,
+    )
     recorded = read_mapping(result.run / "config.yaml").get(RECORDED, {})
     return SeedResult(
         seed=result.config.seed,
         epochs=len(result.history),
         best_epoch=result.best.epoch,
         val_acc=result.best.val_acc,
-        test_acc=tested["accuracy"],
-        test_error=1 - tested["accuracy"],
-        test_top5_error=1 - tested["top5_accuracy"],
-        num_images=tested["num_images"],
+        test_acc=tested.accuracy,
+        test_error=1 - tested.accuracy,
+        test_top5_error=1 - tested.top5_accuracy,
+        num_images=tested.num_images,
         seconds=sum(row.seconds for row in result.history),
         ran_on={key: str(recorded[key]) for key in RAN_ON if key in recorded},
-        checkpoint_sha256=tested["checkpoint_sha256"],
+        checkpoint_sha256=tested.checkpoint_sha256,
         data_sha256=str(recorded.get("data_sha256", "")),
-        test_data_sha256=tested["data_sha256"],
+        test_data_sha256=tested.data_sha256,
     )

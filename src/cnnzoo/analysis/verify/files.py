@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import cached_property
@@ -16,6 +15,7 @@ from cnnzoo.errors import CnnzooError, named, one_line
 from cnnzoo.files import as_typed, file_sha256
 from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
+from cnnzoo.runs.evaluated import EVALUATION, PREDICTIONS, read_evaluation, read_predictions
 from cnnzoo.runs.folder import is_locked
 from cnnzoo.runs.history import DEFAULTS, HistoryRow, as_csv, best_row, known_columns
 from cnnzoo.runs.manifest import MANIFEST, Manifest, checksum, covered_files, read_manifest
@@ -50,9 +50,8 @@ class _Files:
     def __init__(self, run: Path) -> None:
         self.run = run
         self.faults: dict[str, str] = {}
-        self.derived: set[str] = (
-            set()
-        )  # what last.pt itself vouches for, so that a kill before the manifest is none
+        # What last.pt itself vouches for, so that a kill before the manifest is none.
+        self.derived: set[str] = set()
         self.again = f"`cnnzoo train --resume {as_typed(run)}` mends it"
         self.manifest: Manifest | None = None
         try:
@@ -173,7 +172,8 @@ class _Files:
             self.faults["last.pt"] = (
                 f"it is whole, and not the one that {MANIFEST} tells of: of another run, or another moment of this one"
             )
-        return f"{_epochs(len(self.rows))}, {self._done()}whole to the last bit"
+        num = len(self.rows)
+        return f"{num} epoch{'' if num == 1 else 's'}, {self._done()}whole to the last bit"
 
     def _done(self) -> str:
         steps = self.training.totals.steps if self.training and not self.training.ending else 0
@@ -341,7 +341,7 @@ class _Files:
                     self.faults[name] = f"its weights are not those of epoch {saved.epoch} in last.pt"
                 return f"the weights of epoch {saved.epoch}"
             return "whole to the last bit"
-        if name.endswith("eval.json"):
+        if name.endswith(EVALUATION):
             return self._evaluation(name)
         return "as cnnzoo wrote it" if self.manifest else "it can be read"
 
@@ -351,27 +351,31 @@ class _Files:
         if not path.exists():
             return ""
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            accuracy, num = float(told["accuracy"]), int(told["num_images"])
-        except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
+            saved = read_evaluation(path.parent)
+        except ValueError:
+            saved = None
+        if saved is None or saved.num_images is None:
             self.faults[name] = "it is no evaluation as cnnzoo writes it"
             return ""
-        beside = path.with_name("predictions.csv")
+        said = f"{saved.accuracy:.2%} of {saved.num_images:,} images"
+        beside = path.with_name(PREDICTIONS)
         # Which of the two was changed says the manifest; here, whether they are of one evaluation.
         if beside.is_file() and (not self.manifest or self._are_admitted(path, beside)):
-            rows = list(csv.reader(io.StringIO(beside.read_text(encoding="utf-8", errors="replace"))))[1:]
-            right = sum(row[1:2] == row[2:3] for row in rows)
-            if len(rows) != num or abs(right - accuracy * num) > 0.5:
+            try:
+                predictions = read_predictions(path.parent)
+            except ValueError as error:
+                self.faults[name] = f"{PREDICTIONS} beside it is not as cnnzoo writes it: {one_line(error)}"
+                return ""
+            num, right = len(predictions.labels), predictions.num_correct
+            if num != saved.num_images or abs(right - saved.accuracy * num) > 0.5:
                 short = f"an evaluation was cut short. `cnnzoo eval {as_typed(self.run)}` mends it"
                 self.faults[name] = (
-                    f"it tells of {accuracy:.2%} of {num:,} images, and predictions.csv beside it of {right:,} right "
-                    f"of {len(rows):,}{f': {short}' if self.manifest and self.manifest.pending else ''}"
+                    f"it tells of {said}, and {PREDICTIONS} beside it of {right:,} right "
+                    f"of {num:,}{f': {short}' if self.manifest and self.manifest.pending else ''}"
                 )
         best = self.run / "best.pt"
-        is_of_best = best.is_file() and told.get("checkpoint_sha256") == file_sha256(best)
-        return (
-            f"{accuracy:.2%} of {num:,} images{'' if is_of_best else ', of an earlier or another checkpoint'}"
-        )
+        is_of_best = best.is_file() and saved.checkpoint_sha256 == file_sha256(best)
+        return f"{said}{'' if is_of_best else ', of an earlier or another checkpoint'}"
 
     def _are_admitted(self, *paths: Path) -> bool:
         names = {path.relative_to(self.run).as_posix(): checksum(path) for path in paths}
@@ -393,7 +397,3 @@ def _cells(content: bytes) -> dict[int, dict[str, str]]:
     """Return the cells of a ``history.csv`` as they are written, by epoch and column."""
     table = csv.DictReader(io.StringIO(content.decode(errors="replace")))
     return {int(row["epoch"]): row for row in table}
-
-
-def _epochs(num: int) -> str:
-    return f"{num} epoch{'' if num == 1 else 's'}"

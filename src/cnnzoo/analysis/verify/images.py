@@ -1,6 +1,5 @@
 """Whether the images that a run was trained and tested on are still what they were."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from cnnzoo.data.reading import Reading
 from cnnzoo.data.sources import Dataset, Streamed
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
+from cnnzoo.runs.evaluated import EVALUATION, read_evaluation
 from cnnzoo.runs.run import read_trained
 from cnnzoo.training.images import load_split, reading_again
 from cnnzoo.training.reporter import Reporter
@@ -109,9 +109,10 @@ def _tested(
 ) -> Iterator[Check]:
     """Yield what came of the run's own test images, where it was tested on them."""
     try:
-        told = json.loads((run / "eval.json").read_text(encoding="utf-8"))
-        sha256 = str(told["data_sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+        sha256 = read_evaluation(run).data_sha256
+    except (OSError, ValueError):
+        return
+    if sha256 is None:
         return
 
     def read(reading: Reading) -> Dataset | None:
@@ -127,5 +128,5 @@ def _tested(
         yield Check("test images", "ok", f"{len(test.source.labels):,} in {test.location}")
     else:
         yield Check(
-            "test images", "changed", f"those in {test.location} are not those that eval.json tells of"
+            "test images", "changed", f"those in {test.location} are not those that {EVALUATION} tells of"
         )
