@@ -31,15 +31,13 @@ from cnnzoo.runs import checkpoint
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.signals import StopSignal
 from cnnzoo.training import loop, meter, setup
-from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.images import load_training_data
 from cnnzoo.training.losses import Criterion
 from cnnzoo.training.meter import Evaluation, Meter
 from cnnzoo.training.reporter import Reporter, RunDescription
 from cnnzoo.training.result import InterruptedRunError
 from cnnzoo.training.resume import resume
-from cnnzoo.training.state import Scoring, TrainState
-from cnnzoo.training.threads import Threads
+from cnnzoo.training.state import Scoring
 from cnnzoo.training.train import train
 
 __all__ = [
@@ -197,21 +195,10 @@ def one_epoch(
     on_step: Callable[[], None] = lambda: None,
 ) -> Meter:
     """Train on the batches once by the loop, with Adam at 0.001, and return its sums."""
-    state = TrainState(
-        config=TrainConfig(model="lenet", grad_clip=grad_clip),
-        group=ALONE,
-        device=CPU,
-        precision=precision,
-        dataset=Dataset("none", tuple("0123456789"), 1, Resident(torch.empty(0), torch.empty(0)), Path(), ""),
-        preprocessing=Preprocessing(28),
-        steps_per_epoch=1,
-        model=model,
-        network=model,
-        criterion=criterion,
-        optimizer=Optimizer(model.parameters(), "adam", lr=1e-3, momentum=0.9, weight_decay=0.0),
-        scaler=scaler or torch.amp.GradScaler("cpu", enabled=False),
-        threads=Threads(None),
-    )
+    config = TrainConfig(model="lenet", grad_clip=grad_clip)
+    dataset = Dataset("none", tuple("0123456789"), 1, Resident(torch.empty(0), torch.empty(0)), Path(), "")
+    state = setup.make_state(config, model, dataset, Preprocessing(28), CPU, precision, criterion=criterion)
+    state.scaler = scaler or state.scaler
     assert loop.train_one_epoch(state, model, Pairs(batches), EachStep(on_step), StopSignal(ALONE))
     return state.meter
 

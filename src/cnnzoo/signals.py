@@ -83,6 +83,31 @@ SAVE = 0
 """The reason of a save that is due; as no signal has that number, each signal goes before it."""
 
 
+class Stop(Protocol):
+    """The end of training or of validation before its last step: a signal, a clock or a count fulfils it."""
+
+    def begin_phase(self, *, may_save: bool = False) -> None:
+        """Begin training or validation.
+
+        Args:
+            may_save: Whether the phase can be left in order to save, and resumed where it was left.
+        """
+
+    def agreed(self) -> bool:
+        """Return whether the phase ends after this step. All processes ask, once a step."""
+
+
+class RunStop(Stop, Protocol):
+    """The end of a whole run before its last epoch, or a save within an epoch: ``StopSignal``."""
+
+    @property
+    def reason(self) -> int | None:
+        """The signal that ends the run, or SAVE."""
+
+    def saved(self) -> None:
+        """Restart the time to the next save."""
+
+
 class StopSignal:
     """Whether all processes of a run agree to leave the epoch at this step: to stop, or to save and go on.
 

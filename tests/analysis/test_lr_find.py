@@ -9,7 +9,7 @@ import pytest
 from cnnzoo.analysis.lr_find import LRFinderResult, find_lr, suggest
 from cnnzoo.data.named.catalog import SAMPLE
 from tests.conftest import Command
-from tests.helpers import contents, quick, train
+from tests.helpers import Reporter, contents, quick, train
 
 SAMPLE_FLAGS = ("--dataset", SAMPLE, "--limit-train", "640")
 
@@ -41,6 +41,19 @@ def test_the_rate_rises_by_the_same_factor_from_step_to_step(tmp_path: Path) -> 
     assert len(result.lrs) == len(result.losses) == len(result.smoothed) == 21  # of a set with one step
     assert result.smoothed[0] == pytest.approx(result.losses[0])
     assert result.end == "steps"
+
+
+def test_the_limit_of_a_run_is_none_of_the_tests(tmp_path: Path) -> None:
+    reached: list[tuple[int, int]] = []
+
+    class Listener(Reporter):
+        def step(self, epoch: int, phase: str, step: int, num_steps: int, *figures: float) -> None:
+            reached.append((step, num_steps))
+
+    config = quick(tmp_path, limit_train=64, max_steps=1)
+    result = find_lr(config, lr_max=1e-3, steps=12, reporter=Listener())
+    assert reached == [(step, 12) for step in range(1, 13)]
+    assert result.config.max_steps == 1
 
 
 def test_a_loss_that_is_not_finite_ends_the_test_before_it(tmp_path: Path) -> None:

@@ -105,6 +105,17 @@ def test_patience_stops_a_run_that_gets_no_better(tmp_path: Path) -> None:
     assert resume(result.run).epochs_trained == 0
 
 
+def test_a_run_ends_after_its_last_epoch_on_the_schedule_of_all_and_resumes(tmp_path: Path) -> None:
+    whole = train(quick(tmp_path, scheduler="cosine", name="whole"))
+    part = train(quick(tmp_path, scheduler="cosine", name="part"), last_epoch=2)
+    assert (part.limit, part.epochs_trained) == ("last_epoch", 2)
+    assert rows(part.run) == rows(whole.run)[:2]
+    assert resume(part.run).limit == "epochs"
+    assert same_state(part.run, whole.run)
+    with pytest.raises(UsageError, match="last_epoch must be at least 1, not 0"):
+        train(quick(tmp_path), last_epoch=0)
+
+
 def test_the_checkpoint_carries_what_evaluation_needs(tmp_path: Path) -> None:
     saved = load_checkpoint(train(quick(tmp_path, epochs=1)).run / "best.pt")
     assert (saved.model, saved.model_options) == ("lenet", {"activation": "tanh"})

@@ -1,7 +1,7 @@
 """The learning-rate range test: one short training in which the rate rises, and the rate that its losses suggest."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cnnzoo.config import TrainConfig
@@ -9,11 +9,9 @@ from cnnzoo.data.loader import Endless
 from cnnzoo.device import deterministic, explain_oom
 from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import UsageError
-from cnnzoo.signals import StopSignal
 from cnnzoo.training.loop import train_one_epoch
-from cnnzoo.training.meter import NonFiniteLossError
+from cnnzoo.training.meter import Meter, NonFiniteLossError
 from cnnzoo.training.reporter import Reporter
-from cnnzoo.training.state import TrainState
 from cnnzoo.training.threads import threads_restored
 from cnnzoo.training.train import begin
 
@@ -105,9 +103,14 @@ def find_lr(
         if group.world_size > 1:
             raise UsageError("the range test is done in one process. Start no others.")
         state, loaders = begin(config, report, group)
-        rising = _RisingState(**{each.name: getattr(state, each.name) for each in fields(state)})
-        rising.lrs = tuple(lr_min * (lr_max / lr_min) ** (step / (steps - 1)) for step in range(steps))
-        losses = _Losses(rising)
+        lrs = tuple(lr_min * (lr_max / lr_min) ** (step / (steps - 1)) for step in range(steps))
+        rising = replace(
+            state,
+            config=state.config.replace(max_steps=None),
+            steps_per_epoch=steps,
+            lr_at_step=lrs.__getitem__,
+        )
+        losses = _Losses(rising.meter, steps)
         with explain_oom(config.batch_size), deterministic(config.deterministic):
             try:
                 train_one_epoch(rising, rising.network, Endless(loaders.train), report, losses)
@@ -117,10 +120,10 @@ def find_lr(
     smoothed = tuple(losses.smoothed)
     return LRFinderResult(
         config=state.config,
-        lrs=rising.lrs[: len(smoothed)],
+        lrs=lrs[: len(smoothed)],
         losses=tuple(losses.raw),
         smoothed=smoothed,
-        suggestion=suggest(rising.lrs, smoothed),
+        suggestion=suggest(lrs, smoothed),
         end=end,
     )
 
@@ -132,43 +135,29 @@ def suggest(lrs: tuple[float, ...], smoothed: tuple[float, ...]) -> float | None
     return lrs[smoothed.index(min(smoothed))] / BELOW_LOWEST
 
 
-class _RisingState(TrainState):
-    """A run whose learning rate rises from step to step."""
+class _Losses:
+    """The loss of each step, and the end of the test: after the last step, or where the loss diverges."""
 
-    lrs: tuple[float, ...] = ()
-
-    @property
-    def last_step(self) -> int:
-        """The last step of the test."""
-        return len(self.lrs)
-
-    def lr(self) -> float:
-        """Return the learning rate of the next step."""
-        return self.lrs[self.meter.steps]
-
-
-class _Losses(StopSignal):
-    """Notes the loss of each step, and ends the test with the last one or where it diverges."""
-
-    def __init__(self, state: _RisingState) -> None:
-        super().__init__(state.group)
-        self.state = state
+    def __init__(self, meter: Meter, steps: int) -> None:
+        self.meter, self.steps = meter, steps
         self.raw: list[float] = []
         self.smoothed: list[float] = []
         self.average = self.loss_before = 0.0
         self.images_before = 0
         self.diverged = False
 
+    def begin_phase(self, *, may_save: bool = False) -> None:
+        """Begin: the test is one phase."""
+
     def agreed(self) -> bool:
         """Note a step; return whether it was the last."""
-        meter = self.state.meter
-        mean, _ = meter.read()
-        total = mean * meter.images
-        loss = (total - self.loss_before) / (meter.images - self.images_before)
-        self.loss_before, self.images_before = total, meter.images
-        kept = 1 - SMOOTHING / len(self.state.lrs)
+        mean, _ = self.meter.read()
+        total = mean * self.meter.images
+        loss = (total - self.loss_before) / (self.meter.images - self.images_before)
+        self.loss_before, self.images_before = total, self.meter.images
+        kept = 1 - SMOOTHING / self.steps
         self.average = kept * self.average + (1 - kept) * loss
         self.raw.append(loss)
         self.smoothed.append(self.average / (1 - kept ** len(self.raw)))
         self.diverged = self.smoothed[-1] > DIVERGED * min(self.smoothed)
-        return self.diverged or len(self.raw) == len(self.state.lrs)
+        return self.diverged or len(self.raw) == self.steps

@@ -7,7 +7,7 @@ from torch import nn
 
 from cnnzoo.data.loader import MicroBatches
 from cnnzoo.runs.run import Run
-from cnnzoo.signals import SAVE, StopSignal
+from cnnzoo.signals import SAVE, RunStop, Stop
 from cnnzoo.training.meter import Evaluation, Meter
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError, RunResult
@@ -15,7 +15,7 @@ from cnnzoo.training.setup import Loaders
 from cnnzoo.training.state import Scoring, TrainState
 
 
-def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: StopSignal) -> RunResult:
+def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: RunStop) -> RunResult:
     """Train epoch by epoch until all are done or patience is out, saving each into the run's folder.
 
     Raises:
@@ -61,7 +61,7 @@ def fit(state: TrainState, loaders: Loaders, run: Run, report: Reporter, stop: S
 
 
 def train_one_epoch(
-    state: TrainState, model: nn.Module, loader: MicroBatches, report: Reporter, stop: StopSignal
+    state: TrainState, model: nn.Module, loader: MicroBatches, report: Reporter, stop: Stop
 ) -> bool:
     """Train on what is left of the epoch; return False where it is to be left before its end, to stop or to save.
 
@@ -113,7 +113,7 @@ def train_one_epoch(
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, loader: MicroBatches, scoring: Scoring, report: Reporter, stop: StopSignal
+    model: nn.Module, loader: MicroBatches, scoring: Scoring, report: Reporter, stop: Stop
 ) -> Evaluation | None:
     """Run the model over every batch once, with dropout off and no gradients; None where a stop was agreed.
 

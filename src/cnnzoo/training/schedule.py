@@ -52,8 +52,8 @@ def epochs_in_all(config: TrainConfig, steps_per_epoch: int) -> float:
     return min(config.epochs, config.max_steps / steps_per_epoch)
 
 
-Limit = Literal["epochs", "patience", "max_steps"]
-"""What ends a run: the setting of that name."""
+Limit = Literal["epochs", "patience", "max_steps", "last_epoch"]
+"""What ends a run: the setting of that name, or the argument ``last_epoch`` of ``train``."""
 
 
 def limit_reached(

@@ -23,7 +23,7 @@ from cnnzoo.device import (
     prepare,
     to_device,
 )
-from cnnzoo.distributed.group import Group
+from cnnzoo.distributed.group import ALONE, Group
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import expanded
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, import_models
@@ -31,7 +31,15 @@ from cnnzoo.training.checks import can_update_in_backward, check_single_image, d
 from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.images import evaluation_batch_size, load_training_data, reading_of, wanted_channels
 from cnnzoo.training.initialization import check_rule, initialize
-from cnnzoo.training.losses import BALANCED, class_weights_of, loss_of
+from cnnzoo.training.losses import (
+    BALANCED,
+    NO_GUESS,
+    Criterion,
+    Guess,
+    class_weights_of,
+    criterion_of,
+    loss_of,
+)
 from cnnzoo.training.optimizers import make_optimizer
 from cnnzoo.training.pretrained import DEFAULT_WEIGHTS, load_pretrained
 from cnnzoo.training.reporter import Reporter
@@ -111,29 +119,69 @@ def set_up(
         one_pass = config.grad_accum_steps == 1 and group.world_size == 1
         mode = pick_compile_mode(device, work.mult_adds, one_pass=one_pass)
         network = _compiled(model, mode, val, precision, report)
-    optimizer = make_optimizer(model, config)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision.name == "fp16")
     if not group.is_first:  # dropout must not leave out the same units for all shares of a batch
         torch.manual_seed(generator(f"process {group.rank}", config.seed).initial_seed())
-    state = TrainState(
+    state = make_state(
+        config,
+        model,
+        dataset,
+        preprocessing,
+        device,
+        precision,
+        group=group,
+        steps_per_epoch=train.num_steps,
+        network=network,
+        frozen=frozen,
+        criterion=criterion,
+        guess=guess,
+        threads=threads,
+    )
+    update_in_backward(state)
+    return state, loaders
+
+
+def make_state(
+    config: TrainConfig,
+    model: nn.Module,
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    precision: Precision,
+    *,
+    group: Group = ALONE,
+    steps_per_epoch: int = 1,
+    network: nn.Module | None = None,
+    frozen: frozenset[str] = frozenset(),
+    criterion: Criterion | None = None,
+    guess: Guess = NO_GUESS,
+    threads: Threads | None = None,
+) -> TrainState:
+    """Return the state of a run before its first step, with the optimizer of its settings.
+
+    The arguments are the attributes of ``TrainState``. By default the model itself is called, its loss is
+    ``criterion_of``'s, and the number of threads stays as it is.
+
+    Raises:
+        UsageError: The optimizer does not take one of its settings.
+        CnnzooError: There is nothing to train.
+    """
+    return TrainState(
         config=config,
         group=group,
         device=device,
         precision=precision,
         dataset=dataset,
         preprocessing=preprocessing,
-        steps_per_epoch=train.num_steps,
+        steps_per_epoch=steps_per_epoch,
         model=model,
-        network=network,
+        network=network or model,
         frozen=frozen,
-        criterion=criterion,
-        optimizer=optimizer,
-        scaler=scaler,
-        threads=threads,
+        criterion=criterion or criterion_of(model),
+        optimizer=make_optimizer(model, config),
+        scaler=torch.amp.GradScaler(device.type, enabled=precision.name == "fp16"),
+        threads=threads or Threads(None),
         guess=guess,
     )
-    update_in_backward(state)
-    return state, loaders
 
 
 def update_in_backward(state: TrainState) -> None:

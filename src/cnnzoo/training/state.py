@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -82,6 +83,8 @@ class TrainState:
         ending: The row of the epoch in which ``max_steps`` has ended the run; a larger limit withdraws it.
         weights_sha256: Of the weights after each epoch that was the best so far or is kept, by its number.
         notes_images: Whether it is still to be noted which images it is trained on.
+        lr_at_step: Learning rate of a step of the epoch, from 0; None for the schedule of the settings.
+        last_epoch: The epoch after which training ends, on the schedule of all epochs; None for the last one.
         meter: Sums over the steps of the epoch that is not finished.
         seconds: Spent in that epoch before the clock was last started.
     """
@@ -105,6 +108,8 @@ class TrainState:
     ending: HistoryRow | None = None
     weights_sha256: dict[str, str] = field(default_factory=dict)
     notes_images: bool = True
+    lr_at_step: Callable[[int], float] | None = None
+    last_epoch: int | None = None
     meter: Meter = field(default_factory=Meter)
     seconds: float = 0.0
     _started: float | None = None
@@ -133,10 +138,14 @@ class TrainState:
     @property
     def limit(self) -> Limit | None:
         """Which limit has ended the run, if one has."""
+        if self.last_epoch is not None and len(self.history) >= self.last_epoch:
+            return "last_epoch"
         return "max_steps" if self.ending else limit_reached(self.history, self.config, self.steps_per_epoch)
 
     def lr(self) -> float:
-        """Return the learning rate of the next step, whose middle counts."""
+        """Return the learning rate of the next step; in a schedule the middle of the step counts."""
+        if self.lr_at_step:
+            return self.lr_at_step(self.meter.steps)
         epochs_done = len(self.history) + (self.meter.steps + 0.5) / self.steps_per_epoch
         return lr_at(self.config, epochs_done, self.history, steps_per_epoch=self.steps_per_epoch)
 

@@ -15,7 +15,7 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import short_name
 from cnnzoo.device import describe_device, deterministic, explain_oom
 from cnnzoo.distributed.group import Group, process_group
-from cnnzoo.errors import CnnzooError
+from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import get_spec, import_models
 from cnnzoo.runs.folder import create_run
 from cnnzoo.runs.run import Run
@@ -32,7 +32,9 @@ from cnnzoo.training.threads import switches_as_text, threads_restored
 from cnnzoo.version import __version__
 
 
-def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult:
+def train(
+    config: TrainConfig, *, reporter: Reporter | None = None, last_epoch: int | None = None
+) -> RunResult:
     """Train a model as ``config`` says, into a new run folder.
 
     Where torchrun has started several processes, they train it together; the first one writes and reports.
@@ -40,15 +42,19 @@ def train(config: TrainConfig, *, reporter: Reporter | None = None) -> RunResult
     Args:
         config: The whole run.
         reporter: Told what happens; nobody by default.
+        last_epoch: The epoch after which to end, on the schedule of all epochs; by default the last one.
 
     Raises:
         UsageError: A setting that cannot be right.
         CnnzooError: Anything else that a person can mend.
         InterruptedRunError: A signal of ``signals.STOPS``; the run is saved and can be resumed.
     """
+    if last_epoch is not None and last_epoch < 1:
+        raise UsageError(f"last_epoch must be at least 1, not {last_epoch}.")
     with interrupts_remembered(), process_group() as group, threads_restored():
         report = reporter if reporter and group.is_first else Reporter()
         state, loaders = begin(config, report, group)
+        state.last_epoch = last_epoch
         folder = group.broadcast(lambda: create_run(config.out, _run_prefix(state.config), config.name))
         run = Run(folder, writes=group.is_first)
         with run.held():

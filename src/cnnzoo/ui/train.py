@@ -33,8 +33,9 @@ def print_result(result: "RunResult") -> None:
         "epochs": f"--epochs {2 * epochs}",
         "patience": f"--patience {2 * (patience or 0)}",
         "max_steps": f"--max-steps {2 * (steps or 0)}",
+        "last_epoch": "",
     }[result.limit]
-    more = f"{resume_command(result.run, result.config)} {longer}"
+    more = f"{resume_command(result.run, result.config)} {longer}".rstrip()
     for command in (f"cnnzoo eval {run}{imports}", f"cnnzoo plot {run}", more):
         say(f"  {escape(command)}")
 

@@ -23,17 +23,13 @@ from cnnzoo.device import (
     prepare,
     to_device,
 )
-from cnnzoo.distributed.group import ALONE
 from cnnzoo.models.registry import create_model, get_spec
-from cnnzoo.signals import StopSignal
 from cnnzoo.training.checks import Work, dry_run
 from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.loop import evaluate, train_one_epoch
-from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.reporter import Reporter
-from cnnzoo.training.setup import update_in_backward
+from cnnzoo.training.setup import make_state, update_in_backward
 from cnnzoo.training.state import TrainState
-from cnnzoo.training.threads import Threads
 
 PHASES = ("data", "forward", "backward", "optimizer")
 
@@ -188,22 +184,8 @@ class TimedNet(NamedTuple):
 
     def state(self, dataset: Dataset, precision: Precision) -> TrainState:
         """Return what the loop trains, on such images in such a number format."""
-        config, model = self.config, self.model
-        return TrainState(
-            config=config,
-            group=ALONE,
-            device=self.device,
-            precision=precision,
-            dataset=dataset,
-            preprocessing=Preprocessing(config.image_size or 0),
-            steps_per_epoch=1,
-            model=model,
-            network=model,
-            criterion=criterion_of(model),
-            optimizer=Optimizer(model.parameters(), "adam", lr=config.lr, momentum=0.0, weight_decay=0.0),
-            scaler=torch.amp.GradScaler(self.device.type, enabled=precision.name == "fp16"),
-            threads=Threads(None),
-        )
+        preprocessing = Preprocessing(self.config.image_size or 0)
+        return make_state(self.config, self.model, dataset, preprocessing, self.device, precision)
 
 
 def build_net(
@@ -296,13 +278,13 @@ def seconds_of_each(
     batches: MicroBatches, do: Callable[[MicroBatch], None], device: torch.device, seconds: float
 ) -> float:
     """Do something with each batch for so many seconds, at least four times, and return how long a batch took."""
-    limit = _TimeLimit(device, seconds)
-    limit.begin_phase()
+    clock = _Clock(device, seconds)
+    clock.begin_phase()
     for batch in batches.epoch():
         do(batch)
-        if limit.agreed():
+        if clock.agreed():
             break
-    return limit.seconds_per_step()
+    return clock.seconds_per_step()
 
 
 @contextmanager
@@ -324,9 +306,9 @@ def seconds_of_training(state: TrainState, batches: MicroBatches, seconds: float
     Raises:
         NonFiniteLossError: The loss of a step is NaN or infinite.
     """
-    limit = _TimeLimit(state.device, seconds)
-    train_one_epoch(state, state.network, batches, Reporter(), limit)
-    return limit.seconds_per_step()
+    clock = _Clock(state.device, seconds)
+    train_one_epoch(state, state.network, batches, Reporter(), clock)
+    return clock.seconds_per_step()
 
 
 def seconds_of_evaluation(state: TrainState, batches: Endless, seconds: float) -> float:
@@ -335,16 +317,15 @@ def seconds_of_evaluation(state: TrainState, batches: Endless, seconds: float) -
     Raises:
         NonFiniteLossError: The loss of a batch is NaN or infinite.
     """
-    limit = _TimeLimit(state.device, seconds)
-    evaluate(state.network, batches, state.scoring(), Reporter(), limit)
-    return limit.seconds_per_step()
+    clock = _Clock(state.device, seconds)
+    evaluate(state.network, batches, state.scoring(), Reporter(), clock)
+    return clock.seconds_per_step()
 
 
-class _TimeLimit(StopSignal):
-    """Stops a loop once it has run for so many seconds after its first steps, which warm up."""
+class _Clock:
+    """The end of a loop by time: a number of seconds after its first steps, which warm up."""
 
     def __init__(self, device: torch.device, seconds: float) -> None:
-        super().__init__(ALONE)
         self.device, self.seconds = device, seconds
 
     def begin_phase(self, *, may_save: bool = False) -> None:

@@ -16,7 +16,7 @@ from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.runs.checkpoint import Checkpoint, TrainingState, load_checkpoint
 from cnnzoo.runs.history import MEASURES, HistoryRow
 from cnnzoo.runs.serialization import weights_sha256
-from cnnzoo.training.reporter import Reporter
+from cnnzoo.training.reporter import Reporter, RunDescription
 from cnnzoo.training.result import InterruptedRunError
 from cnnzoo.training.threads import Switch, switches_as_text
 from cnnzoo.training.train import train
@@ -29,23 +29,15 @@ ACC_TOLERANCE = 0.01
 """Of an accuracy, likewise; or one image, where there are fewer than a hundred."""
 
 
-class _EnoughError(Exception):
-    """The epochs that were asked for are done."""
+class _Progress(Reporter):
+    """The progress of a replay, passed on, and the number of its validation images."""
 
-
-class _First(Reporter):
-    """Passes on what a run reports, and ends it after so many epochs."""
-
-    def __init__(self, reporter: Reporter, epochs: int) -> None:
-        self.step, self.progress, self.epochs = reporter.step, reporter.progress, epochs  # type: ignore[method-assign]
+    def __init__(self, reporter: Reporter) -> None:
+        self.step, self.progress = reporter.step, reporter.progress  # type: ignore[method-assign]
         self.num_val = 0
 
-    def start(self, description: Any, run: Path) -> None:  # noqa: ANN401
+    def start(self, description: RunDescription, run: Path) -> None:
         self.num_val = description.num_val
-
-    def epoch(self, row: HistoryRow, is_best: bool) -> None:
-        if row.epoch >= self.epochs:
-            raise _EnoughError
 
 
 def replay(
@@ -85,12 +77,10 @@ def replay(
             "Leave --replay out."
         )
     config = _config(saved, saved.training, dataset, data_dir)
-    first = _First(reporter or Reporter(), epochs)
+    progress = _Progress(reporter or Reporter())
     with tempfile.TemporaryDirectory(prefix="cnnzoo-replay-") as scratch:
         try:
-            train(config.replace(out=Path(scratch), name="replay"), reporter=first)
-        except _EnoughError:
-            pass
+            train(config.replace(out=Path(scratch), name="replay"), reporter=progress, last_epoch=epochs)
         except InterruptedRunError as stopped:
             raise InterruptedRunError("the replay is stopped.", run, stopped.exit_code) from None
         again = load_checkpoint(Path(scratch, "replay", "last.pt"))
@@ -98,7 +88,7 @@ def replay(
     if again.data_sha256 != saved.data_sha256:
         return [Check("replay", "unknown", "other images than those that it was trained on are another run")]
     other = _elsewhere(recorded, again)
-    return [_compare(saved, again, epochs, other, max(first.num_val, 1))]
+    return [_compare(saved, again, epochs, other, max(progress.num_val, 1))]
 
 
 def _config(
