@@ -1,6 +1,5 @@
 """From a run's settings to its state and its images."""
 
-from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
@@ -8,11 +7,8 @@ from torch import nn
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.augment import make_augmentations
-from cnnzoo.data.datasets import open_images
-from cnnzoo.data.folders import is_files
 from cnnzoo.data.listing.listing import RULES
 from cnnzoo.data.loader import Loader, generator
-from cnnzoo.data.named.catalog import DEFAULT_DATASET, get_dataset_spec
 from cnnzoo.data.preprocess import Preprocessing, mean_and_std
 from cnnzoo.data.sources import Dataset, Source, Streamed
 from cnnzoo.device import (
@@ -25,24 +21,21 @@ from cnnzoo.device import (
 )
 from cnnzoo.distributed.group import ALONE, Group
 from cnnzoo.errors import CnnzooError, UsageError, one_line
-from cnnzoo.files import expanded
-from cnnzoo.models.registry import create_model, create_skeleton, get_spec, import_models
+from cnnzoo.models.registry import create_model, get_spec
 from cnnzoo.training.checks import can_update_in_backward, check_single_image, dry_run, has_batch_norm
 from cnnzoo.training.fused_optimizer import Optimizer
-from cnnzoo.training.images import evaluation_batch_size, load_training_data, reading_of, wanted_channels
-from cnnzoo.training.initialization import check_rule, initialize
+from cnnzoo.training.images import evaluation_batch_size, load_training_data
+from cnnzoo.training.initialization import initialize
 from cnnzoo.training.losses import (
-    BALANCED,
     NO_GUESS,
     Criterion,
     Guess,
-    class_weights_of,
     criterion_of,
     loss_of,
 )
 from cnnzoo.training.optimizers import make_optimizer
-from cnnzoo.training.pretrained import DEFAULT_WEIGHTS, load_pretrained
 from cnnzoo.training.reporter import Reporter
+from cnnzoo.training.settings import check_beginning, check_resize
 from cnnzoo.training.state import TrainState
 from cnnzoo.training.threads import Switch, Threads
 from cnnzoo.training.transfer import freeze
@@ -203,74 +196,6 @@ def update_in_backward(state: TrainState) -> None:
         and can_update_in_backward(model, state.criterion, image, state.device)
     ):
         optimizer.update_in_backward(model, in_bf16=state.precision.name == "bf16")
-
-
-def check_settings(config: TrainConfig) -> TrainConfig:
-    """Return settings as a run notes them, checked as far as can be without images: for many, before the first run.
-
-    The net is built without memory for its weights, for as many classes as a registered dataset has.
-
-    Raises:
-        UsageError: A setting that cannot be right.
-        CnnzooError: Its modules cannot be imported, or its device is not there.
-    """
-    import_models(config.imports)
-    config.check_names()
-    spec = get_spec(config.model)
-    config = config.replace(model_options=spec.check_options(config.model_options))
-    check_beginning(config)
-    check_resize(config)
-    make_augmentations(config.augment)
-    pick_device(config.device)
-    structure: dict[str, int | None] = {"in_channels": wanted_channels(config)}
-    name = DEFAULT_DATASET if config.dataset is None else config.dataset
-    if not is_files(name):
-        dataset = get_dataset_spec(name)
-        structure["num_classes"] = len(dataset.classes)
-        structure["in_channels"] = structure["in_channels"] or dataset.channels
-    elif _is_missing(name.partition(":")[2]):
-        open_images(name, reading_of(config))  # which says so
-    model = create_skeleton(config.model, image_size=config.image_size, **structure, **config.model_options)
-    if config.weights and config.weights != DEFAULT_WEIGHTS and _is_missing(config.weights):
-        load_pretrained(model, spec, config.weights)  # which says so
-    if config.class_weights and config.class_weights != BALANCED and _is_missing(config.class_weights):
-        class_weights_of(config.class_weights, torch.zeros(1, dtype=torch.long), ("",))  # likewise
-    freeze(model, config.freeze)
-    make_optimizer(model, config)
-    return config
-
-
-def _is_missing(path: str) -> bool:
-    try:
-        return not expanded(Path(path)).exists()
-    except OSError:  # a name too long, say
-        return True
-
-
-def check_beginning(config: TrainConfig) -> None:
-    """See that the first weights are given in one way.
-
-    Raises:
-        UsageError: They are given in two, or by a rule that there is not.
-    """
-    check_rule(config.init)
-    if config.weights is not None and config.init != "default":
-        raise UsageError("--weights and --init both say with which weights to begin. Leave one out.")
-
-
-def check_resize(config: TrainConfig) -> int:
-    """Return how many pixels a side the net takes.
-
-    Raises:
-        UsageError: Images are to be resized to less than that.
-    """
-    image_size = config.image_size or get_spec(config.model).image_size
-    if config.resize is not None and config.resize < image_size:
-        raise UsageError(
-            f"--resize {config.resize} leaves less than the {image_size} pixels a side that the net takes. "
-            "Make it larger, or leave it out."
-        )
-    return image_size
 
 
 class Data(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from cnnzoo.config import RENAMED, Setting, TrainConfig, current_names, field_types
 from cnnzoo.data.datasets import full_name
 from cnnzoo.errors import UsageError, shown, unknown
-from cnnzoo.training.setup import check_settings
+from cnnzoo.training.settings import check_settings
 
 VARIANT = "variant"
 """The column of a study's results that names the variant."""
