@@ -180,7 +180,8 @@ def _batch_of(asked: Request, most: int) -> "tuple[TrainingBatch, Path]":
     """Return the batch that is meant, and where its picture goes."""
     from cnnzoo.analysis.plot import see_batch
     from cnnzoo.cli.train import config_of
-    from cnnzoo.models.registry import get_spec, import_models, is_registered
+    from cnnzoo.models.registry import is_registered
+    from cnnzoo.training.settings import resolve
     from cnnzoo.ui.screen import QuietScreen
 
     screen = QuietScreen()
@@ -195,10 +196,7 @@ def _batch_of(asked: Request, most: int) -> "tuple[TrainingBatch, Path]":
         if len(words) < 2:
             net = asked.net()
             return see_batch(net.config, most, screen, saved=net.saved), net.run / "batch.png"
-    config = config_of(asked.words)
-    import_models(config.imports)
-    config.check_names()
-    get_spec(config.model).check_options(config.model_options)
+    config = resolve(config_of(asked.words))
     return see_batch(config, most, screen), Path("batch.png")
 
 

@@ -7,12 +7,12 @@ import re
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cnnzoo.config_file import read_recorded
-from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import as_typed, file_sha256, replacing
 from cnnzoo.models.registry import module_of
 
@@ -91,6 +91,25 @@ def how_to_import(run: Path, imports: Iterable[object]) -> str:
         with suppress(OSError):  # a name too long for a file
             flags += [f"--import={as_typed(file)}" for file in files if file.is_file()][:1]
     return f"The run has kept its own copy: {' '.join(flags)}." if flags else ""
+
+
+@contextmanager
+def imports_advised(run: Path, imports: Sequence[str]) -> Iterator[None]:
+    """Add to the error of an unknown name which modules may register it: those that the run was trained with.
+
+    Args:
+        run: Its folder.
+        imports: As its settings have them.
+    """
+    try:
+        yield
+    except UsageError as error:
+        if not imports:
+            raise
+        flags = " ".join(f"--import={module}" for module in imports)
+        raise UsageError(
+            f"{error} If it is one of your own, add {flags}. {how_to_import(run, imports)}".rstrip()
+        ) from error
 
 
 def _sources(imports: Iterable[str]) -> dict[str, Path]:

@@ -16,15 +16,16 @@ from cnnzoo.data.named.catalog import get_dataset_spec
 from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.models.registry import get_spec, import_models
+from cnnzoo.models.registry import import_models
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.history import best_row, write_history
 from cnnzoo.runs.run import Run
-from cnnzoo.runs.sources import changed_sources, how_to_import
+from cnnzoo.runs.sources import changed_sources, imports_advised
 from cnnzoo.signals import interrupts_remembered
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult, as_typed_setting
 from cnnzoo.training.schedule import Limit, limit_reached
+from cnnzoo.training.settings import resolve
 from cnnzoo.training.setup import set_up
 from cnnzoo.training.threads import threads_restored
 from cnnzoo.training.train import run_loop
@@ -106,24 +107,18 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
     import_models(tuple(changes.get("imports", ())))
     saved.check_model_is_known(run)
     # The modules that registered the model are noted, not imported: what is in a file must not run by itself.
-    after = TrainConfig.from_dict({**before.to_dict(), **current_names(changes), "imports": before.imports})
-    try:
-        after.check_names()
-        after = after.replace(dataset=full_name(str(after.dataset)))
-        if not is_files(str(after.dataset)):
-            get_dataset_spec(str(after.dataset))
-    except UsageError as error:
-        if not before.imports:
-            raise
-        flags = " ".join(f"--import={module}" for module in before.imports)
-        raise UsageError(
-            f"{error} If it is one of your own, add {flags}. {how_to_import(run, before.imports)}".rstrip()
-        ) from error
-    after = after.replace(model_options=get_spec(before.model).check_options(after.model_options))
+    asked = TrainConfig.from_dict({**before.to_dict(), **current_names(changes), "imports": before.imports})
+    with imports_advised(run, before.imports):
+        asked.check_names()
+        asked = asked.replace(dataset=full_name(str(asked.dataset)))
+        if not is_files(str(asked.dataset)):
+            get_dataset_spec(str(asked.dataset))
+    after = resolve(asked.replace(model=before.model), imports=())  # options of the run's model
+    settings = {**after.to_dict(), "model": asked.model}
     differ = in_words(
         {
             name: (was, now)
-            for name, (was, now) in differing(before.to_dict(), after.to_dict(), CHANGEABLE).items()
+            for name, (was, now) in differing(before.to_dict(), settings, CHANGEABLE).items()
             if not _is_moved_folder(name, was, now)
         }
     )

@@ -21,6 +21,23 @@ from cnnzoo.training.pretrained import DEFAULT_WEIGHTS, load_pretrained
 from cnnzoo.training.transfer import freeze
 
 
+def resolve(config: TrainConfig, *, imports: tuple[str, ...] | None = None) -> TrainConfig:
+    """Return settings with their names known and the model's options as its builder takes them.
+
+    Args:
+        config: The settings.
+        imports: Modules to import first; by default those of the settings. A run's file is not to run modules by
+            itself: who takes settings from there names those that a person named.
+
+    Raises:
+        UsageError: An unknown name, or an option that the model does not take.
+        CnnzooError: A module cannot be imported.
+    """
+    import_models(config.imports if imports is None else imports)
+    config.check_names()
+    return config.replace(model_options=get_spec(config.model).check_options(config.model_options))
+
+
 def check_settings(config: TrainConfig) -> TrainConfig:
     """Return settings as a run notes them, checked as far as can be without images: for many, before the first run.
 
@@ -30,10 +47,7 @@ def check_settings(config: TrainConfig) -> TrainConfig:
         UsageError: A setting that cannot be right.
         CnnzooError: Its modules cannot be imported, or its device is not there.
     """
-    import_models(config.imports)
-    config.check_names()
-    spec = get_spec(config.model)
-    config = config.replace(model_options=spec.check_options(config.model_options))
+    config = resolve(config)
     check_beginning(config)
     check_resize(config)
     make_augmentations(config.augment)
@@ -48,7 +62,7 @@ def check_settings(config: TrainConfig) -> TrainConfig:
         open_images(name, reading_of(config))  # which says so
     model = create_skeleton(config.model, image_size=config.image_size, **structure, **config.model_options)
     if config.weights and config.weights != DEFAULT_WEIGHTS and _is_missing(config.weights):
-        load_pretrained(model, spec, config.weights)  # which says so
+        load_pretrained(model, get_spec(config.model), config.weights)  # which says so
     if config.class_weights and config.class_weights != BALANCED and _is_missing(config.class_weights):
         class_weights_of(config.class_weights, torch.zeros(1, dtype=torch.long), ("",))  # likewise
     freeze(model, config.freeze)

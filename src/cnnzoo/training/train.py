@@ -16,7 +16,7 @@ from cnnzoo.data.datasets import short_name
 from cnnzoo.device import describe_device, deterministic, explain_oom
 from cnnzoo.distributed.group import Group, process_group
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.models.registry import get_spec, import_models
+from cnnzoo.models.registry import get_spec
 from cnnzoo.runs.folder import create_run
 from cnnzoo.runs.run import Run
 from cnnzoo.runs.sources import IMPORTED_FOLDER, kept_sources
@@ -26,6 +26,7 @@ from cnnzoo.training.meter import NonFiniteLossError
 from cnnzoo.training.pretrained import load_pretrained
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult
+from cnnzoo.training.settings import resolve
 from cnnzoo.training.setup import Loaders, set_up
 from cnnzoo.training.state import TrainState
 from cnnzoo.training.threads import switches_as_text, threads_restored
@@ -69,14 +70,11 @@ def begin(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSta
         UsageError: A setting that cannot be right.
         CnnzooError: Anything else that a person can mend.
     """
-    import_models(config.imports)
-    config.check_names()
-    spec = get_spec(config.model)
-    config = config.replace(model_options=spec.check_options(config.model_options))
+    config = resolve(config)
     with explain_oom(config.batch_size):
         state, loaders = set_up(config, report, group)
     if config.weights is not None and group.is_first:
-        whole = load_pretrained(state.model, spec, config.weights)
+        whole = load_pretrained(state.model, get_spec(config.model), config.weights)
         if not whole:
             report.warn("The last layer begins anew: the weights are for other classes.")
     return state, loaders
