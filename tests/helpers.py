@@ -94,6 +94,23 @@ def forget_models(monkeypatch: pytest.MonkeyPatch) -> None:
     patch_internal(monkeypatch, "_specs", dict(registry._specs))
 
 
+def draw_images(folder: Path) -> None:
+    """Draw 3 classes of 16 small images, 12 to train on and 4 to test: lines of a slope that tells the class."""
+    from PIL import Image
+
+    chance = torch.Generator().manual_seed(1)
+    places = torch.arange(20)
+    for label, slope in (("down", 1), ("level", 0), ("up", -1)):
+        for number in range(16):
+            offset = 4 + 12 * torch.rand((), generator=chance) - slope * 10
+            distance = (places[:, None] - slope * places[None, :] - offset).abs()
+            noise = 20 * torch.rand((20, 20), generator=chance)
+            pixels = (255 - 60 * distance).clamp(min=0) * 0.9 + noise
+            part = folder / ("train" if number < 12 else "test") / label
+            part.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.to(torch.uint8).numpy()).save(part / f"{number:02}.png", optimize=True)
+
+
 def quick(tmp_path: Path, **changes: object) -> TrainConfig:
     """A run of a second: LeNet on 320 images of the sample, three epochs."""
     settings: dict[str, object] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import golden
+from tests.processes import REPOSITORY
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +74,7 @@ def test_a_network_a_dataset_an_augmentation_and_an_optimizer_are_added_from_out
     )
 
     def command(*line: str) -> str:
-        return run(golden.REPOSITORY, tmp_path, *line, "--import", "mine")
+        return run(REPOSITORY, tmp_path, *line, "--import", "mine")
 
     line = ("--augment", "flip,noise:0.2,mixup", "--optimizer", "halving", *SMALL)
     command("train", "mine", *line, "--dataset", "halves", "--name", "own-data")
@@ -88,7 +88,7 @@ def test_a_network_a_dataset_an_augmentation_and_an_optimizer_are_added_from_out
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the source, to be patched."""
-    shutil.copytree(golden.REPOSITORY / "src", tmp_path / "tree" / "src")
+    shutil.copytree(REPOSITORY / "src", tmp_path / "tree" / "src")
     return tmp_path / "tree"
 
 
@@ -115,7 +115,7 @@ def test_a_column_of_the_history_is_added_in_two_places_and_older_runs_go_on(
     folder = tmp_path / "work"
     folder.mkdir()
     for name, lr in (("r", "0.01"), ("other", "0.001")):
-        run(golden.REPOSITORY, folder, "train", "lenet", *SMALL, "--lr", lr, "--name", name)
+        run(REPOSITORY, folder, "train", "lenet", *SMALL, "--lr", lr, "--name", name)
     assert_read(tree, folder)
     run(tree, folder, "train", "--resume", "r", "--epochs", "2")
     with (folder / "runs" / "r" / "history.csv").open(newline="", encoding="utf-8") as rows:

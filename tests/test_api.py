@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import cnnzoo
-from tests.golden import REPOSITORY
+from tests.processes import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "api.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

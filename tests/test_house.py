@@ -13,8 +13,8 @@ import pytest
 
 import cnnzoo
 from cnnzoo.runs.history import HistoryRow
-from tests.golden import REPOSITORY
 from tests.helpers import Reporter, RunDescription, quick, train
+from tests.processes import REPOSITORY
 
 SOURCE = REPOSITORY / "src" / "cnnzoo"
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -9,16 +9,9 @@ import pytest
 import torch
 
 from cnnzoo.errors import CnnzooError
-from cnnzoo.runs.checkpoint import (
-    FORMAT,
-    Checkpoint,
-    TrainingState,
-    load_checkpoint,
-    save_checkpoint,
-)
+from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnnzoo.runs.serialization import write_values
 from cnnzoo.training.fused_optimizer import Optimizer
-from tests import golden
 from tests.helpers import InterruptedRunError, StopAfter, quick, resume, train
 
 
@@ -40,16 +33,6 @@ def changed(stopped: Path, run: Path, **changes: object) -> Path:
     run.mkdir()
     save_checkpoint(run / "last.pt", replace(saved, training=replace(saved.training, **changes)))  # type: ignore[arg-type]
     return run
-
-
-def test_a_file_of_0_1_is_read_and_one_of_today_says_that_it_is_newer(stopped: Path) -> None:
-    for fixture in golden.STOPPED:
-        path = golden.FIXTURES / fixture / "run" / "last.pt"
-        assert torch.load(path, weights_only=True)["format"] == 1
-        training = load_checkpoint(path).training
-        assert isinstance(training, TrainingState)
-        assert training.optimizer["averages"]
-    assert torch.load(stopped, weights_only=True)["format"] == FORMAT == 2
 
 
 def test_what_a_file_lacks_has_its_default(stopped: Path, tmp_path: Path) -> None:

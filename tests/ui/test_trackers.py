@@ -18,9 +18,8 @@ from cnnzoo.ui.trackers import Tracker, figures
 from cnnzoo.ui.tracking import tracked
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, left
-from tests.golden import REPOSITORY
 from tests.helpers import InterruptedRunError, Reporter, StopAfter, quick, resume, rows, same_state, train
-from tests.processes import Processes
+from tests.processes import REPOSITORY, Processes
 
 
 def read_back(name: str, folder: Path) -> dict[str, Any]:

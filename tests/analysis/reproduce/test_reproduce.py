@@ -17,8 +17,8 @@ from cnnzoo.analysis.reproduce.reproduce import reproduce
 from cnnzoo.errors import UsageError
 from cnnzoo.files import file_sha256
 from tests.conftest import Command
-from tests.golden import REPOSITORY
 from tests.helpers import InterruptedRunError, StopAfter
+from tests.processes import REPOSITORY
 
 Run = Callable[..., CompletedProcess[str]]
 

@@ -25,9 +25,8 @@ from cnnzoo.training.result import RunResult
 from tests.analysis.sweep.test_study import SAMPLE, has_trained, lanes_of, results, until
 from tests.conftest import Command
 from tests.faults.shared import assert_refused, left
-from tests.golden import REPOSITORY
 from tests.helpers import quick, same_state, train
-from tests.processes import Ended, Processes
+from tests.processes import REPOSITORY, Ended, Processes
 
 TINY = (
     "sweep",

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests import golden
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
-from tests.helpers import contents
-from tests.processes import Ended, Processes
+from tests.helpers import contents, draw_images
+from tests.processes import REPOSITORY, Ended, Processes
 from tests.runs.test_sources import NET
 
 FILES = ("config.yaml", "history.csv", "best.pt", "last.pt", "eval.json", "predictions.csv", "confusion.csv")
@@ -26,7 +25,7 @@ def project(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("project")
     (folder / "mine.py").write_text(NET.format(dot=""))
     (folder / "helper.py").write_text("WIDTH = 4\n")
-    golden.make_images(folder / "images", parts=True)
+    draw_images(folder / "images")
     for name, seed in (("r", "0"), ("other", "1")):
         line = (
             "train",
@@ -324,16 +323,14 @@ def test_a_record_that_its_settings_do_not_give_is_found_by_a_replay(
     assert line.startswith("replay: train_loss of epoch 1 is ")
 
 
-@pytest.mark.parametrize("name", golden.STOPPED)
-def test_of_a_run_of_0_1_is_verified_what_can_be(command: Command, tmp_path: Path, name: str) -> None:
-    shutil.copytree(golden.FIXTURES / name, tmp_path, dirs_exist_ok=True)
-    ended = command("verify", "run", "--out", ".")
-    assert (ended.code, ended.err, found(ended)) == (0, "", [])
-    assert "? manifest.json: there is none: an older cnnzoo made the run.\n" in ended.out
-    (tmp_path / "run" / "config.yaml").write_text(
-        re.sub("\nlr: .*", "\nlr: 0.5", (tmp_path / "run" / "config.yaml").read_text())
-    )
-    changed = command("verify", "run", "--out", ".")
+def test_without_a_manifest_the_settings_are_held_against_last_pt(copied: Path, command: Command) -> None:
+    run = copied / "runs" / "r"
+    (run / "manifest.json").unlink()
+    ended = command("verify", "r", "--no-images")
+    assert [line.partition(":")[0] for line in found(ended)] == ["manifest.json"]
+    assert "? eval.json: " in ended.out
+    edit(run / "config.yaml", "\nlr: .*", "\nlr: 0.5")
+    changed = command("verify", "r", "--no-images")
     assert changed.code == 1
     assert found(changed)[0].startswith("config.yaml: lr is 0.5, and ")
 
@@ -364,7 +361,7 @@ def test_what_is_no_run_is_one_line(command: Command, tmp_path: Path) -> None:
 
 # Receipts
 
-RECEIPTS = golden.REPOSITORY / "docs" / "receipts"
+RECEIPTS = REPOSITORY / "docs" / "receipts"
 
 
 def test_the_receipts_of_this_repository_are_what_they_say(command: Command) -> None:
@@ -411,7 +408,7 @@ def test_a_change_in_a_receipt_is_found(
     for name in ("lenet-tutorial.json", "lenet-tutorial.md"):
         shutil.copy(RECEIPTS / name, tmp_path)
     (tmp_path / "configs").mkdir()
-    shutil.copy(golden.REPOSITORY / "configs" / "lenet-tutorial.yaml", tmp_path / "configs")
+    shutil.copy(REPOSITORY / "configs" / "lenet-tutorial.yaml", tmp_path / "configs")
     edit(tmp_path / "lenet-tutorial.json", re.escape(old), new)
     ended = command("verify", "lenet-tutorial.json")
     assert (ended.code, ended.err) == (1, "")

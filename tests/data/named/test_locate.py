@@ -40,8 +40,8 @@ from cnnzoo.data.named.locate import (
     verify_dataset,
 )
 from cnnzoo.errors import CnnzooError
-from tests.golden import REPOSITORY
 from tests.helpers import Reporter, load_training_data, patch_internal
+from tests.processes import REPOSITORY
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 needs_full_set = pytest.mark.skipif(not DEBIAN.is_dir(), reason="the full Fashion-MNIST is not here")
