@@ -20,7 +20,7 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import load_dataset, split_validation
 from cnnzoo.data.decoding.images import decode_image
 from cnnzoo.data.folders import list_files
-from cnnzoo.data.listing.listing import RULES, Part, is_for_test, relative_name
+from cnnzoo.data.listing.listing import Part, is_for_test, relative_name
 from cnnzoo.data.reading import Folder, Reading
 from cnnzoo.data.sources import Dataset, Resident, Streamed
 from cnnzoo.errors import CnnzooError, UsageError
@@ -51,18 +51,18 @@ def load(root: Path, split: Part = "train", image_size: int = 8, *, skip_bad_ima
     return dataset
 
 
-def open_folder(root: Path, split: Part, rules: int = RULES) -> Folder | None:
-    return list_files(f"folder:{root}", Reading(rules=rules)).part(split)
+def open_folder(root: Path, split: Part) -> Folder | None:
+    return list_files(f"folder:{root}", Reading()).part(split)
 
 
-def listed(root: Path, split: Part, rules: int = RULES) -> Folder:
-    folder = open_folder(root, split, rules)
+def listed(root: Path, split: Part) -> Folder:
+    folder = open_folder(root, split)
     assert folder is not None
     return folder
 
 
-def names(root: Path, split: Part, rules: int = RULES) -> set[str]:
-    return {file.relative_to(root).as_posix() for file in listed(root, split, rules).files}
+def names(root: Path, split: Part) -> set[str]:
+    return {file.relative_to(root).as_posix() for file in listed(root, split).files}
 
 
 # The tree
@@ -103,21 +103,6 @@ def test_other_spellings_of_train_and_test_are_no_classes(tmp_path: Path, train:
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     tree(tmp_path, classes=("bus", "car", "train"))
     assert listed(tmp_path, "train").classes == ("bus", "car", "train")
-
-
-def test_under_rules_1_a_single_tree_keeps_a_fifth_of_each_class_for_the_test(tmp_path: Path) -> None:
-    tree(tmp_path, 10, ("cat", "dog"))
-    tree(tmp_path, 25, ("eel",))
-    train, test = listed(tmp_path, "train", 1), listed(tmp_path, "test", 1)
-    assert Counter(test.labels.tolist()) == {0: 2, 1: 2, 2: 5}
-    assert Counter(train.labels.tolist()) == {0: 8, 1: 8, 2: 20}
-    assert not names(tmp_path, "train", 1) & names(tmp_path, "test", 1)
-    assert len(names(tmp_path, "train", 1) | names(tmp_path, "test", 1)) == 45
-    assert all(
-        file.parent.name == train.classes[label]
-        for file, label in zip(train.files, train.labels, strict=True)
-    )
-    assert open_folder(tmp_path, "val", 1) is None
 
 
 def test_a_single_tree_keeps_about_a_fifth_of_its_images_for_the_test(tmp_path: Path) -> None:
@@ -166,14 +151,6 @@ def test_the_seed_moves_the_validation_images_and_never_the_test_images(tmp_path
     pictures = [{int(image[0, 0, 0]) for image in val.images} for val in kept if isinstance(val, Resident)]
     assert pictures[0] == pictures[1] != pictures[2]
     assert not {int(image[0, 0, 0]) for image in test.images} & (pictures[0] | pictures[2])
-
-
-def test_row_42_under_rules_1_the_smallest_class_that_can_be_split_has_two_images(tmp_path: Path) -> None:
-    tree(tmp_path, 2)
-    assert (len(names(tmp_path, "train", 1)), len(names(tmp_path, "test", 1))) == (2, 2)
-    (tmp_path / "dog" / "1.png").unlink()
-    with pytest.raises(CnnzooError, match="dog has one image only"):
-        open_folder(tmp_path, "train", 1)
 
 
 def test_row_42_a_class_without_a_test_image_is_named_and_one_without_a_training_image_refused(
@@ -283,7 +260,7 @@ def decoded(
     image: Image.Image, path: Path, channels: int = 3, size: int = 8, **options: Any
 ) -> NDArray[np.int_]:
     image.save(path, **options)
-    return decode_image(path, channels, size, rules=RULES).astype(int)
+    return decode_image(path, channels, size).astype(int)
 
 
 def assert_color(pixels: NDArray[np.int_], color: tuple[int, int, int] | int, within: int = 0) -> None:
@@ -527,14 +504,14 @@ def test_row_37_a_decompression_bomb_is_refused_by_its_header(
     bomb.write_bytes(png(width, height, bytes(1000)))
     started = time.monotonic()
     with pytest.raises(CnnzooError, match="would unpack to more than 100 million pixels") as raised:
-        load(tmp_path) if reader == "folder" else decode_image(bomb, 3, 8, rules=RULES)
+        load(tmp_path) if reader == "folder" else decode_image(bomb, 3, 8)
     assert time.monotonic() - started < 2
     assert str(bomb) in str(raised.value)
 
 
 def test_a_picture_that_vanishes_is_named(tmp_path: Path) -> None:
     with pytest.raises(CnnzooError, match=r"a\.png cannot be read as an image \(No such file"):
-        decode_image(tmp_path / "a.png", 3, 8, rules=RULES)
+        decode_image(tmp_path / "a.png", 3, 8)
 
 
 @pytest.mark.parametrize("streamed", [False, True])

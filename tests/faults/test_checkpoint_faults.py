@@ -126,7 +126,7 @@ def test_row_20_the_checksum_is_verified_before_anything_is_read(
 def test_row_21_a_plain_pickle_that_runs_code_is_refused_and_nothing_runs(
     tmp_path: Path, command: Command
 ) -> None:
-    evil = pickle.dumps({"format": 1, "weights": Calls(os.system, ("touch hacked",))})
+    evil = pickle.dumps({"format": FORMAT, "weights": Calls(os.system, ("touch hacked",))})
     (tmp_path / "evil.pt").write_bytes(evil)
     assert_refused(command("eval", "evil.pt"), "evil.pt is corrupt or not a checkpoint of cnnzoo.")
     assert not (tmp_path / "hacked").exists()
@@ -136,8 +136,8 @@ def test_row_21_a_plain_pickle_that_runs_code_is_refused_and_nothing_runs(
 def test_row_21_code_behind_a_right_checksum_is_refused_and_nothing_runs(
     tmp_path: Path, command: Command, member: str
 ) -> None:
-    evil = pickle.dumps({"format": 1, "weights": Calls(os.system, ("touch hacked",))}, protocol=2)
-    forge(tmp_path / "evil.pt", {"format": 1}, members={member: evil})
+    evil = pickle.dumps({"format": FORMAT, "weights": Calls(os.system, ("touch hacked",))}, protocol=2)
+    forge(tmp_path / "evil.pt", {"format": FORMAT}, members={member: evil})
     assert_refused(
         command("eval", "evil.pt"), "evil.pt asks for ", ".system, as no ", "Nothing in it was run"
     )
@@ -156,7 +156,7 @@ def test_row_21_no_pickle_protocol_gets_code_through(
 
 def test_row_21_torchs_older_formats_are_refused_whatever_is_in_them(tmp_path: Path) -> None:
     path = tmp_path / "old.pt"
-    torch.save({"format": 1}, path, _use_new_zipfile_serialization=False)
+    torch.save({"format": FORMAT}, path, _use_new_zipfile_serialization=False)
     assert "corrupt or not a checkpoint" in refusal(path)
     # A zip file may begin with anything, and torch decides by the first bytes.
     with zipfile.ZipFile(path, "a") as archive:
@@ -169,7 +169,7 @@ GIB = 1 << 30
 
 def overlapping(path: Path) -> Path:
     """A file of a few kilobytes whose thousand members are one and the same four megabytes of its end."""
-    torch.save({"format": 1}, path)
+    torch.save({"format": FORMAT}, path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("archive/data/0", bytes(1 << 22))
         first = archive.getinfo("archive/data/0")
@@ -202,7 +202,7 @@ def sized(name: str) -> Callable[[Path], Path]:
         "one number many times": Claimed((10**9, 84), (0, 0)),
         "one number many times, in a list": [Claimed((10**9, 84), (0, 0))],
     }[name]
-    return lambda path: forge(path, {"format": 1, "weights": content})
+    return lambda path: forge(path, {"format": FORMAT, "weights": content})
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,11 @@ def test_row_24_what_was_saved_on_cuda_is_evaluated_and_resumed_on_the_cpu(
 def test_row_24_a_checkpoint_from_a_machine_without_this_byte_order_is_read(tmp_path: Path) -> None:
     big = forge(
         tmp_path / "big.pt",
-        {"format": 1, **vars(make_checkpoint(state_dict={})), "state_dict": {"weight": Claimed((1,), (1,))}},
+        {
+            "format": FORMAT,
+            **vars(make_checkpoint(state_dict={})),
+            "state_dict": {"weight": Claimed((1,), (1,))},
+        },
         record=b"\x3f\x80\0\0",
         members={"byteorder": b"big"},
     )
@@ -399,10 +403,26 @@ def test_row_25_a_newer_format_names_both_versions(tmp_path: Path, monkeypatch: 
     assert f"has checkpoint format 7, this cnnzoo reads up to {FORMAT}. Upgrade cnnzoo." in message
 
 
+def test_row_25_an_older_format_is_refused_in_one_line(tmp_path: Path) -> None:
+    old = forge(
+        tmp_path / "a.pt", {"format": FORMAT - 1, **vars(make_checkpoint(state_dict={})), "state_dict": {}}
+    )
+    assert refusal(old) == (
+        f"{old} is not a checkpoint that this cnnzoo reads: its format is {FORMAT - 1}, not {FORMAT}. "
+        "Use one that cnnzoo wrote."
+    )
+
+
+def test_row_25_fields_that_this_version_does_not_know_are_passed_over(tmp_path: Path) -> None:
+    known = vars(make_checkpoint(state_dict={}))
+    more = forge(tmp_path / "a.pt", {"format": FORMAT, **known, "state_dict": {}, "news": 1})
+    assert load_checkpoint(more).config == known["config"]
+
+
 def test_row_25_the_version_is_told_before_fields_that_only_the_newer_one_has(tmp_path: Path) -> None:
     assert "Upgrade cnnzoo" in refusal(forge(tmp_path / "a.pt", {"format": FORMAT + 1, "news": 1}))
     nonsense: object
-    for nonsense in ({"format": "1"}, {"format": True}, {}, [], 1, {"format": 0}, {"format": 1}):
+    for nonsense in ({"format": "1"}, {"format": True}, {}, [], 1, {"format": 0}, {"format": FORMAT}):
         assert "is not a checkpoint" in refusal(forge(tmp_path / "a.pt", nonsense))
 
 

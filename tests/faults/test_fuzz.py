@@ -16,10 +16,9 @@ from PIL import Image
 from cnnzoo.config import TrainConfig, field_types
 from cnnzoo.config_file import as_yaml, read_yaml
 from cnnzoo.data.decoding.images import decode_image, quiet
-from cnnzoo.data.listing.listing import RULES
 from cnnzoo.data.named.formats import parse_idx
 from cnnzoo.errors import CnnzooError
-from cnnzoo.runs.checkpoint import load_checkpoint, save_checkpoint
+from cnnzoo.runs.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 from cnnzoo.runs.histories.read import read_history
 from cnnzoo.ui.curves import plot_histories
 from tests.faults.shared import forge, make_checkpoint, seal
@@ -66,7 +65,7 @@ VALUES = st.recursive(
 def test_fuzz_a_sealed_checkpoint_with_anything_in_its_fields(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    whole = {"format": 1, **vars(make_checkpoint(state_dict={})), "state_dict": {}}
+    whole = {"format": FORMAT, **vars(make_checkpoint(state_dict={})), "state_dict": {}}
 
     def use() -> None:
         path = forge(tmp_path / "a.pt", {**whole, **changes})
@@ -185,7 +184,7 @@ def test_fuzz_a_real_picture_with_bytes_changed_cut_or_doubled(tmp_path: Path, k
     whole = encoded(kind, mode)
     path = tmp_path / "a.png"
     path.write_bytes(whole)
-    assert decode_image(path, 3, 8, rules=RULES).shape == (3, 8, 8)
+    assert decode_image(path, 3, 8).shape == (3, 8, 8)
     read = 0
     for _ in range(120):
         changed = bytearray(whole)
@@ -202,7 +201,7 @@ def test_fuzz_a_real_picture_with_bytes_changed_cut_or_doubled(tmp_path: Path, k
             changed[at:at] = changed[at : at + chance.randrange(40)]
         path.write_bytes(changed)
         with quiet():
-            read += reads_or_refuses(lambda: decode_image(path, chance.choice([1, 3]), 8, rules=RULES))
+            read += reads_or_refuses(lambda: decode_image(path, chance.choice([1, 3]), 8))
     assert read < 120, "some of them must have been broken"
 
 
@@ -211,7 +210,7 @@ def test_fuzz_a_real_picture_with_bytes_changed_cut_or_doubled(tmp_path: Path, k
 def test_fuzz_random_bytes_are_no_picture(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
-    assert not reads_or_refuses(lambda: decode_image(path, 3, 8, rules=RULES))
+    assert not reads_or_refuses(lambda: decode_image(path, 3, 8))
 
 
 def test_fuzz_a_packed_idx_file_with_bytes_changed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What ``last.pt`` holds for a run to go on: typed, read from older files, and refused where it does not fit."""
+"""What ``last.pt`` holds for a run to go on: typed, with defaults, and refused where it does not fit."""
 
 import signal
 from dataclasses import replace

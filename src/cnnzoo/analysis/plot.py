@@ -12,7 +12,6 @@ from cnnzoo.analysis.features import SATURATED, LayerActivity, activations
 from cnnzoo.analysis.trained_net import TrainedNet
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.decoding.images import decode_image, quiet
-from cnnzoo.data.listing.listing import RULES
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import ALONE
@@ -80,7 +79,6 @@ def _read(path: Path, net: TrainedNet) -> Tensor:
                 net.saved.in_channels,
                 net.preprocessing.full_size,
                 net.saved.deep_range,
-                rules=net.saved.rules,
             )
     except CnnzooError as error:
         why = f": {one_line(error.__cause__)}" if isinstance(error.__cause__, OSError) else ""
@@ -145,7 +143,6 @@ def see_batch(
         reporter,
         ALONE,
         _CPU,
-        rules=saved.rules if saved else RULES,
     )
     if saved and data.dataset.sha256 != saved.data_sha256:
         raise CnnzooError(

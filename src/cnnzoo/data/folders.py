@@ -11,7 +11,7 @@ import torch
 
 from cnnzoo.data import Progress, Warn
 from cnnzoo.data.decoding.images import PixelRange
-from cnnzoo.data.listing import trees, trees_v1
+from cnnzoo.data.listing import trees
 from cnnzoo.data.listing.duplicates import MOST_FILES, describe_duplicates, find_duplicates
 from cnnzoo.data.listing.index import Index, keep_listing, kept_listing
 from cnnzoo.data.listing.kinds import SAMPLE_SIZE, Kinds, KindWatch, find_kinds
@@ -60,11 +60,11 @@ class ImageFiles:
     @cached_property
     def _kinds(self) -> Kinds:
         """What the training images say of how they are to be read."""
-        rules, skips = self.reading.rules, self.reading.skip_bad_images
+        skips = self.reading.skip_bad_images
         files = self.listing.parts["train"].files
 
         def look() -> "dict[str, NDArray[np.float64]]":
-            kinds = find_kinds(files, rules=rules, skip_bad_images=skips)
+            kinds = find_kinds(files, skip_bad_images=skips)
             return {"kinds": np.array([kinds.channels, *(kinds.pixel_range or ())])}
 
         channels, *values = self.index.recall("kinds-of-whole" if skips else "kinds", look)["kinds"].tolist()
@@ -83,11 +83,7 @@ class ImageFiles:
     @cached_property
     def _watch(self) -> KindWatch | None:
         """Looks out for images of other kinds, where a few have said how all are to be read."""
-        if (
-            self.reading.rules < 3
-            or not self.reading.looks
-            or len(self.listing.parts["train"]) <= SAMPLE_SIZE
-        ):
+        if not self.reading.looks or len(self.listing.parts["train"]) <= SAMPLE_SIZE:
             return None
         channels = 3 if self.reading.channels else self.channels  # what was asked for is no news
         num_images = sum(map(len, self.listing.parts.values()))
@@ -124,7 +120,7 @@ class ImageFiles:
         records = self.reading.record_images or len(samples) <= MOST_FILES
         digests = np.zeros((len(samples), 32), dtype=np.uint8) if records else None
         listed = self.listing.root, self.classes, samples
-        return Folder(*listed, self.channels, self.pixel_range, digests=digests, rules=self.reading.rules)
+        return Folder(*listed, self.channels, self.pixel_range, digests=digests)
 
     def load(
         self,
@@ -177,7 +173,6 @@ class ImageFiles:
             sha256,
             num_skipped=folder.num_skipped,
             notes=(*self.notes, *_skipped(folder), *found),
-            rules=self.reading.rules,
             listing_sha256=listing_sha256,
             pixel_range=folder.pixel_range,
         )
@@ -206,15 +201,13 @@ def list_files(name: str, reading: Reading, *, all_for_test: bool = False) -> Im
         raise UsageError(f"{kind}: lacks its path. Write it as in --dataset {example}.")
     path = expanded(Path(text))
     try:
-        if kind == "folder" and reading.rules < 2 and not all_for_test:
-            return ImageFiles(name, trees_v1.list_tree(path), reading, Index(None))
         if kind == "csv" and not path.is_file():
             read_table(
                 path, "the CSV file of labels"
             )  # which says so, before a whole disk is walked for a typo
         tree = walk(path if kind == "folder" else expanded(reading.image_root or path.parent))
         content = file_sha256(path) if kind == "csv" and path.is_file() else None
-        index = Index(tree, name, content, reading.rules, reading.columns, reading.image_root, all_for_test)
+        index = Index(tree, name, content, reading.columns, reading.image_root, all_for_test)
 
         def list_anew() -> Listing:
             if kind == "csv":

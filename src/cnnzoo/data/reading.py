@@ -20,7 +20,7 @@ from cnnzoo.data.decoding.images import (
     read_content,
 )
 from cnnzoo.data.listing.kinds import KindWatch
-from cnnzoo.data.listing.listing import RULES, Files, Samples
+from cnnzoo.data.listing.listing import Files, Samples
 from cnnzoo.data.sources import Streamed
 from cnnzoo.errors import CnnzooError
 
@@ -36,7 +36,6 @@ class Reading:
     """How image files are read; what a run has found out for itself, its checkpoint carries.
 
     Attributes:
-        rules: Version of the rules by which a tree is listed and split.
         channels: 1 (grey) or 3 (RGB); None for what the training images are.
         pixel_range: Of images of more than 8 bits a pixel; None for that of the training images, where ``looks``.
         looks: Whether the training images say what is not given; else images of 16 bits have all of them.
@@ -47,7 +46,6 @@ class Reading:
         record_images: Whether to take the checksum of each image that is read, of more than MOST_FILES too.
     """
 
-    rules: int = RULES
     channels: int | None = None
     pixel_range: PixelRange | None = None
     looks: bool = True
@@ -74,7 +72,6 @@ class Folder:
         pixel_range: Of images of more than 8 bits a pixel.
         num_skipped: Broken images that were left out.
         digests: The SHA-256 of each file's bytes, uint8 ``(N, 32)``; None where nobody keeps them.
-        rules: Version of the rules by which they are decoded.
     """
 
     root: Path
@@ -84,7 +81,6 @@ class Folder:
     pixel_range: PixelRange | None = None
     num_skipped: int = 0
     digests: "NDArray[np.uint8] | None" = None
-    rules: int = RULES
 
     @property
     def files(self) -> Files:
@@ -129,7 +125,6 @@ class Folder:
             num_workers,
             self.pixel_range,
             self.digests,
-            self.rules,
             watch=watch,
             warn=warn,
         )
@@ -208,9 +203,7 @@ def _decode_each(
                 folder.digests[index] = digest_of(content)
             if watch:
                 watch.look(file, content)
-            pixels = decode_image(
-                file, folder.channels, image_size, folder.pixel_range, rules=folder.rules, content=content
-            )
+            pixels = decode_image(file, folder.channels, image_size, folder.pixel_range, content=content)
             return np.ascontiguousarray(pixels)  # here, not where one thread collects them
         except NoHandleError:
             raise

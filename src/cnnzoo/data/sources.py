@@ -16,7 +16,7 @@ from torch import Tensor
 from cnnzoo.data import Warn
 from cnnzoo.data.decoding.images import PixelRange, decode_image, digest_of, quiet, read_content
 from cnnzoo.data.listing.kinds import KindWatch
-from cnnzoo.data.listing.listing import RULES, Files
+from cnnzoo.data.listing.listing import Files
 from cnnzoo.device import send
 from cnnzoo.errors import CnnzooError
 
@@ -103,7 +103,6 @@ class Streamed:
     num_workers: int
     pixel_range: PixelRange | None = None
     digests: "NDArray[np.uint8] | None" = None
-    rules: int = RULES
     watch: KindWatch | None = None
     warn: Warn = lambda _: None
 
@@ -185,9 +184,7 @@ class Streamed:
                 self.digests[index] = digest_of(content)
             if self.watch:
                 self.watch.look(file, content)
-            pixels[:] = decode_image(
-                file, self.channels, self.image_size, self.pixel_range, rules=self.rules, content=content
-            )
+            pixels[:] = decode_image(file, self.channels, self.image_size, self.pixel_range, content=content)
 
 
 @contextmanager
@@ -225,7 +222,6 @@ class Dataset:
         location: The folder that they came from.
         sha256: Of the images and labels; of the paths and sizes where images are streamed from files.
         num_skipped: Broken images that were left out.
-        rules: Version of the rules by which files were listed, split and decoded.
         listing_sha256: Of the paths and sizes of files of one's own; else empty.
         pixel_range: What was made black and white of images of more than 8 bits a pixel.
         notes: What a person should know of it, in whole sentences.
@@ -238,7 +234,6 @@ class Dataset:
     location: Path
     sha256: str
     num_skipped: int = 0
-    rules: int = RULES
     listing_sha256: str = ""
     pixel_range: PixelRange | None = None
     notes: tuple[str, ...] = ()
@@ -246,4 +241,4 @@ class Dataset:
     @property
     def is_stratified(self) -> bool:
         """Whether validation images are drawn from each class; of named sets receipts depend on how they were."""
-        return bool(self.listing_sha256) and self.rules >= 2
+        return bool(self.listing_sha256)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Made = TypeVar("Made", bound="DataclassInstance")
 
 FORMAT = 2
-"""Version of what is in the file; a newer one is refused. Of 1, which version 0.1 wrote, each field is known."""
+"""Version of what is in the file; others are refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +120,10 @@ class Checkpoint:
         std: What they were divided by; likewise.
         resize: Pixels a side that images were resized to before squares of ``image_size`` were cut from them.
         pad: Whether smaller images were laid into a black one and not enlarged.
-        rules: Version of the rules by which files of images were read; 1 where an older cnnzoo has not noted it.
-        pixel_range: What was made black and white of images of more than 8 bits a pixel; empty for what rules 1 do.
+        pixel_range: What was made black and white of images of more than 8 bits a pixel; empty where there were none.
         listing_sha256: Of the names and sizes of the training images, where they are files of one's own.
         weights_sha256: Of the weights after each epoch that was the best so far or was kept, by its number; None in
-            ``best.pt``, and where an older cnnzoo has not noted it.
+            ``best.pt``.
         dataset: The dataset that was really used.
         data_sha256: Its checksum.
         classes: Names of the classes.
@@ -152,7 +151,6 @@ class Checkpoint:
     training: TrainingState | None = None
     resize: int | None = None
     pad: bool = False
-    rules: int = 1
     pixel_range: tuple[float, ...] = ()
     listing_sha256: str = ""
     weights_sha256: dict[str, str] | None = None
@@ -288,7 +286,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint onto the CPU. Nothing in it runs, and every bit of it is verified first.
 
     Raises:
-        CnnzooError: There is none, it is damaged or foreign, or a newer cnnzoo wrote it.
+        CnnzooError: There is none, it is damaged or foreign, or of another format.
     """
     path = Path(path)
     values = read_values(path)
@@ -297,6 +295,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if values["format"] > FORMAT:
         raise CnnzooError(
             f"{path} has checkpoint format {values['format']}, this cnnzoo reads up to {FORMAT}. Upgrade cnnzoo."
+        )
+    if values["format"] < FORMAT:
+        raise CnnzooError(
+            f"{path} is not a checkpoint that this cnnzoo reads: its format is {values['format']}, not {FORMAT}. "
+            f"{USE_OURS}"
         )
     try:
         names = [f.name for f in fields(Checkpoint) if f.name in values]

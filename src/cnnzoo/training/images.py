@@ -6,7 +6,7 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import NamedImages, full_name, limit, open_images, split_validation
 from cnnzoo.data.folders import ImageFiles
 from cnnzoo.data.listing.duplicates import MOST_FILES
-from cnnzoo.data.listing.listing import RULES, Part
+from cnnzoo.data.listing.listing import Part
 from cnnzoo.data.named.catalog import DEFAULT_DATASET, SAMPLE
 from cnnzoo.data.named.locate import DatasetUnavailableError
 from cnnzoo.data.reading import Reading
@@ -20,7 +20,7 @@ from cnnzoo.training.reporter import Reporter
 
 
 def load_training_data(
-    config: TrainConfig, image_size: int, reporter: Reporter, *, rules: int = RULES
+    config: TrainConfig, image_size: int, reporter: Reporter
 ) -> tuple[TrainConfig, Dataset, Source, Source]:
     """Load the training images and split off those for validation, as ``config`` says.
 
@@ -28,7 +28,6 @@ def load_training_data(
         config: The run's settings.
         image_size: Pixels a side that image files are cut to as they are read.
         reporter: Told of progress, and of what a person should know of the images.
-        rules: Version of the rules by which files are listed, split and decoded.
 
     Returns:
         The config with the dataset that is really used, that dataset, the images to train on, and to validate on.
@@ -46,7 +45,7 @@ def load_training_data(
             )
             return load_training_data(config.replace(dataset=SAMPLE), image_size, reporter)
     config = config.replace(dataset=full_name(config.dataset))
-    reading = replace(reading_of(config), rules=rules, channels=wanted_channels(config))
+    reading = replace(reading_of(config), channels=wanted_channels(config))
     images = open_images(str(config.dataset), reading, config.data_dir)
     dataset = load_split(images, "train", config, image_size, reporter)
     assert dataset is not None  # only validation images may be missing
@@ -95,7 +94,6 @@ def reading_again(config: TrainConfig, saved: Checkpoint) -> Reading:
     """Return how a run's files of images were read, as its checkpoint has it: nothing has to be found out any more."""
     return replace(
         reading_of(config),
-        rules=saved.rules,
         channels=saved.in_channels,
         pixel_range=saved.deep_range,
         looks=False,
@@ -104,7 +102,7 @@ def reading_again(config: TrainConfig, saved: Checkpoint) -> Reading:
 
 def _looks_for_duplicates(images: ImageFiles, config: TrainConfig) -> bool:
     few = sum(map(len, images.listing.parts.values())) <= MOST_FILES
-    return current().is_first and images.reading.rules >= 2 and (few or config.check_duplicates)
+    return current().is_first and (few or config.check_duplicates)
 
 
 def load_split(

@@ -90,7 +90,7 @@ def resume(
             if config.thread_plan is None and training.threads:  # what is computed before the first step, too
                 torch.set_num_threads(min(training.threads[0][2], torch.get_num_threads()))
             with explain_oom(config.batch_size):
-                state, loaders = set_up(config, report, group, rules=saved.rules)
+                state, loaders = set_up(config, report, group)
             state.restore(saved)
             if group.is_first:
                 repair(folder, saved, config, report)
@@ -157,8 +157,7 @@ def repair(run: Run, saved: Checkpoint, config: TrainConfig, reporter: Reporter)
         write_history(run.folder / "history.csv", training.rows)
         if _repair_best(run, saved, best_row(training.rows, config.monitor).epoch, reporter):
             ours.append("best.pt")
-    if saved.weights_sha256 is not None:  # a run of an older cnnzoo gets its manifest with the next save
-        run.note_saved(*ours)
+    run.note_saved(*ours)
 
 
 def _repair_best(run: Run, saved: Checkpoint, epoch: int, reporter: Reporter) -> bool:

@@ -7,7 +7,6 @@ from torch import nn
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.augment import make_augmentations
-from cnnzoo.data.listing.listing import RULES
 from cnnzoo.data.loader import Loader, generator
 from cnnzoo.data.preprocess import Preprocessing, mean_and_std
 from cnnzoo.data.sources import Dataset, Source, Streamed
@@ -48,16 +47,13 @@ class Loaders(NamedTuple):
     val: Loader
 
 
-def set_up(
-    config: TrainConfig, report: Reporter, group: Group, *, rules: int = RULES
-) -> tuple[TrainState, Loaders]:
+def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainState, Loaders]:
     """Make what ``fit`` needs of a run's settings: images, net and optimizer, with fresh weights.
 
     Args:
         config: The settings.
         report: Told of what a person should know before the first step.
         group: The processes that train together.
-        rules: Version of the rules by which files of images are read.
 
     Raises:
         UsageError: A setting that cannot be right.
@@ -67,7 +63,7 @@ def set_up(
     check_beginning(config)
     device = pick_device(group.device_name(config.device))
     prepare(device, deterministic=config.deterministic)
-    config, dataset, preprocessing, loaders = load_data(config, report, group, device, rules=rules)
+    config, dataset, preprocessing, loaders = load_data(config, report, group, device)
     train, val = loaders
     plan = config.thread_plan
     is_resident = not isinstance(train.source, Streamed)  # else decoding is what keeps the cores busy
@@ -214,9 +210,7 @@ class Data(NamedTuple):
     loaders: Loaders
 
 
-def load_data(
-    config: TrainConfig, report: Reporter, group: Group, device: torch.device, *, rules: int = RULES
-) -> Data:
+def load_data(config: TrainConfig, report: Reporter, group: Group, device: torch.device) -> Data:
     """Load a run's images, and make batches of them as its net sees them.
 
     Args:
@@ -224,7 +218,6 @@ def load_data(
         report: Told of what a person should know.
         group: The processes that train together.
         device: Where batches are wanted.
-        rules: Version of the rules by which files of images are read.
 
     Raises:
         UsageError: A setting that cannot be right.
@@ -235,7 +228,7 @@ def load_data(
     augmentations = make_augmentations(config.augment)
     with group.first_on_machine():
         config, dataset, train_source, val_source = load_training_data(
-            config, config.resize or image_size, report, rules=rules
+            config, config.resize or image_size, report
         )
     check_same_data(dataset, val_source, group)
     mean, std = mean_and_std(dataset.source) if config.normalize else ((), ())

@@ -248,7 +248,6 @@ class TrainState:
             std=self.preprocessing.std,
             resize=self.preprocessing.resize,
             pad=self.preprocessing.pad,
-            rules=self.dataset.rules,
             pixel_range=self.dataset.pixel_range or (),
             listing_sha256=self.dataset.listing_sha256,
             dataset=self.dataset.name,

@@ -335,6 +335,15 @@ def test_without_a_manifest_the_settings_are_held_against_last_pt(copied: Path, 
     assert found(changed)[0].startswith("config.yaml: lr is 0.5, and ")
 
 
+def test_of_a_file_that_the_manifest_does_not_have_is_said_so(copied: Path, command: Command) -> None:
+    shutil.copy(copied / "runs" / "r" / "best.pt", copied / "runs" / "r" / "epoch-3.pt")
+    ended = command("verify", "r", "--no-images")
+    assert (ended.code, found(ended)) == (0, [])
+    assert (
+        "? epoch-3.pt: it is not in manifest.json: a save was cut short, or it was put there.\n" in ended.out
+    )
+
+
 def test_of_a_study_a_run_of_which_nothing_is_saved_yet_is_said(copied: Path, command: Command) -> None:
     study = copied / "runs" / "study"
     shutil.copytree(copied / "runs" / "r", study / "seed-0")

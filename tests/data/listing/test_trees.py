@@ -15,7 +15,6 @@ from PIL import Image
 
 from cnnzoo.data.decoding.images import decode_image, suffixes
 from cnnzoo.data.folders import ImageFiles, list_files
-from cnnzoo.data.listing.listing import RULES
 from cnnzoo.data.listing.trees import part_of
 from cnnzoo.data.reading import Reading
 from cnnzoo.errors import CnnzooError
@@ -34,8 +33,8 @@ def tree(root: Path, num: int = 20, classes: tuple[str, ...] = ("cat", "dog")) -
     return root
 
 
-def listed(root: Path, rules: int = 2) -> ImageFiles:
-    return list_files(f"folder:{root}", Reading(rules=rules))
+def listed(root: Path) -> ImageFiles:
+    return list_files(f"folder:{root}", Reading())
 
 
 def counts(images: ImageFiles) -> dict[str, dict[str, int]]:
@@ -223,7 +222,7 @@ def test_row_56_what_pillow_reads_is_read_and_the_rest_counted_and_named(tmp_pat
         f"Passed over in {tmp_path}: 30 .heic, 1 file without a suffix, "
         f"1 image beside the folders in {tmp_path.name}/.",
     )
-    assert decode_image(tmp_path / "dog" / "a0.avif", 3, 4, rules=RULES).shape == (3, 4, 4)
+    assert decode_image(tmp_path / "dog" / "a0.avif", 3, 4).shape == (3, 4, 4)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
@@ -260,11 +259,10 @@ def test_twelve_bits_in_sixteen_are_as_bright_as_the_training_images_are(tmp_pat
     assert dataset is not None
     ((pixels, _),) = dataset.source.batches([torch.arange(1)], torch.device("cpu"))
     assert (int(pixels.min()), int(pixels.max())) == (0, 255)
-    test = decode_image(tmp_path / "test" / "cat" / "0.png", 1, 8, images.pixel_range, rules=RULES)
+    test = decode_image(tmp_path / "test" / "cat" / "0.png", 1, 8, images.pixel_range)
     assert (test == 255).sum() > 20  # brighter than anything in training
-    # What 0.1 did, for its runs.
-    assert decode_image(tmp_path / "train" / "cat" / "0.png", 1, 8, rules=RULES).max() == 15
-    assert listed(tmp_path, rules=1).pixel_range is None
+    # Of all 16 bits, where no training images say otherwise.
+    assert decode_image(tmp_path / "train" / "cat" / "0.png", 1, 8).max() == 15
 
 
 # The same image twice

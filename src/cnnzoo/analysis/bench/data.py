@@ -271,9 +271,7 @@ def _time_decoding(
     folder: Folder, files: Mapping[Path, bytes], side: int, workers: int, seconds: float
 ) -> float:
     def decode(file: Path) -> object:
-        return decode_image(
-            file, folder.channels, side, folder.pixel_range, rules=folder.rules, content=files[file]
-        )
+        return decode_image(file, folder.channels, side, folder.pixel_range, content=files[file])
 
     with quiet():
         decode(next(iter(files)))  # the first one waits for the decoder to be imported

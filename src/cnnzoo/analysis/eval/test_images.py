@@ -51,7 +51,7 @@ def validation_images(
         CnnzooError: Its images have changed since.
     """
     size = saved.preprocessing.full_size
-    _, images, _, source = load_training_data(config, size, reporter, rules=saved.rules)
+    _, images, _, source = load_training_data(config, size, reporter)
     if images.sha256 != saved.data_sha256:
         raise CnnzooError(
             f"the images in {images.location} are not those that {checkpoint} was trained on. "

@@ -116,7 +116,7 @@ class PictureReader:
             )
         full_size = self.preprocessing.full_size
         self.decoded_size = full_size if is_files(saved.dataset) else None
-        self.pixel_range, self.rules = saved.deep_range, saved.rules
+        self.pixel_range = saved.deep_range
         spec = DATASETS.get(saved.dataset)
         laid_in = saved.pad and spec is not None and spec.image_size < full_size
         self.own_size = spec.image_size if spec and laid_in else None
@@ -132,7 +132,6 @@ class PictureReader:
             self.channels,
             self.decoded_size,
             self.pixel_range,
-            rules=self.rules,
             content=picture.read(),
         )
         dark_on_light = self.invert != "yes" and self.knows_light_on_dark and is_dark_on_light(pixels)

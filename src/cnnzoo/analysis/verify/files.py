@@ -96,7 +96,9 @@ class _Files:
         elif is_other and not follows and listed:
             check = Check(name, "changed", "it is not as cnnzoo wrote it")
         elif is_other and not follows:
-            check = Check(name, "unknown", f"it is not in {MANIFEST}: an older cnnzoo may have written it")
+            check = Check(
+                name, "unknown", f"it is not in {MANIFEST}: a save was cut short, or it was put there"
+            )
         elif not self.manifest and name.endswith((".json", ".csv")) and name != "history.csv":
             check = Check(name, "unknown", f"{ok}; that nobody changed it cannot be told without {MANIFEST}")
         else:
@@ -246,8 +248,8 @@ class _Files:
             return "it is missing"
         if best.epoch != row.epoch:
             return f"it is of epoch {best.epoch}, and the best is epoch {row.epoch}"
-        # Images may have moved since the best epoch; their checksum says whether they are the same.
-        # Version 0.1 noted no listing.
+        # Images may have moved since the best epoch, or their files been written anew: data_sha256 says whether they
+        # are the same.
         own = (
             "config",
             "dataset",
@@ -385,8 +387,6 @@ class _Files:
         if MANIFEST in self.faults:
             return Check(MANIFEST, "changed", self.faults[MANIFEST])
         if self.manifest is None:
-            if self.last and self.last.weights_sha256 is None:
-                return Check(MANIFEST, "unknown", "there is none: an older cnnzoo made the run")
             return Check(MANIFEST, "changed", f"it is missing, or the first save was cut short. {self.again}")
         if self.is_ahead:
             return Check(MANIFEST, "changed", f"it is behind last.pt: a save was cut short. {self.again}")

@@ -181,7 +181,6 @@ def decode_image(
     image_size: int | None,
     pixel_range: PixelRange | None = None,
     *,
-    rules: int,
     content: bytes | None = None,
 ) -> "NDArray[np.uint8]":
     """Read one image as a person would see it, cut to a square: uint8 ``(channels, image_size, image_size)``.
@@ -195,8 +194,6 @@ def decode_image(
         image_size: Pixels a side; None for those of the image's own shorter side, of which none is then changed.
         pixel_range: What becomes black and white in images of more than 8 bits a pixel; None for all 16 bits, and for
             each image's own brightest where pixels are floats.
-        rules: Version of the reading rules. Up to 2, each step is done on the whole picture; from 3 on, as few pixels
-            are decoded and changed as the square needs, which differs from that by less than a grey level.
         content: Its bytes, where they have been read.
 
     Raises:
@@ -206,8 +203,8 @@ def decode_image(
         content = read_content(file)
     with open_image(file, content) as image:
         try:
-            if rules <= 2 or image_size is None:
-                pixels = _upright_square(image, channels, image_size, pixel_range)
+            if image_size is None:
+                pixels = _whole_square(image, channels, pixel_range)
             else:
                 pixels = _small_square(image, content, channels, image_size, pixel_range)
         except Exception as error:
@@ -218,7 +215,7 @@ def decode_image(
 def _small_square(
     image: "ImageFile", content: bytes, channels: int, image_size: int, pixel_range: PixelRange | None
 ) -> "NDArray[np.uint8]":
-    """Return the square by rules 3, ``(image_size, image_size, channels)``."""
+    """Return the square at ``image_size``, from as few pixels as it needs: ``(image_size, image_size, channels)``."""
     from cnnzoo.data.decoding import squares
 
     if image.format not in squares.JPEG:
@@ -238,20 +235,17 @@ def _small_square(
     return np.require(square, requirements=["C", "W"])  # torch wants memory that it may write to
 
 
-def _upright_square(
-    image: "Image", channels: int, image_size: int | None, pixel_range: PixelRange | None
-) -> "NDArray[np.uint8]":
-    """Return the square by rules 1 and 2, ``(image_size, image_size, channels)``."""
-    from PIL import Image, ImageOps
+def _whole_square(image: "Image", channels: int, pixel_range: PixelRange | None) -> "NDArray[np.uint8]":
+    """Return the largest square in the middle, in the picture's own pixels: ``(side, side, channels)``."""
+    from PIL import ImageOps
 
     seen = _plain(ImageOps.exif_transpose(image), channels, pixel_range)
     if seen.mode == "L" and channels == 3:
         seen = seen.convert("RGB")
-    if image_size is None:
-        square = _middle(seen)
-    else:
-        square = ImageOps.fit(seen, (image_size, image_size), Image.Resampling.BILINEAR)
-    return np.array(square, dtype=np.uint8, ndmin=3).reshape(*reversed(square.size), channels)
+    side = min(seen.size)
+    left, top = ((length - side) // 2 for length in seen.size)
+    square = seen.crop((left, top, left + side, top + side))
+    return np.array(square, dtype=np.uint8, ndmin=3).reshape(side, side, channels)
 
 
 def _plain(image: "Image", channels: int, pixel_range: PixelRange | None) -> "Image":
@@ -267,13 +261,6 @@ def _plain(image: "Image", channels: int, pixel_range: PixelRange | None) -> "Im
     if image.mode == "L" or (image.mode == "RGB" and channels == 3):
         return image
     return image.convert("L" if channels == 1 else "RGB")
-
-
-def _middle(image: "Image") -> "Image":
-    """Return the largest square in the middle, in whole pixels."""
-    side = min(image.size)
-    left, top = ((length - side) // 2 for length in image.size)
-    return image.crop((left, top, left + side, top + side))
 
 
 def _to_8_bits(

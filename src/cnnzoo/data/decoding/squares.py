@@ -1,6 +1,6 @@
 """The square in the middle of a picture at the size that a net takes, from no more pixels than that needs.
 
-The pixels of reading rules 3: ``decode_image`` goes by these functions, step by step.
+``decode_image`` goes by these functions, step by step.
 """
 
 from functools import cache

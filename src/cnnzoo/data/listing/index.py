@@ -43,13 +43,13 @@ class Index:
     be written nothing is kept.
 
     Args:
-        tree: The tree; None for one of which nothing is kept.
-        *options: What else decides what is found out: its kind, the rules, the columns of a table and its content.
+        tree: The tree. Of one of few files nothing is kept.
+        *options: What else decides what is found out: its kind, the columns of a table and its content.
     """
 
-    def __init__(self, tree: Tree | None, *options: object) -> None:
+    def __init__(self, tree: Tree, *options: object) -> None:
         self._folder: Path | None = None
-        if tree is None or tree.num_files < FEWEST_FILES:
+        if tree.num_files < FEWEST_FILES:
             return
         key = repr([os.fspath(tree.path), os.path.abspath(tree.path), *options])  # noqa: PTH100
         state = repr([INDEX_FORMAT, __version__, sorted(suffixes()), tree.fingerprint(), key])

@@ -30,12 +30,11 @@ class Kinds(NamedTuple):
     pixel_range: PixelRange | None
 
 
-def find_kinds(files: Files, *, rules: int, skip_bad_images: bool) -> Kinds:
+def find_kinds(files: Files, *, skip_bad_images: bool) -> Kinds:
     """Return how training images are to be read: grey where all that are looked at are so by their headers.
 
     Args:
         files: The training images.
-        rules: Version of the reading rules; before 3 all images are looked at, and deep pixels before 2 are not.
         skip_bad_images: Whether those that cannot be read say nothing.
 
     Raises:
@@ -46,14 +45,13 @@ def find_kinds(files: Files, *, rules: int, skip_bad_images: bool) -> Kinds:
         try:
             with open_image(file) as image:
                 grey, deep = _is_grey(image), is_deep(image)
-            return grey, deep_range(file) if deep and rules >= 2 else None
+            return grey, deep_range(file) if deep else None
         except CnnzooError as error:
             if skip_bad_images and not isinstance(error, NoHandleError):
                 return True, None
             raise
 
-    if rules >= 3:
-        files = files.take(np.linspace(0, len(files) - 1, min(len(files), SAMPLE_SIZE)).astype(np.int64))
+    files = files.take(np.linspace(0, len(files) - 1, min(len(files), SAMPLE_SIZE)).astype(np.int64))
     with quiet(), ThreadPoolExecutor() as pool:  # a disk answers several at once
         found = list(pool.map(look, files))
     ranges = [values for _, values in found if values]

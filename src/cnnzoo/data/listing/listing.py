@@ -22,9 +22,6 @@ Part = Literal["train", "val", "test"]
 Sample = tuple[Path, int]
 """An image file and its label."""
 
-RULES = 3
-"""Version of the rules by which trees of images are read: listed, split and decoded. A checkpoint keeps its own."""
-
 TEST_SHARE = 0.2
 """Share of images without a part of their own that is kept for the test, about."""
 
@@ -220,22 +217,6 @@ def relative_name(file: Path, root: Path) -> bytes:
 def shown_name(file: Path, root: Path) -> str:
     """Return a file's name below ``root`` as it can be printed."""
     return relative_name(file, root).decode(errors="backslashreplace")
-
-
-def packed(root: Path, parts: Mapping[Part, Sequence[Sample]]) -> dict[Part, Samples]:
-    """Return image files below ``root``, of which nothing else is known yet, as they are kept.
-
-    Raises:
-        OSError: One is gone.
-    """
-    return {
-        part: Samples(
-            Files.of(root, (relative_name(file, root) for file, _ in samples)),
-            np.array([label for _, label in samples], dtype=np.int64),
-            np.array([file.stat().st_size for file, _ in samples], dtype=np.int64),
-        )
-        for part, samples in parts.items()
-    }
 
 
 def _counted(num: int, kind: str) -> str:

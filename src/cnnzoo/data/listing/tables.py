@@ -1,4 +1,4 @@
-"""Tables of labels: CSV files that say of which class each image is (reading rules 2 and 3)."""
+"""Tables of labels: CSV files that say of which class each image is."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

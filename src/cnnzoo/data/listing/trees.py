@@ -1,4 +1,4 @@
-"""Trees of class folders, as people have them: which folders are parts, which are classes (reading rules 2 and 3)."""
+"""Trees of class folders, as people have them: which folders are parts, which are classes."""
 
 import dataclasses
 import re
