@@ -20,23 +20,16 @@ class Setting:
     """How a field of TrainConfig is shown to a person: its help, its group and its flags.
 
     Without ``flags`` the field ``val_split`` is ``--val-split``. A default in square brackets at the
-    end of ``help`` stands for None. ``former_flags`` are still taken, and not shown.
+    end of ``help`` stands for None.
     """
 
     help: str
     group: str
     flags: tuple[str, ...] = ()
-    former_flags: tuple[str, ...] = ()
 
 
 Count = Annotated[int, Ge(1)]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
-
-
-RENAMED = {"accumulate": "grad_accum_steps", "grad_accum": "grad_accum_steps", "workers": "num_workers"}
-"""Other names under which settings are still read, from YAML and from checkpoints."""
-
-RENAMED_AUGMENTATIONS = {"colour": "color-pca"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +165,6 @@ class TrainConfig:
             "Batches whose gradients are added up for one step.",
             "Training",
             ("--grad-accum",),
-            former_flags=("--accumulate",),
         ),
     ] = 1
     lr: Annotated[float, Gt(0), Lt(math.inf), Setting("Learning rate.", "Training")] = 1e-3
@@ -279,7 +271,6 @@ class TrainConfig:
     ] = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "augment", _current_augmentations(self.augment))
         for name, annotation in field_types().items():
             object.__setattr__(self, name, check(name, annotation, getattr(self, name)))
         if (self.scheduler == "milestones") != bool(self.milestones):
@@ -334,7 +325,7 @@ class TrainConfig:
             UsageError: A key that is no setting, a value out of its range, or no model.
         """
         known = field_types()
-        values = current_names(values)
+        values = dict(values)
         if values.get("save_every") is False:  # what YAML makes of an off without quotes
             values["save_every"] = "off"
         if type(values.get("device")) is int:  # what YAML makes of a 0
@@ -354,29 +345,6 @@ class TrainConfig:
     def replace(self, **changes: Any) -> "TrainConfig":  # noqa: ANN401
         """Return a copy with some settings changed, checked again."""
         return dataclasses.replace(self, **changes)
-
-
-def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings under the names that they have today.
-
-    Raises:
-        UsageError: One is given under two names.
-    """
-    current: dict[str, Any] = {}
-    for key, value in values.items():
-        name = RENAMED.get(key, key) if isinstance(key, str) else key
-        if name in current:
-            raise UsageError(f"{name} is given twice, under two of its names. Leave one out.")
-        current[name] = value
-    return current
-
-
-def _current_augmentations(names: object) -> object:
-    if isinstance(names, str):
-        names = [] if names.strip() == "none" else [part.strip() for part in names.split(",")]
-    if isinstance(names, list | tuple):
-        return [RENAMED_AUGMENTATIONS.get(name, name) if isinstance(name, str) else name for name in names]
-    return names
 
 
 @cache

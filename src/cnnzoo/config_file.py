@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnnzoo.config import TrainConfig, current_names
+from cnnzoo.config import TrainConfig
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.plain_yaml import read_mapping
 
@@ -47,7 +47,7 @@ def read_sweep(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, An
     for key, found in ((VARY, vary), (VARIANTS, variants)):
         if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
             raise UsageError(f"{key} in {path} is no list of names. Write each in a line below it: NAME: ...")
-    return current_names(values), vary, variants
+    return values, vary, variants
 
 
 def read_recorded(run: Path) -> dict[str, Any]:

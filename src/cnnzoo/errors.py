@@ -66,7 +66,8 @@ OTHER_NAMES = {
     "epochs": "epoch max_epochs n_epochs num_epochs nb_epochs num_train_epochs",
     "max_steps": "iterations iters max_iter max_iters num_iterations num_steps total_steps train_steps",
     "batch_size": "batch batchsize bs mini_batch minibatch_size per_device_train_batch_size train_batch_size",
-    "grad_accum_steps": "accum_steps accumulation_steps accumulate_grad_batches gradient_accumulation_steps",
+    "grad_accum_steps": "accum_steps accumulate accumulate_grad_batches accumulation_steps grad_accum "
+    "gradient_accumulation_steps",
     "lr": "alpha base_lr eta init_lr initial_lr learn_rate learning_rate lr0 lr_rate",
     "optimizer": "algorithm opt optim optimiser solver",
     "weight_decay": "decay l2 l2_reg l2_regularization wd",

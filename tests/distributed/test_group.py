@@ -33,7 +33,7 @@ SETTINGS: Mapping[str, Sequence[str]] = {
     "all": (
         *("--optimizer", "sgd", "--lr", "0.05", "--weight-decay", "0.01", "--scheduler", "cosine"),
         *("--augment", "flip,crop,affine", "--label-smoothing", "0.1", "--grad-clip", "0.5"),
-        *("--accumulate", "3", "--monitor", "val_loss"),
+        *("--grad-accum", "3", "--monitor", "val_loss"),
     ),
 }
 
@@ -249,6 +249,6 @@ def test_every_image_of_a_batch_is_in_one_share_and_weighs_the_same(
 def test_accumulated_batches_are_one_large_batch(tmp_path: Path, changes: dict[str, object]) -> None:
     # 227 images: 28 batches of 8 and one of 3, so that the last step has one whole batch and that one.
     large = train(quick(tmp_path, limit_train=227, epochs=2, batch_size=32, **changes)).run
-    small = train(quick(tmp_path, limit_train=227, epochs=2, batch_size=8, accumulate=4, **changes)).run
+    small = train(quick(tmp_path, limit_train=227, epochs=2, batch_size=8, grad_accum_steps=4, **changes)).run
     assert_same_training(large, small)
     assert read_yaml(small / "config.yaml")["grad_accum_steps"] == 4

@@ -246,7 +246,7 @@ def test_lenet5_1998_sees_background_and_foreground_as_its_paper_has_them(tmp_pa
 
 
 def test_a_run_with_every_change_to_images_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    settings: dict[str, object] = {"augment": ["flip", "crop", "affine", "colour"], "resize": 32}
+    settings: dict[str, object] = {"augment": ["flip", "crop", "affine", "color-pca"], "resize": 32}
     run = train(quick(tmp_path, **settings)).run
     with pytest.raises(InterruptedRunError):
         train(quick(tmp_path, **settings, name="stopped"), reporter=StopAfter(15))

@@ -3,7 +3,6 @@
 Nothing here imports torch, pandas or matplotlib at its top, so that ``cnnzoo --help`` answers at once.
 """
 
-import copy
 import os
 import shutil
 import sys
@@ -20,9 +19,6 @@ from cnnzoo.signals import interrupts_remembered
 PROGRAM = "cnnzoo"
 """Name of the program in help, in messages and in what a run records, however it was started."""
 
-FORMER_FLAGS: set[str] = set()
-"""Flags that are taken still, and that no ``--help`` shows any more."""
-
 
 class GroupedCommand(TyperCommand):
     """A command whose ``--help`` lists its options by group, in plain text, and in 40 columns too.
@@ -33,8 +29,7 @@ class GroupedCommand(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
         """Write one section per ``rich_help_panel``, in the order of the options."""
         groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in map(copy.copy, self.get_params(ctx)):
-            parameter.opts = [flag for flag in parameter.opts if flag not in FORMER_FLAGS]
+        for parameter in self.get_params(ctx):
             if record := parameter.get_help_record(ctx):
                 kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
                 groups.setdefault(getattr(parameter, "rich_help_panel", None) or kind, []).append(record)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
-from cnnzoo.cli import EARLY_IMPORTS, FORMER_FLAGS
+from cnnzoo.cli import EARLY_IMPORTS
 from cnnzoo.cli.options import parse_options
 from cnnzoo.config import Count, Setting, TrainConfig, field_types
 from cnnzoo.config_file import read_yaml
@@ -112,8 +112,7 @@ def _option(name: str, annotation: Any) -> inspect.Parameter:  # noqa: ANN401
     else:
         repeatable = get_origin(bare) is dict or name == "imports"
         kind = list[str] | None if repeatable else str | None
-        FORMER_FLAGS.update(setting.former_flags)
-        flags = (*(setting.flags or (flag,)), *setting.former_flags)
+        flags = setting.flags or (flag,)
         options["metavar"] = _metavar(name, bare)
         if isinstance(default, str | int | float | Path):
             options["help"] += f" [{default}]"

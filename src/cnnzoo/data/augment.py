@@ -155,7 +155,7 @@ class ColorPCA(Augmentation):
 
     def draw(self, epoch: Epoch) -> Tensor:
         """Return ``(N, C)``: what is added to each channel."""
-        # Drawn under the name that it had, so that runs of before go on with the same numbers.
+        # The name is a part of the seed: under another, other numbers would be drawn.
         shape = epoch.num_images, len(self.directions)
         factors = torch.randn(shape, generator=epoch.generator("colour")) * COLOR_STD
         return factors @ self.directions.T

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from cnnzoo.config import TrainConfig, current_names
+from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import differing, in_words
 from cnnzoo.data.datasets import full_name
 from cnnzoo.data.folders import is_files
@@ -107,7 +107,7 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
     import_models(tuple(changes.get("imports", ())))
     saved.check_model_is_known(run)
     # The modules that registered the model are noted, not imported: what is in a file must not run by itself.
-    asked = TrainConfig.from_dict({**before.to_dict(), **current_names(changes), "imports": before.imports})
+    asked = TrainConfig.from_dict({**before.to_dict(), **changes, "imports": before.imports})
     with imports_advised(run, before.imports):
         asked.check_names()
         asked = asked.replace(dataset=full_name(str(asked.dataset)))
@@ -136,7 +136,7 @@ def _anew(run: Path, changes: Mapping[str, Any]) -> str:
     """Return what a person types for a new run of these settings, changed, that begins with this one's weights."""
     weights = next(run / name for name in ("best.pt", "last.pt") if (run / name).is_file())
     command = ["cnnzoo", "train", "--config", str(run / "config.yaml"), "--weights", str(weights)]
-    for name, value in current_names(changes).items():
+    for name, value in changes.items():
         command += as_typed_setting(name, value)
     return shlex.join(command)
 

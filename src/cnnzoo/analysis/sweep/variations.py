@@ -9,7 +9,7 @@ from itertools import product
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from cnnzoo.config import RENAMED, Setting, TrainConfig, current_names, field_types
+from cnnzoo.config import Setting, TrainConfig, field_types
 from cnnzoo.data.datasets import full_name
 from cnnzoo.errors import UsageError, shown, unknown
 from cnnzoo.training.settings import check_settings
@@ -156,7 +156,7 @@ def combinations_of(
     found: dict[str, Combination] = {}
     names = short_names(dimension.column for dimension in dimensions)
     for variant, changes in (variants or {"": {}}).items():
-        own = current_names(_variant(variant, changes))
+        own = _variant(variant, changes)
         for each in dimensions:
             if each.field in own and (not each.entry or each.entry in (own[each.field] or {})):
                 raise UsageError(
@@ -215,8 +215,8 @@ def value_as_text(value: object) -> str:
 
 def _merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with others over them; in a mapping such as the model's options, name by name."""
-    merged = {**current_names(settings)}
-    for key, value in current_names(changes).items():
+    merged = {**settings}
+    for key, value in changes.items():
         before = merged.get(key)
         both = isinstance(before, Mapping) and isinstance(value, Mapping)
         merged[key] = {**before, **value} if both else value  # type: ignore[dict-item]
@@ -271,11 +271,11 @@ def _is_number(text: str) -> bool:
 
 @cache
 def _spellings() -> dict[str, str]:
-    """Return the field of each name by which a setting is known: its own, its flags', and former ones."""
-    spellings = dict(RENAMED)
+    """Return the field of each name by which a setting is known: its own and its flags'."""
+    spellings: dict[str, str] = {}
     for field, annotation in field_types().items():
         setting = next(extra for extra in annotation.__metadata__ if isinstance(extra, Setting))
-        flags = [flag.lstrip("-") for flag in (*setting.flags, *setting.former_flags)]
+        flags = [flag.lstrip("-") for flag in setting.flags]
         for name in (field, field.replace("_", "-"), *flags, *(flag.replace("-", "_") for flag in flags)):
             spellings.setdefault(name, field)
     return spellings
