@@ -249,8 +249,6 @@ def differences(done: TrainConfig, asked: TrainConfig, ignored: Collection[str])
     """
     before, now = done.to_dict(), asked.to_dict()
     loose = {name for name in ("dataset", "precision") if now[name] in (None, "auto")}
-    if now["momentum"] is None and before["momentum"] == 0.9:  # as version 0.1 wrote what was not given
-        loose.add("momentum")
     return [*in_words(differing(before, now, {*ignored, *loose})).values()]
 
 

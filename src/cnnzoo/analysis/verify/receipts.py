@@ -199,8 +199,6 @@ def _settings(receipt: Receipt, recipe: tuple[Path, str] | None) -> Check:
         for key in there
         if key not in OF_THE_MACHINE and here[key] != there[key] and (key in receipt.config or key in values)
     ]
-    # As version 0.1 wrote what was not given.
-    differ = [key for key in differ if (key, here[key], there[key]) != ("momentum", 0.9, None)]
     if differ:
         wrong = (f"{key} is {here[key]!r}, and {there[key]!r} in {recipe[0].name}" for key in differ)
         return Check("recipe", "changed", "; ".join(wrong))
