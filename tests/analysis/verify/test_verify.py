@@ -375,19 +375,10 @@ RECEIPTS = REPOSITORY / "docs" / "receipts"
 
 def test_the_receipts_of_this_repository_are_what_they_say(command: Command) -> None:
     receipts = sorted(RECEIPTS.glob("*.json"))
-    assert len(receipts) >= 5
+    assert len(receipts) >= 4
     ended = command("verify", *receipts)
     assert (ended.code, ended.err, found(ended)) == (0, "", [])
     assert len(re.findall(r"^(All \d checks hold|It holds)\.$", ended.out, re.MULTILINE)) == len(receipts)
-
-
-@pytest.mark.parametrize(("old", "new"), [('"mean": 0.7', '"mean": 0.8'), ('"noise"', '"better"')])
-def test_a_change_in_a_comparison_is_found(command: Command, tmp_path: Path, old: str, new: str) -> None:
-    shutil.copy(RECEIPTS / "alexnet-ideas.json", tmp_path)
-    edit(tmp_path / "alexnet-ideas.json", old, new)
-    ended = command("verify", "alexnet-ideas.json")
-    assert ended.code == 1
-    assert found(ended)[0].startswith("rows: ")
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,14 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from statistics import StatisticsError, mean, stdev
 from typing import Any, TypeVar, get_type_hints
 
-from cnnzoo.analysis.eval.intervals import t_interval
 from cnnzoo.analysis.reproduce.receipts import Judgement, Receipt, SeedResult, Target, as_markdown, judge
 from cnnzoo.analysis.sweep.study import OF_THE_MACHINE
 from cnnzoo.analysis.verify.checks import Check
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import full_name
-from cnnzoo.errors import CnnzooError, UsageError, named, one_line
+from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import file_sha256
 from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.validation import check
@@ -38,44 +36,11 @@ def verify_receipt(path: Path) -> list[Check]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CnnzooError(f"{path} cannot be read: {one_line(error)}. Name a run or a receipt.") from error
-    if isinstance(values, dict) and {"rows", "runs"} <= values.keys():
-        return [_comparison(values, path)]
     receipt = _read(values, path)
     try:
         return list(_checks(receipt, path))
     except (ValueError, TypeError, ArithmeticError) as error:
         raise CnnzooError(f"{path} is no receipt as cnnzoo writes it: {one_line(error)}.") from error
-
-
-def _comparison(values: Mapping[str, Any], path: Path) -> Check:
-    """Compare the ideas of ``scripts/ideas.py`` again, by what each run gave."""
-    try:
-        given = {idea: [run["test_acc"] for run in runs] for idea, runs in values["runs"].items()}
-        base = given[values["rows"][0]["idea"]]
-        for row in values["rows"]:
-            accuracies = given.pop(row["idea"])
-            differences = [one - other for one, other in zip(accuracies, base, strict=True)]
-            low, high = t_interval(differences)
-            figures = (mean(accuracies), stdev(accuracies), mean(differences), low, high, *accuracies)
-            told = [row[name] for name in ("mean", "std", "difference", "low", "high")]
-            for now, then in zip(figures, [*told, *row["test_acc"]], strict=True):
-                if abs(now - then) > 1e-9:
-                    return Check("rows", "changed", f"{row['idea']}: it says {then}, and its runs give {now}")
-            words = {
-                "better": low > 0,
-                "worse": high < 0,
-                "noise": low <= 0 <= high,
-                "": row is values["rows"][0],
-            }
-            if not words[row["verdict"]]:
-                return Check(
-                    "rows", "changed", f"{row['idea']}: its interval does not say {row['verdict']!r}"
-                )
-        if given:
-            return Check("rows", "changed", f"it leaves out {named(list(given))}")
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, StatisticsError) as error:
-        raise CnnzooError(f"{path} is no receipt as cnnzoo writes it: {one_line(error)}.") from error
-    return Check("rows", "ok", f"{len(values['rows'])}, each with the figures that its runs give")
 
 
 def _read(values: object, path: Path) -> Receipt:
