@@ -41,6 +41,18 @@ def test_nobody_imports_the_root() -> None:
                 assert "cnnzoo" not in {name.name for name in node.names}, file
 
 
+def test_no_private_name_crosses_a_module() -> None:
+    crossing = [
+        f"{file.relative_to(SOURCE)}:{node.lineno}: {name.name}"
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "cnnzoo"
+        for name in node.names
+        if name.name.startswith("_") and not name.name.startswith("__")
+    ]
+    assert not crossing
+
+
 @pytest.mark.parametrize("family", [file.stem for file in (SOURCE / "models").glob("*.py")])
 def test_a_family_of_networks_knows_torch_the_registry_and_layers_alone(family: str) -> None:
     if family in ("__init__", "registry"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.filesize import decimal
 
 from cnnzoo.ui.page import Layout, Page
-from cnnzoo.ui.tables import _times
+from cnnzoo.ui.tables import format_sizes
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.bench.data import DataBenchResult
@@ -32,7 +32,7 @@ def print_data_bench(results: Sequence[DataBenchResult]) -> None:
     page.line(f"{first.model} on {first.device}, {first.dataset}", "bold")
     page.line(
         f"{first.num_images:,} images of {first.image_width}×{first.image_height}, "
-        f"{decimal(round(first.bytes_per_image))} each, to {_times((first.channels, *(first.image_size,) * 2))}; "
+        f"{decimal(round(first.bytes_per_image))} each, to {format_sizes((first.channels, *(first.image_size,) * 2))}; "
         f"--workers {first.num_workers}"
     )
     page.table(*_bench_layouts(results, _data_bench_cells))

@@ -41,5 +41,6 @@ def chart(console: Console, values: Sequence[float], width: int, height: int) ->
     ]
 
 
-def _ends(width: int, left: str, right: str) -> str:
+def axis_line(width: int, left: str, right: str) -> str:
+    """Return the line below a curve: a label at each end."""
     return f"{left}{right:>{max(width - len(left), len(right) + 1)}}"

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.history import History
-from cnnzoo.ui.style import _COLORS, _import_matplotlib, _shorten, _style, save_figure
+from cnnzoo.ui.screen import print_warning
+from cnnzoo.ui.style import COLORS, import_matplotlib, picture_style, picture_text, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PANELS = {"loss": ("train_loss", "val_loss"), "accuracy": ("train_acc", "val_acc")}
+PANELS = {"loss": ("train_loss", "val_loss"), "accuracy": ("train_acc", "val_acc")}
+"""The two panels of a picture of histories, and the columns of each."""
 
 # The circles are the larger ones, so that a square upon a circle leaves it visible.
 _TRAIN: Mapping[str, Any] = {"color": "red", "marker": "o", "markersize": 7, "label": "train"}
@@ -45,25 +47,27 @@ def plot_histories(histories: Sequence[History], figure: "Figure | None" = None)
         histories: What to draw, at least one.
         figure: What to draw on; a new figure of 12 by 4 inches if it is None.
     """
-    _import_matplotlib()
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     panels = {
         name: columns
-        for name, columns in _PANELS.items()
+        for name, columns in PANELS.items()
         if any(column in history.frame for history in histories for column in columns)
     }
-    with _style():
+    with picture_style():
         figure = figure or Figure()
         figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
         figure.set_size_inches(12 if len(panels) == 2 else 7, 4)
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (panel, (train, val)) in zip(grid, panels.items(), strict=True):
-            for index, (history, looks) in enumerate(zip(histories, _looks(len(histories)), strict=True)):
-                _draw(axes, history, train, looks["train"], index)
-                _draw(axes, history, val, looks["val"], index)
-                _draw_best(axes, history, train, val, looks["best"])
-            _finish(axes, panel, histories)
+            for index, (history, style) in enumerate(
+                zip(histories, line_styles(len(histories)), strict=True)
+            ):
+                draw_column(axes, history, train, style["train"], index)
+                draw_column(axes, history, val, style["val"], index)
+                _draw_best(axes, history, train, val, style["best"])
+            finish_panel(axes, panel, histories)
         if len(histories) == 1:
             _describe_one(figure, histories[0])
         else:
@@ -71,14 +75,14 @@ def plot_histories(histories: Sequence[History], figure: "Figure | None" = None)
     return figure
 
 
-def _looks(count: int) -> list[dict[str, Mapping[str, Any]]]:
-    """Return how each of ``count`` histories is drawn."""
+def line_styles(count: int) -> list[dict[str, Mapping[str, Any]]]:
+    """Return the line styles of ``count`` histories: of each those of ``train``, ``val`` and ``best``."""
     import matplotlib
 
     if count == 1:
         return [{"train": _TRAIN, "val": _VAL, "best": _BEST}]
-    colors: Sequence[Any] = _COLORS
-    if count > len(_COLORS):
+    colors: Sequence[Any] = COLORS
+    if count > len(COLORS):
         colors = [matplotlib.colormaps["viridis"](0.9 * index / (count - 1)) for index in range(count)]
     return [
         {
@@ -90,8 +94,16 @@ def _looks(count: int) -> list[dict[str, Mapping[str, Any]]]:
     ]
 
 
-def _draw(axes: "Axes", history: History, column: str, look: Mapping[str, Any], index: int) -> None:
-    """Draw one column as a line with markers, if it has a value that can be drawn."""
+def draw_column(axes: "Axes", history: History, column: str, style: Mapping[str, Any], index: int) -> None:
+    """Draw one column of a history as a line with markers, if it has a value that can be drawn.
+
+    Args:
+        axes: The panel.
+        history: The run's.
+        column: Its name; one that the history lacks is skipped.
+        style: The line's style, from ``line_styles``.
+        index: The history's place among those of the panel, which sets the markers of several apart.
+    """
     import numpy as np
 
     if column not in history.frame:
@@ -110,22 +122,29 @@ def _draw(axes: "Axes", history: History, column: str, look: Mapping[str, Any], 
     # Every marker of a hundred epochs would hide the line; those of several runs are set apart.
     step = math.ceil(len(values) / _MAX_MARKERS)
     marked = (np.arange(len(values)) + index) % step == 0
-    size = look["markersize"] if step == 1 else min(look["markersize"], 4)
+    size = style["markersize"] if step == 1 else min(style["markersize"], 4)
     axes.plot(
-        epochs, values, **{**look, "markersize": size, "markevery": list(np.flatnonzero(marked | alone))}
+        epochs, values, **{**style, "markersize": size, "markevery": list(np.flatnonzero(marked | alone))}
     )
 
 
-def _draw_best(axes: "Axes", history: History, train: str, val: str, look: Mapping[str, Any]) -> None:
+def _draw_best(axes: "Axes", history: History, train: str, val: str, style: Mapping[str, Any]) -> None:
     if history.best is None:
         return
     column = val if history.best.measure.startswith("val") else train
     row = history.frame[history.frame["epoch"] == history.best.epoch]
     if column in row and abs(row[column].iloc[0]) < _LARGEST:
-        axes.plot(row["epoch"], row[column], **look)
+        axes.plot(row["epoch"], row[column], **style)
 
 
-def _finish(axes: "Axes", panel: str, histories: Sequence[History]) -> None:
+def finish_panel(axes: "Axes", panel: str, histories: Sequence[History]) -> None:
+    """Set the ends, ticks and labels of a panel whose lines are drawn, and say so where there is none.
+
+    Args:
+        axes: The panel.
+        panel: One of PANELS.
+        histories: Those that are drawn.
+    """
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     if not axes.lines:
@@ -148,7 +167,7 @@ def _describe_one(figure: "Figure", history: History) -> None:
         if axes.lines:
             axes.legend()
     between = " · " if len(figure.axes) == 2 else "\n"
-    title = figure.suptitle(_shorten(history.title, 60) + between + history.describe_best())
+    title = figure.suptitle(picture_text(history.title, 60) + between + history.describe_best())
     # Wide signs, such as Chinese ones, may need a smaller size, to which their width is not quite in proportion.
     room = 0.92 * figure.bbox.width / title.get_window_extent().width
     title.set_fontsize(float(title.get_fontsize()) * min(1, room))
@@ -157,14 +176,16 @@ def _describe_one(figure: "Figure", history: History) -> None:
 def _describe_several(figure: "Figure", histories: Sequence[History]) -> None:
     from matplotlib.lines import Line2D
 
-    looks = _looks(len(histories))
-    figure.axes[0].legend(handles=[Line2D([], [], **{**look, "color": "0.3"}) for look in looks[0].values()])
+    styles = line_styles(len(histories))
+    figure.axes[0].legend(
+        handles=[Line2D([], [], **{**style, "color": "0.3"}) for style in styles[0].values()]
+    )
 
     labels = [
         f"{name} · {history.best.shown} in epoch {history.best.epoch}" if history.best else name
         for name, history in zip(_distinct_names(histories), histories, strict=True)
     ]
-    lines = [Line2D([], [], color=look["val"]["color"], linewidth=3) for look in looks]
+    lines = [Line2D([], [], color=style["val"]["color"], linewidth=3) for style in styles]
     place: dict[str, Any] = {"loc": "outside lower center", "fontsize": "small", "frameon": False}
     for columns in range(min(len(labels), 6), 0, -1):
         # matplotlib leaves out a label that begins with an underscore, unless it is set afterwards.
@@ -178,7 +199,7 @@ def _describe_several(figure: "Figure", histories: Sequence[History]) -> None:
     figure.set_size_inches(width, height + legend.get_window_extent().height / figure.dpi)
 
     titles = {history.title for history in histories}
-    shared = f"{_shorten(titles.pop(), 60)}: " if len(titles) == 1 else ""
+    shared = f"{picture_text(titles.pop(), 60)}: " if len(titles) == 1 else ""
     figure.suptitle(f"{shared}{len(histories)} runs")
 
 
@@ -188,7 +209,7 @@ def _distinct_names(histories: Sequence[History]) -> list[str]:
     files = [(history.path.absolute().parent.name, history.path.name) for history in histories]
     shorter = ([parts[-depth:] for parts in runs] for depth in range(1, max(map(len, runs)) + 1))
     apart = next((parts for parts in shorter if len(set(parts)) == len(parts)), files)
-    names = [_shorten("/".join(parts), 40) for parts in apart]
+    names = [picture_text("/".join(parts), 40) for parts in apart]
     # The same file twice, or what told two apart was cut out of them: number them.
     return [
         name if names.count(name) == 1 else f"{name} ({names[: index + 1].count(name)})"
@@ -199,7 +220,6 @@ def _distinct_names(histories: Sequence[History]) -> list[str]:
 def draw_run(run: Path) -> None:
     """Draw a run's history beside it; that it cannot be drawn must not look as if training had failed."""
     from cnnzoo.runs.histories.read import read_history
-    from cnnzoo.ui.screen import print_warning
 
     if (run / "history.csv").is_file():
         try:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from cnnzoo.ui.style import write_figure
+
 if TYPE_CHECKING:
     import numpy as np
     from jinja2 import Environment
@@ -61,8 +63,6 @@ def figure_uri(figure: "Figure", most: int) -> str:
         most: Characters that the address should have at most; of pixels there may be more.
     """
     from PIL import Image
-
-    from cnnzoo.ui.style import write_figure
 
     width, height = figure.get_size_inches()
     if width * height < _TALL:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from cnnzoo.ui.chart import WIDEST, _ends, chart
+from cnnzoo.ui.chart import WIDEST, axis_line, chart
 from cnnzoo.ui.screen import out
-from cnnzoo.ui.style import _BLUE, _ORANGE, _import_matplotlib, _shorten, _style
+from cnnzoo.ui.style import BLUE, ORANGE, import_matplotlib, picture_style, picture_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +76,7 @@ def _print_losses(console: Console, result: "LRFinderResult") -> None:
     if result.suggestion is not None and result.suggestion >= result.lrs[0]:
         place = sum(lr <= result.suggestion for lr in result.lrs) * width // len(result.lrs)
         console.print(f"{'':>{margin}} {'':>{min(place, width - 1)}}^ suggested", style="bold")
-    console.print(f"{'':>{margin}} {_ends(width, f'{result.lrs[0]:.2g}', f'{result.lrs[-1]:.2g}')}")
+    console.print(f"{'':>{margin}} {axis_line(width, f'{result.lrs[0]:.2g}', f'{result.lrs[-1]:.2g}')}")
 
 
 def ceiling(result: "LRFinderResult") -> float:
@@ -87,16 +87,16 @@ def ceiling(result: "LRFinderResult") -> float:
 
 def plot_lr_finder(result: "LRFinderResult") -> "Figure":
     """Draw the loss against the learning rate, each step's pale and the smoothed one solid, with the suggestion."""
-    _import_matplotlib()
+    import_matplotlib()
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
     config = result.config
-    with _style():
+    with picture_style():
         figure = Figure((7, 4.5), layout="constrained")
         axes = figure.subplots()
-        axes.plot(result.lrs, result.losses, color=_BLUE, alpha=0.25, label="loss of each step")
-        axes.plot(result.lrs, result.smoothed, color=_BLUE, label="smoothed")
+        axes.plot(result.lrs, result.losses, color=BLUE, alpha=0.25, label="loss of each step")
+        axes.plot(result.lrs, result.smoothed, color=BLUE, label="smoothed")
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:g}"))  # its own are TeX
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -106,11 +106,11 @@ def plot_lr_finder(result: "LRFinderResult") -> "Figure":
                 result.lrs[lowest],
                 result.smoothed[lowest],
                 "o",
-                color=_BLUE,
+                color=BLUE,
                 label=f"lowest, at {result.lrs[lowest]:.2g}",
             )
             axes.axvline(
-                result.suggestion, color=_ORANGE, linestyle="--", label=f"suggested: {result.suggestion:.2g}"
+                result.suggestion, color=ORANGE, linestyle="--", label=f"suggested: {result.suggestion:.2g}"
             )
         low = min(*result.losses, result.smoothed[lowest])
         top = ceiling(result)
@@ -120,6 +120,8 @@ def plot_lr_finder(result: "LRFinderResult") -> "Figure":
         axes.grid(alpha=0.25)
         axes.legend(loc="lower left")
         figure.suptitle(
-            _shorten(f"{config.model} on {config.dataset}, {config.optimizer}: learning-rate range test", 80)
+            picture_text(
+                f"{config.model} on {config.dataset}, {config.optimizer}: learning-rate range test", 80
+            )
         )
     return figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnzoo.registries import TORCHVISION
 from cnnzoo.ui.page import Layout, Page
-from cnnzoo.ui.tables import _count, _short, _times
+from cnnzoo.ui.tables import format_count, format_short_count, format_sizes
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.summary.models import ModelEntry
@@ -45,15 +45,17 @@ def _model_layouts(entries: Sequence[ModelEntry]) -> Iterator[Layout]:
         (
             entry.name,
             f"{entry.paper} {entry.year or ''}".strip(),
-            _times(entry.input_size),
-            _count(entry.parameters),
-            _count(entry.mult_adds),
+            format_sizes(entry.input_size),
+            format_count(entry.parameters),
+            format_count(entry.mult_adds),
         )
         for entry in entries
     ]
     headings = ["Model", "Paper", ">Input", ">Parameters", ">Mult-adds"]
     yield headings, full
-    short = [(*row[:-1], _short(entry.mult_adds)) for row, entry in zip(full, entries, strict=True)]
+    short = [
+        (*row[:-1], format_short_count(entry.mult_adds)) for row, entry in zip(full, entries, strict=True)
+    ]
     yield headings, short
     yield (
         ["Model\n paper", ">Input", ">Parameters\nmult-adds"],

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 
-from cnnzoo.ui.chart import WIDEST, _ends, chart
+from cnnzoo.ui.chart import WIDEST, axis_line, chart
 from cnnzoo.ui.screen import header_rows, out, print_rows
-from cnnzoo.ui.style import _BLUE, _import_matplotlib, _shorten, _style
+from cnnzoo.ui.style import BLUE, import_matplotlib, picture_style, picture_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ def _print_schedule(console: Console, plan: "Plan") -> None:
     lines = chart(console, [*rates, 0.0], width, 4)
     for number, line in enumerate(lines):
         console.print(f"{high if number == 0 else '':>{len(high)}} {line}", markup=False)
-    console.print(f"{'':>{len(high)}} {_ends(width, 'epoch 1', f'epoch {plan.description.epochs}')}")
+    console.print(f"{'':>{len(high)}} {axis_line(width, 'epoch 1', f'epoch {plan.description.epochs}')}")
     console.print()
 
 
@@ -118,17 +118,17 @@ def _epochs(number: float) -> str:
 
 def plot_schedule(plan: "Plan") -> "Figure":
     """Draw the learning rate against epochs."""
-    _import_matplotlib()
+    import_matplotlib()
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     config = plan.config
-    with _style():
+    with picture_style():
         figure = Figure((7, 4), layout="constrained")
         axes = figure.subplots()
         done, rates = zip(*plan.schedule, strict=True)
         # A rate holds for a step: a fall is a step down, and not a slope.
-        axes.step([*done, plan.epochs], [*rates, rates[-1]], where="mid", color=_BLUE)
+        axes.step([*done, plan.epochs], [*rates, rates[-1]], where="mid", color=BLUE)
         axes.set_xlim(0, plan.epochs)
         axes.set_ylim(0, 1.08 * max(rates))
         axes.xaxis.set_major_locator(MaxNLocator(12, steps=[1, 2, 5, 10]))
@@ -136,6 +136,6 @@ def plot_schedule(plan: "Plan") -> "Figure":
         axes.set_ylabel("learning rate")
         axes.grid(alpha=0.25)
         title = f"{config.model} on {plan.description.dataset} · {plan.num_steps:,} steps"
-        figure.suptitle(_shorten(title, 80))
-        axes.set_title(_shorten(describe_schedule(config), 110), fontsize="small")
+        figure.suptitle(picture_text(title, 80))
+        axes.set_title(picture_text(describe_schedule(config), 110), fontsize="small")
     return figure

@@ -14,7 +14,7 @@ from cnnzoo.analysis.fields import Box
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import named
 from cnnzoo.ui.sheet import MARGIN, TOP, Sheet, columns_for, mosaic
-from cnnzoo.ui.style import _BLUE, _ORANGE, _import_matplotlib, _shorten, _style
+from cnnzoo.ui.style import BLUE, ORANGE, import_matplotlib, picture_style, picture_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def plot_filters(model: nn.Module, *, title: str = "", figure: "Figure | None" =
         CnnzooError: The net has no convolution.
     """
     name, kernels = first_convolution(model)
-    _import_matplotlib()
+    import_matplotlib()
     num, channels, rows, columns = kernels.shape
     largest = kernels.abs().max().item()
     grey = (kernels / (2 * largest or 1) + 0.5).double().numpy()
@@ -66,7 +66,7 @@ def plot_filters(model: nn.Module, *, title: str = "", figure: "Figure | None" =
     height = down * side * rows / columns
     sheet_width = max(width + 2 * MARGIN, 6.4)
     several = f" of {channels} channels" if channels not in (1, 3) else ""
-    with _style():
+    with picture_style():
         sheet = Sheet(figure, sheet_width, height + 1.0 + MARGIN, _named(title, f"filters of {name}"))
         ends = f"{_short(-largest)} (black) to {_short(largest)} (white)"
         about = f"{num} kernels{several}, {rows}×{columns} pixels, from {ends}"
@@ -98,7 +98,7 @@ def plot_features(
         title: What it is called.
         figure: What to draw on; a new one if it is None.
     """
-    _import_matplotlib()
+    import_matplotlib()
     is_same = [False] + [torch.equal(a[1].flatten(), b[1].flatten()) for a, b in pairwise(layers)]
     given = [*fields, *[None] * (len(layers) - len(fields))]
     shown = [layer for layer, same in zip(layers, is_same, strict=True) if not same]
@@ -113,7 +113,7 @@ def plot_features(
     labels = []
     for index, (name, output) in enumerate(shown):
         use = names[: index + 1].count(name)
-        labels.append([_shorten(name, 40) + (f" (use {use})" if use > 1 else ""), *_about(output)])
+        labels.append([picture_text(name, 40) + (f" (use {use})" if use > 1 else ""), *_about(output)])
         if index and (field := seen_by[index]):
             labels[-1].append(_sees(field, layers[0][1]))
     heights = [
@@ -122,7 +122,7 @@ def plot_features(
     ]
     width = label + strip + 1.1
     bottom = 0.45 if left_out or num_more or classes else MARGIN
-    with _style():
+    with picture_style():
         sheet = Sheet(figure, width, TOP + sum(heights) + bottom, _named(title, "layer by layer"))
         top = TOP
         for index, ((_, output), lines, height) in enumerate(zip(shown, labels, heights, strict=True)):
@@ -168,10 +168,10 @@ def plot_activations(
         title: What it is called.
         figure: What to draw on; a new one if it is None.
     """
-    _import_matplotlib()
+    import_matplotlib()
     from matplotlib.figure import Figure
 
-    with _style():
+    with picture_style():
         figure = figure or Figure()
         figure.set_size_inches(12, 1.4 + 0.42 * max(len(layers), 3))
         figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
@@ -185,7 +185,7 @@ def plot_activations(
         uses = [layer.name for layer in layers]
         for row, layer in enumerate(layers):
             found = layer.activations
-            _ridge(left, row, found, 0, 1, _BLUE)
+            _ridge(left, row, found, 0, 1, BLUE)
             if found.low < 0 < found.high:
                 zero = -found.low / (found.high - found.low)
                 left.plot([zero, zero], [row + 0.42, row - 0.42], color="0.2", linewidth=0.8)
@@ -194,14 +194,14 @@ def plot_activations(
                 left.text(-0.02, row, _short(found.low), ha="right", **ends)
                 left.text(1.02, row, _short(found.high), ha="left", **ends)
             if layer.gradients:
-                _ridge(right, row, layer.gradients, layer.gradients.low, layer.gradients.high, _ORANGE)
+                _ridge(right, row, layer.gradients, layer.gradients.low, layer.gradients.high, ORANGE)
             else:
                 right.text((start + end) / 2, row, "no gradient", ha="center", **ends)
             zeros = f"{percent(found.zeros)} exactly 0" if found.zeros else ""
             said = "\n".join(line for line in (layer.remark, zeros) if line)
             words.text(0, row, said, fontsize=8, va="center")
         labels = [
-            f"{_shorten(name, 40)}{f' (use {use})' if (use := uses[: row + 1].count(name)) > 1 else ''}"
+            f"{picture_text(name, 40)}{f' (use {use})' if (use := uses[: row + 1].count(name)) > 1 else ''}"
             f"\n{layers[row].type}"
             for row, name in enumerate(uses)
         ]
@@ -244,7 +244,7 @@ def plot_batch(
         title: What it is called.
         figure: What to draw on; a new one if it is None.
     """
-    _import_matplotlib()
+    import_matplotlib()
     few = images[:MOST_IMAGES].detach().cpu().float()
     pixels = preprocessing.restored(few) if preprocessing else few.clamp(0, 1)
     if pixels.shape[1] not in (1, 3):
@@ -256,7 +256,7 @@ def plot_batch(
     down = math.ceil(len(few) / across)
     width = max(across * (side + gap) - gap + 2 * MARGIN, 6.4)
     left = (width - across * (side + gap) + gap) / 2
-    with _style():
+    with picture_style():
         sheet = Sheet(figure, width, TOP + down * (side + below) + MARGIN, title or "a training batch")
         for index, picture in enumerate(pictures):
             x = left + index % across * (side + gap)
@@ -343,7 +343,7 @@ def _name_cells(
         cell = width / len(classes)
         for index, name in enumerate(classes):
             place = left + (index + 0.5) * cell
-            sheet.text(place, top, _shorten(name, 24), room=cell - 0.05, ha="center", fontsize=7)
+            sheet.text(place, top, picture_text(name, 24), room=cell - 0.05, ha="center", fontsize=7)
 
 
 def _ridge(axes: "Axes", row: int, found: Distribution, start: float, end: float, colour: str) -> None:
@@ -360,7 +360,7 @@ def _label(target: Tensor, classes: Sequence[str]) -> list[str]:
     """Return what is written under an image: its class, or the two that it is mixed of."""
 
     def name(label: int) -> str:
-        return _shorten(classes[label], 24) if classes else str(label)
+        return picture_text(classes[label], 24) if classes else str(label)
 
     if target.ndim == 0:
         return [name(int(target))]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnzoo.ui.style import _style
+from cnnzoo.ui.style import picture_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ def unknown_signs(figure: "Figure") -> str:
     from matplotlib.text import Text
 
     texts = "".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))
-    with _style():
+    with picture_style():
         fonts = [get_font(findfont(family)) for family in matplotlib.rcParams["font.family"]]
     signs = dict.fromkeys(sign for sign in texts if sign.isprintable() and not sign.isspace())
     return "".join(sign for sign in signs if not any(font.get_char_index(ord(sign)) for font in fonts))

@@ -20,10 +20,12 @@ from cnnzoo.ui.screen import shorten
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind eyes can tell apart (https://jfly.uni-koeln.de/color/),
-# but for their yellow, which is hard to see on white.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_BLUE, _ORANGE = _COLORS[:2]
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Okabe and Ito's colours, which colour-blind eyes can tell apart (https://jfly.uni-koeln.de/color/), without their
+yellow, which is hard to see on white."""
+
+BLUE, ORANGE = COLORS[:2]
+"""The colours of pictures with one or two."""
 
 # What can draw Chinese, Japanese and Korean on common systems; matplotlib's own DejaVu Sans cannot.
 _CJK_FONTS = (
@@ -85,7 +87,7 @@ def write_figure(figure: "Figure", file: BinaryIO, suffix: str, *, dpi: int = 15
         suffix: One of .png, .svg and .pdf.
         dpi: Pixels per inch, of .png and of what is pixels in the others.
     """
-    with _style():
+    with picture_style():
         figure.savefig(file, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix])
 
 
@@ -98,7 +100,7 @@ def show(draw: "Callable[[Figure], object]") -> None:
     Raises:
         CnnzooError: There is no display, or no window system that matplotlib can use.
     """
-    _import_matplotlib()
+    import_matplotlib()
     import matplotlib.pyplot as plt
 
     try:
@@ -110,11 +112,18 @@ def show(draw: "Callable[[Figure], object]") -> None:
     if figure.canvas.required_interactive_framework is None:
         raise CnnzooError("cannot show a window: there is no display. Open the picture itself.")
     draw(figure)
-    with _style():
+    with picture_style():
         plt.show()
 
 
-def _import_matplotlib() -> None:
+def import_matplotlib() -> None:
+    """Import matplotlib, whatever backend the environment names and where its own folder cannot be written.
+
+    Call it before any other import of matplotlib.
+
+    Raises:
+        CnnzooError: matplotlib has no folder for its list of fonts.
+    """
     _give_matplotlib_a_folder()
     # A notebook sets MPLBACKEND for all that it starts, and matplotlib cannot be imported where that
     # backend is not installed. A picture in a file needs none.
@@ -175,7 +184,8 @@ def _fonts() -> frozenset[str]:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def picture_style() -> Iterator[None]:
+    """Set fonts and text of a picture while it is drawn or written, the same on every machine."""
     import matplotlib
 
     installed = _fonts()
@@ -193,8 +203,8 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _shorten(text: str, length: int) -> str:
-    """Return ``text`` on one line, fit to be drawn; too long a one loses its middle."""
-    text = "".join(sign if sign.isprintable() else " " for sign in text)
+def picture_text(text: str, length: int) -> str:
+    """Return ``text`` on one line of at most ``length`` characters, fit to be drawn; a longer one loses its middle."""
+    text = "".join(character if character.isprintable() else " " for character in text)
     text = " ".join(text.split())
     return shorten(text, length)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.filesize import decimal
 
 from cnnzoo.ui.page import Layout, Page
-from cnnzoo.ui.tables import NONE, _count, _short, _side, _times
+from cnnzoo.ui.tables import NONE, format_count, format_short_count, format_side, format_sizes
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.summary.paper import ComparedLayer, Comparison
@@ -23,7 +23,7 @@ def print_summary(summary: ModelSummary, classes: str) -> None:
         classes: How many it tells apart, in words, and why.
     """
     page = Page()
-    batch, image = summary.input_size[0], _times(summary.input_size[1:])
+    batch, image = summary.input_size[0], format_sizes(summary.input_size[1:])
     page.line(f"{summary.type}, {image}, batch of {batch:,}, {classes}", "bold")
     page.table(*_layer_layouts(summary.layers))
     page.line()
@@ -49,17 +49,19 @@ def _layer_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
         (
             layer.name,
             layer.type,
-            _times(layer.kernel_size),
-            _side(layer.stride),
-            _side(layer.padding),
-            _times(layer.output_size[1:]),
-            _count(layer.parameters),
-            _count(layer.mult_adds),
+            format_sizes(layer.kernel_size),
+            format_side(layer.stride),
+            format_side(layer.padding),
+            format_sizes(layer.output_size[1:]),
+            format_count(layer.parameters),
+            format_count(layer.mult_adds),
         )
         for layer in layers
     ]
     yield headings, full
-    short = [(*row[:-1], _short(layer.mult_adds)) for row, layer in zip(full, layers, strict=True)]
+    short = [
+        (*row[:-1], format_short_count(layer.mult_adds)) for row, layer in zip(full, layers, strict=True)
+    ]
     yield headings, short
     yield [*headings[:2], *headings[5:]], [(*row[:2], *row[5:]) for row in short]
     yield (
@@ -109,10 +111,10 @@ def _teaching_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
         (
             layer.name,
             layer.type,
-            _side(layer.receptive_field),
-            _side(layer.jump),
+            format_side(layer.receptive_field),
+            format_side(layer.jump),
             layer.output_arithmetic or "",
-            layer.parameter_arithmetic or _count(layer.parameters, none=""),
+            layer.parameter_arithmetic or format_count(layer.parameters, none=""),
         )
         for layer in layers
     ]
@@ -154,7 +156,9 @@ def _comparison_layouts(layers: Sequence[ComparedLayer]) -> Iterator[Layout]:
     full: list[tuple[str, ...]] = [
         (
             layer.name,
-            _compared(_times(layer.paper_output), _times(layer.output)) if layer.paper_output else "",
+            _compared(format_sizes(layer.paper_output), format_sizes(layer.output))
+            if layer.paper_output
+            else "",
             _compared_counts(layer.paper_parameters, layer.parameters),
             _compared_counts(layer.paper_connections, layer.connections),
             layer.source,
@@ -197,9 +201,9 @@ def _window(layer: LayerSummary) -> str:
     """Return kernel, stride and padding in words, the usual ones left out: ``3×3 stride 2``."""
     if layer.kernel_size is None:
         return ""
-    stride, padding = _side(layer.stride), _side(layer.padding)
+    stride, padding = format_side(layer.stride), format_side(layer.padding)
     return (
-        _times(layer.kernel_size)
+        format_sizes(layer.kernel_size)
         + (f" stride {stride}" if stride != "1" else "")
         + (f" pad {padding}" if padding != "0" else "")
     )

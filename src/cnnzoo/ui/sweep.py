@@ -11,7 +11,7 @@ from cnnzoo.errors import CnnzooError
 from cnnzoo.files import as_typed
 from cnnzoo.ui.page import Layout, Page
 from cnnzoo.ui.screen import out, print_warning
-from cnnzoo.ui.style import _COLORS, _import_matplotlib, _shorten, _style
+from cnnzoo.ui.style import COLORS, import_matplotlib, picture_style, picture_text, save_figure
 from cnnzoo.ui.tables import NONE
 
 if TYPE_CHECKING:
@@ -48,9 +48,6 @@ class StudyPicture:
         """Draw what there is of several settings; that it cannot be drawn must not look as if training had failed."""
         if not result.runs or len(result.settings) < 2:
             return
-        pass
-        from cnnzoo.ui.style import save_figure
-
         begun = time.monotonic()
         try:
             save_figure(plot_study(result), result.folder / PICTURE)
@@ -132,7 +129,7 @@ def plot_study(result: "StudyResult") -> "Figure":
     Args:
         result: With one run at least that has ended.
     """
-    _import_matplotlib()
+    import_matplotlib()
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -140,8 +137,8 @@ def plot_study(result: "StudyResult") -> "Figure":
     several = any(len(setting.runs) > 1 for setting in settings)
     # Of several that are varied, the first one's values have a colour each, and a rule between them.
     firsts = [next(iter(each.label.values())) if len(each.label) > 1 else "" for each in settings]
-    colors = {first: _COLORS[number % len(_COLORS)] for number, first in enumerate(dict.fromkeys(firsts))}
-    with _style():
+    colors = {first: COLORS[number % len(COLORS)] for number, first in enumerate(dict.fromkeys(firsts))}
+    with picture_style():
         figure = Figure(layout="constrained")
         figure.set_size_inches(9, min(_TALLEST, 1.8 + _ROW * len(settings)))
         axes = figure.subplots()
@@ -169,7 +166,7 @@ def plot_study(result: "StudyResult") -> "Figure":
                     capsize=2,
                 )
         axes.set_yticks(
-            range(len(settings)), [_shorten(described(each.label, short=True), 60) for each in settings]
+            range(len(settings)), [picture_text(described(each.label, short=True), 60) for each in settings]
         )
         axes.set_ylim(len(settings) - 0.5, -0.5)
         axes.xaxis.set_major_locator(MaxNLocator(8))
@@ -178,6 +175,6 @@ def plot_study(result: "StudyResult") -> "Figure":
         what = "best validation accuracy of each run"
         axes.set_xlabel(f"{what}\nblack: mean ± standard deviation over the seeds" if several else what)
         done, wanted = len(result.runs), sum(setting.num_seeds for setting in settings)
-        title = f"{_shorten(result.folder.name, 50)} · {done} runs"
+        title = f"{picture_text(result.folder.name, 50)} · {done} runs"
         figure.suptitle(title if done == wanted else f"{title} of {wanted}")
     return figure

@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 NONE = "–"
 
 
-def _times(sizes: Sizes | None) -> str:
+def format_sizes(sizes: Sizes | None) -> str:
+    """Return sizes as ``3×32×32``."""
     return "×".join(map(str, sizes)) if sizes else NONE
 
 
-def _side(sizes: Sizes | str | None) -> str:
+def format_side(sizes: Sizes | str | None) -> str:
     """Return one number for what is as high as wide, else ``3×5``."""
     if isinstance(sizes, str):
         return sizes
-    return str(sizes[0]) if sizes and len(set(sizes)) == 1 else _times(sizes)
+    return str(sizes[0]) if sizes and len(set(sizes)) == 1 else format_sizes(sizes)
 
 
-def _count(number: int | None, none: str = NONE) -> str:
+def format_count(number: int | None, none: str = NONE) -> str:
+    """Return a count in full: ``448,000,000``; ``none`` for 0 and None."""
     return f"{number:,}" if number else none
 
 
-def _short(number: int | None) -> str:
+def format_short_count(number: int | None) -> str:
     """Return a count in three digits: ``448 M``."""
     if not number:
         return NONE

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from cnnzoo.runs.history import History
 from cnnzoo.ui.curves import (
-    _PANELS,
-    _draw,
-    _finish,
-    _looks,
+    PANELS,
+    draw_column,
+    finish_panel,
+    line_styles,
 )
-from cnnzoo.ui.style import _import_matplotlib, _shorten, _style
+from cnnzoo.ui.style import import_matplotlib, picture_style, picture_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,26 +47,26 @@ def plot_comparison(result: "ComparisonResult", figure: "Figure | None" = None) 
         result: What to draw.
         figure: What to draw on; a new one if it is None.
     """
-    _import_matplotlib()
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     settings = result.settings
     height = 0.9 + 0.32 * len(settings)
     curves = [_curves(setting) for setting in settings]
     # A single history's red and blue are for training and validation; here a colour is a setting.
-    looks = _looks(max(len(settings), 2))[: len(settings)]
-    with _style():
+    styles = line_styles(max(len(settings), 2))[: len(settings)]
+    with picture_style():
         figure = figure or Figure()
         figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
         figure.set_size_inches(12, 4.4 + height)
         grid = figure.add_gridspec(2, 2, height_ratios=(4, height))
-        for place, (panel, columns) in enumerate(_PANELS.items()):
+        for place, (panel, columns) in enumerate(PANELS.items()):
             axes = figure.add_subplot(grid[0, place])
-            _draw_curves(axes, curves, looks, columns)
-            _finish(axes, panel, [each.mean for each in curves])
+            _draw_curves(axes, curves, styles, columns)
+            finish_panel(axes, panel, [each.mean for each in curves])
             if place == 0:
-                _explain(axes, looks[0], has_bands=any(each.spread is not None for each in curves))
-        _draw_accuracies(figure.add_subplot(grid[1, :]), settings, looks)
+                _explain(axes, styles[0], has_bands=any(each.spread is not None for each in curves))
+        _draw_accuracies(figure.add_subplot(grid[1, :]), settings, styles)
         figure.suptitle(_title(result))
     return figure
 
@@ -85,16 +85,16 @@ def _curves(setting: "ComparedSetting") -> Curves:
 def _draw_curves(
     axes: "Axes",
     curves: Sequence[Curves],
-    looks: Sequence[Mapping[str, Mapping[str, Any]]],
+    styles: Sequence[Mapping[str, Mapping[str, Any]]],
     columns: tuple[str, str],
 ) -> None:
     train, val = columns
-    for index, (each, look) in enumerate(zip(curves, looks, strict=True)):
-        _draw(axes, each.mean, train, look["train"], index)
-        _draw(axes, each.mean, val, look["val"], index)
+    for index, (each, style) in enumerate(zip(curves, styles, strict=True)):
+        draw_column(axes, each.mean, train, style["train"], index)
+        draw_column(axes, each.mean, val, style["val"], index)
         if each.spread is not None and val in each.spread:
             middle, spread = each.mean.frame[val], each.spread[val]
-            color = look["val"]["color"]
+            color = style["val"]["color"]
             axes.fill_between(
                 each.mean.frame["epoch"],
                 middle - spread,
@@ -105,29 +105,29 @@ def _draw_curves(
             )
 
 
-def _explain(axes: "Axes", look: Mapping[str, Mapping[str, Any]], *, has_bands: bool) -> None:
+def _explain(axes: "Axes", style: Mapping[str, Mapping[str, Any]], *, has_bands: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles: list[Any] = [Line2D([], [], **{**look[phase], "color": "0.3"}) for phase in ("train", "val")]
+    handles: list[Any] = [Line2D([], [], **{**style[phase], "color": "0.3"}) for phase in ("train", "val")]
     if has_bands:
         handles.append(Patch(color="0.3", alpha=0.2, linewidth=0, label="± one standard deviation"))
     axes.legend(handles=handles)
 
 
 def _draw_accuracies(
-    axes: "Axes", settings: "Sequence[ComparedSetting]", looks: Sequence[Mapping[str, Mapping[str, Any]]]
+    axes: "Axes", settings: "Sequence[ComparedSetting]", styles: Sequence[Mapping[str, Mapping[str, Any]]]
 ) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    for place, (setting, look) in enumerate(zip(settings, looks, strict=True)):
-        color = look["val"]["color"]
+    for place, (setting, style) in enumerate(zip(settings, styles, strict=True)):
+        color = style["val"]["color"]
         if setting.interval is not None:
             axes.plot(setting.interval, [place, place], color=color, linewidth=2, alpha=0.5)
         axes.plot(setting.accuracies, [place] * len(setting.runs), "o", color=color, alpha=0.6, markersize=6)
         if len(setting.runs) > 1:
             axes.plot([setting.mean], [place], "|", color="black", markersize=14, markeredgewidth=1.5)
-    axes.set_yticks(range(len(settings)), [_shorten(setting.name, NAME) for setting in settings])
+    axes.set_yticks(range(len(settings)), [picture_text(setting.name, NAME) for setting in settings])
     axes.set_ylim(len(settings) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(axis="x", alpha=0.25)
@@ -140,5 +140,5 @@ def _title(result: "ComparisonResult") -> str:
     num = sum(len(setting.runs) for setting in result.settings)
     settings = f"{len(result.settings)} settings, " if len(result.settings) > 1 else ""
     models = {run.recorded.config.model for setting in result.settings for run in setting.runs}
-    what = _shorten(models.pop(), 40) if len(models) == 1 else f"{len(models)} models"
-    return f"{what} on {_shorten(result.dataset, 40)}: {settings}{num} runs"
+    what = picture_text(models.pop(), 40) if len(models) == 1 else f"{len(models)} models"
+    return f"{what} on {picture_text(result.dataset, 40)}: {settings}{num} runs"

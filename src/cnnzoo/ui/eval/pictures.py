@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from cnnzoo.ui.style import _import_matplotlib, _shorten, _style
+from cnnzoo.ui.style import BLUE, ORANGE, import_matplotlib, picture_style, picture_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,17 +31,17 @@ def plot_confusion(result: "EvaluationResult", figure: "Figure | None" = None) -
         result: What to draw.
         figure: What to draw on; a new one if it is None.
     """
-    _import_matplotlib()
+    import_matplotlib()
     import numpy as np
     from matplotlib.figure import Figure
 
     counts = np.array(result.confusion)
-    names = [_shorten(row.name, 24) for row in result.classes]
+    names = [picture_text(row.name, 24) for row in result.classes]
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     num = len(names)
     side = 4 + 0.6 * num if num <= WRITTEN else min(7 + 0.1 * num, 20)
-    with _style():
+    with picture_style():
         figure = figure or Figure()
         figure.set_layout_engine("constrained")
         figure.set_size_inches(side + 1, side)
@@ -63,7 +63,7 @@ def plot_confusion(result: "EvaluationResult", figure: "Figure | None" = None) -
         bar = figure.colorbar(picture, ax=axes, shrink=0.7, format="{x:.0%}")
         bar.set_label("share of the class's images")
         worst = "".join(
-            f"\nmost often: {_shorten(one.label, 24)} taken for {_shorten(one.prediction, 24)}, {one.count:,}"
+            f"\nmost often: {picture_text(one.label, 24)} taken for {picture_text(one.prediction, 24)}, {one.count:,}"
             for one in result.confusions(1)
         )
         axes.set_title(f"{_title(result)}: {result.accuracy:.2%} right{worst}", fontsize=10)
@@ -80,18 +80,18 @@ def plot_errors(
         figure: What to draw on; a new one if it is None.
         most: How many.
     """
-    _import_matplotlib()
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     predictions = result.predictions
     mistakes = surest_mistakes(predictions, most)
-    with _style():
+    with picture_style():
         figure = figure or Figure()
         columns = min(6, max(1, math.ceil(math.sqrt(len(mistakes) * 1.5))))
         rows = max(1, math.ceil(len(mistakes) / columns))
         figure.set_layout_engine("constrained")
         figure.set_size_inches(max(2.0 * columns, 4), 2.35 * rows + 0.6)
-        figure.suptitle(_shorten(f"{_title(result)}: the surest mistakes", 80), fontsize=10)
+        figure.suptitle(picture_text(f"{_title(result)}: the surest mistakes", 80), fontsize=10)
         if not mistakes:
             figure.text(0.5, 0.5, "no mistake", ha="center", va="center")
             return figure
@@ -99,8 +99,8 @@ def plot_errors(
         images = pixels_of(predictions, [index for index, _, _ in mistakes])
         for axes, (index, guess, probability), pixels in zip(grid, mistakes, images, strict=False):
             _show_image(axes, pixels)
-            label = _shorten(predictions.classes[int(predictions.labels[index])], 18)
-            taken_for = _shorten(predictions.classes[guess], 18)
+            label = picture_text(predictions.classes[int(predictions.labels[index])], 18)
+            taken_for = picture_text(predictions.classes[guess], 18)
             axes.set_title(f"{label}\ntaken for {taken_for}\n{probability:.1%}", fontsize=7)
         for axes in grid:
             axes.set_axis_off()
@@ -124,7 +124,7 @@ def plot_calibration(result: "EvaluationResult", figure: "Figure | None" = None)
         result: What to draw.
         figure: What to draw on; a new one if it is None.
     """
-    _import_matplotlib()
+    import_matplotlib()
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
@@ -132,7 +132,7 @@ def plot_calibration(result: "EvaluationResult", figure: "Figure | None" = None)
 
     bins = calibration_bins(result.predictions.probabilities, result.predictions.labels)
     total = sum(num for _, _, num in bins)
-    with _style():
+    with picture_style():
         figure = figure or Figure()
         figure.set_layout_engine("constrained")
         figure.set_size_inches(5.5, 6.5)
@@ -145,7 +145,7 @@ def plot_calibration(result: "EvaluationResult", figure: "Figure | None" = None)
             [right for _, right, _ in bins],
             width,
             align="edge",
-            color="#0072B2",
+            color=BLUE,
             edgecolor="white",
             label="right",
         )
@@ -153,7 +153,7 @@ def plot_calibration(result: "EvaluationResult", figure: "Figure | None" = None)
             [sure for sure, _, _ in bins],
             [right for _, right, _ in bins],
             "o",
-            color="#D55E00",
+            color=ORANGE,
             label="mean probability",
         )
         upper.set_ylabel("share right")
@@ -174,7 +174,9 @@ def plot_calibration(result: "EvaluationResult", figure: "Figure | None" = None)
 
 
 def _title(result: "EvaluationResult") -> str:
-    return _shorten(f"{result.model} on {result.num_images:,} {result.split} images of {result.dataset}", 70)
+    return picture_text(
+        f"{result.model} on {result.num_images:,} {result.split} images of {result.dataset}", 70
+    )
 
 
 def pixels_of(predictions: "Predictions", indices: Sequence[int]) -> "Iterator[NDArray[np.uint8]]":
