@@ -9,7 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from cnnzoo.analysis.eval.evaluation import evaluate
-from cnnzoo.ui.report.page import MAX_BYTES, report
+from cnnzoo.ui.report.page import MAX_REPORT_BYTES, report
 from tests.browser.chromium import Browser
 from tests.helpers import quick, train
 
@@ -146,7 +146,7 @@ def test_a_hundred_classes_and_their_mistakes_fit(tmp_path: Path, browser: Brows
     names = tuple(f"class {label}, of a name that is rather long" for label in range(100))
     run = run_of_images(tmp_path, names, 20, 64)
     page = report(run)
-    assert MAX_BYTES / 2 < page.stat().st_size <= MAX_BYTES
+    assert MAX_REPORT_BYTES / 2 < page.stat().st_size <= MAX_REPORT_BYTES
     browser.open(page)
     assert len(texts(browser, ".matrix tbody tr")) == 100
     for kind in ("img", ".name"):  # thumbnails, and file names where no room is left

@@ -75,13 +75,13 @@ def draw_features(asked: Request) -> None:
     from cnnzoo.analysis.features import features
     from cnnzoo.analysis.fields import receptive_fields
     from cnnzoo.analysis.plot import see_image
-    from cnnzoo.ui.plot import MOST_LAYERS, plot_features
+    from cnnzoo.ui.plot import MAX_LAYERS, plot_features
     from cnnzoo.ui.screen import QuietScreen
 
     net = asked.net()
     seen = see_image(net, asked.image or "0", QuietScreen())
     layers = features(net.model, seen.image)
-    fields = receptive_fields(net.model, seen.image, MOST_LAYERS)
+    fields = receptive_fields(net.model, seen.image, MAX_LAYERS)
     finish(
         asked,
         net.run / "features.png",
@@ -115,9 +115,9 @@ def draw_activations(asked: Request) -> None:
 
 def draw_batch(asked: Request) -> None:
     """Draw training images as the network sees them, of a run or of the arguments of `cnnzoo train`."""
-    from cnnzoo.ui.plot import MOST_IMAGES, plot_batch
+    from cnnzoo.ui.plot import MAX_IMAGES, plot_batch
 
-    seen, path = _batch_of(asked, MOST_IMAGES)
+    seen, path = _batch_of(asked, MAX_IMAGES)
     changes = f"augment {', '.join(seen.config.augment)}" if seen.config.augment else "no augmentation"
     few = f"the first {len(seen.images)} of " if len(seen.images) < seen.batch_size else ""
     which = f"{few}{seen.batch_size:,} images of the first batch"

@@ -109,10 +109,10 @@ def summary_command(
         tail = {"paper": dataclasses.asdict(comparison)} if comparison else {}
         typer.echo(json.dumps(head | dataclasses.asdict(summary) | tail, indent=2, default=str))
         return
-    from cnnzoo.ui.summary import print_comparison, print_summary, print_teaching
+    from cnnzoo.ui.summary import print_paper, print_summary, print_teaching
 
     if comparison:
-        print_comparison(model, comparison)
+        print_paper(model, comparison)
     else:
         print_summary(summary, f"{num_classes:,} classes{source}")
     if teach:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 WAITING = "waiting"
 
-FIGURES, NARROW_FIGURES = 50, 13
-"""Columns that what is said of a run takes at most."""
+FIGURES_WIDTH, NARROW_FIGURES_WIDTH = 50, 13
+"""Maximum width of the figures beside a run's name, in columns, on a wide terminal and on a narrow one."""
 
-MOST_WAITING = 8
-"""So many runs have a line each before they begin; where there are more, one line says how many wait."""
+MAX_WAITING = 8
+"""Maximum number of waiting runs with a line each; of more, one line says how many wait."""
 
 
 class _Lines(Progress):
@@ -57,7 +57,7 @@ class LaneScreen(LaneReporter):
         if not self.console.is_terminal:
             return
         # A name is shown whole where it can be: its end says as much as its beginning.
-        room = self.console.width - (NARROW_FIGURES if self.narrow else FIGURES)
+        room = self.console.width - (NARROW_FIGURES_WIDTH if self.narrow else FIGURES_WIDTH)
         bar = 8 if self.narrow else 20
         longest = max(map(len, names), default=0)
         columns = [BarColumn(bar_width=bar)] if longest + bar + 2 <= room else []
@@ -71,7 +71,7 @@ class LaneScreen(LaneReporter):
             transient=True,
             auto_refresh=False,
         )
-        for name in names if len(names) <= MOST_WAITING else ():
+        for name in names if len(names) <= MAX_WAITING else ():
             self._show(name, "waiting")
         self.progress.start()
 

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-MOST_MAPS = 12
-"""Maps of a layer that are drawn."""
+MAX_MAPS = 12
+"""Maximum number of maps drawn of a layer."""
 
 _LINE = 0.15
 """Height of a line beside a layer, in inches."""
 
-MOST_LAYERS = 120
-"""Layers that are drawn, so that a picture of a very deep net has no more pixels than matplotlib can draw."""
+MAX_LAYERS = 120
+"""Maximum number of layers drawn, so that a picture of a very deep net has no more pixels than matplotlib can draw."""
 
-MOST_IMAGES = 32
-"""Images of a batch that are drawn."""
+MAX_IMAGES = 32
+"""Maximum number of images drawn of a batch."""
 
 _DECADES = 12
 """Of gradients, below the largest."""
@@ -104,11 +104,11 @@ def plot_features(
     shown = [layer for layer, same in zip(layers, is_same, strict=True) if not same]
     seen_by = [field for field, same in zip(given, is_same, strict=True) if not same]
     left_out = [name for (name, _), same in zip(layers, is_same, strict=True) if same]
-    num_more = max(len(shown) - MOST_LAYERS, 0)
+    num_more = max(len(shown) - MAX_LAYERS, 0)
     if num_more:
-        shown, classes = shown[:MOST_LAYERS], ()
+        shown, classes = shown[:MAX_LAYERS], ()
     label, tile, gap = 2.3, 0.78, 0.06
-    strip = MOST_MAPS * (tile + gap) - gap
+    strip = MAX_MAPS * (tile + gap) - gap
     names = [name for name, _ in shown]
     labels = []
     for index, (name, output) in enumerate(shown):
@@ -136,8 +136,8 @@ def plot_features(
                 pixels = (preprocessing.restored(output) if preprocessing else _to_unit(output)).double()
                 pictures = pixels.permute(1, 2, 0)[None].numpy()
             if _is_maps(output):
-                few = pictures[:MOST_MAPS]
-                wide = min(len(few), MOST_MAPS) * (tile + gap) - gap
+                few = pictures[:MAX_MAPS]
+                wide = min(len(few), MAX_MAPS) * (tile + gap) - gap
                 sheet.picture(mosaic(few, len(few)), label, top, wide, height - 0.14)
                 if len(pictures) > len(few):
                     more = f"+ {len(pictures) - len(few):,} more"
@@ -245,7 +245,7 @@ def plot_batch(
         figure: What to draw on; a new one if it is None.
     """
     import_matplotlib()
-    few = images[:MOST_IMAGES].detach().cpu().float()
+    few = images[:MAX_IMAGES].detach().cpu().float()
     pixels = preprocessing.restored(few) if preprocessing else few.clamp(0, 1)
     if pixels.shape[1] not in (1, 3):
         pixels = pixels.mean(1, keepdim=True)
@@ -339,7 +339,7 @@ def _name_cells(
     sheet: Sheet, output: Tensor, classes: Sequence[str], left: float, top: float, width: float
 ) -> None:
     """Write the classes' names below the cells of the last strip, where each has room for its own."""
-    if output.numel() == len(classes) <= MOST_MAPS:
+    if output.numel() == len(classes) <= MAX_MAPS:
         cell = width / len(classes)
         for index, name in enumerate(classes):
             place = left + (index + 0.5) * cell

@@ -12,11 +12,10 @@ from rich.filesize import decimal
 
 from cnnzoo.runs.overview import KEYS, ListedRun
 from cnnzoo.ui.page import Layout, Page
+from cnnzoo.ui.tables import NONE
 
 if TYPE_CHECKING:
     from cnnzoo.runs.overview import RunDifference
-
-NONE = "–"
 
 _HEADINGS = ("Run", "Model", "Data", "Epochs", "Best", "Test", "Date", "Size")
 

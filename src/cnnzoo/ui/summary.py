@@ -130,7 +130,7 @@ def _teaching_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
     )
 
 
-def print_comparison(name: str, comparison: Comparison) -> None:
+def print_paper(name: str, comparison: Comparison) -> None:
     """Print a net's figures beside its paper's: a tick where they agree, else both and the difference."""
     page = Page()
     page.line(f"{name} beside its paper", "bold")

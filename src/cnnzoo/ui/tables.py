@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.summary.receptive_field import Sizes
 
 NONE = "–"
+"""The cell of a table where there is nothing to show."""
 
 
 def format_sizes(sizes: Sizes | None) -> str:

@@ -22,7 +22,7 @@ pytest.importorskip("uvicorn")
 import httpx
 import uvicorn
 
-from cnnzoo.ui.explore.app import MAX_BYTES, build_app
+from cnnzoo.ui.explore.app import MAX_UPLOAD_BYTES, build_app
 from cnnzoo.ui.explore.server import listen
 from cnnzoo.ui.explore.turns import SupersededError, Turns
 
@@ -152,7 +152,7 @@ def test_an_upload_is_counted_as_it_comes(page: httpx.Client) -> None:
 
     def chunks() -> Iterator[bytes]:  # without a length in the header
         nonlocal sent
-        while sent < 2 * MAX_BYTES:
+        while sent < 2 * MAX_UPLOAD_BYTES:
             sent += 1_000_000
             yield bytes(1_000_000)
 

@@ -18,14 +18,13 @@ from cnnzoo.analysis.compare.significance import (
     WELCH,
 )
 from cnnzoo.ui.page import Layout, Page
+from cnnzoo.ui.tables import NONE
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.compare.result import ComparedPair, ComparedSetting, ComparisonResult
 
-NONE = "–"
-
-MOST_SENTENCES = 10
-"""Pairs up to which each has its sentence on the screen."""
+MAX_SENTENCES = 10
+"""Maximum number of pairs with a sentence each on the screen."""
 
 _LATEX = str.maketrans({"–": "--", "−": "-", "<": "$<$"})
 """What LaTeX would not print as it stands."""
@@ -54,7 +53,7 @@ def print_comparison(result: "ComparisonResult") -> None:
         page.table(*_pair_layouts(result.pairs))
         for line in _about_tests(result):
             page.line(line)
-    if len(result.pairs) <= MOST_SENTENCES:
+    if len(result.pairs) <= MAX_SENTENCES:
         for pair in result.pairs:
             page.line()
             page.line(pair.in_words())

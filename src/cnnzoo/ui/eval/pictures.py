@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
     from cnnzoo.analysis.eval.evaluation import EvaluationResult, Predictions
 
-WRITTEN = 20
-"""Classes up to which each cell of the confusion matrix has its number."""
+MAX_WRITTEN_CLASSES = 20
+"""Maximum number of classes whose confusion matrix is written out: on a picture each cell has its number, and on a
+report's page screen readers get a full sentence per cell."""
 
-NAMED = 120
-"""Classes up to which each has its name beside the matrix."""
+MAX_NAMED_CLASSES = 120
+"""Maximum number of classes with their names beside the matrix."""
 
-MISTAKES = 24
-"""In a gallery."""
+GALLERY_SIZE = 24
+"""Maximum number of mistakes in a gallery."""
 
 
 def plot_confusion(result: "EvaluationResult", figure: "Figure | None" = None) -> "Figure":
@@ -40,22 +41,22 @@ def plot_confusion(result: "EvaluationResult", figure: "Figure | None" = None) -
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     num = len(names)
-    side = 4 + 0.6 * num if num <= WRITTEN else min(7 + 0.1 * num, 20)
+    side = 4 + 0.6 * num if num <= MAX_WRITTEN_CLASSES else min(7 + 0.1 * num, 20)
     with picture_style():
         figure = figure or Figure()
         figure.set_layout_engine("constrained")
         figure.set_size_inches(side + 1, side)
         axes = figure.subplots()
         picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        size = 8 if num <= WRITTEN else min(8.0, 40 * side / num)
-        if num <= WRITTEN:
+        size = 8 if num <= MAX_WRITTEN_CLASSES else min(8.0, 40 * side / num)
+        if num <= MAX_WRITTEN_CLASSES:
             for (row, column), count in np.ndenumerate(counts):
                 if count:
                     share = shares[row, column]
                     text = f"{count:,}\n{share:.0%}" if share >= 0.005 else f"{count:,}"
                     color = "white" if share > 0.55 else "black"
                     axes.text(column, row, text, ha="center", va="center", fontsize=size, color=color)
-        if num <= NAMED:
+        if num <= MAX_NAMED_CLASSES:
             axes.set_xticks(range(num), names, rotation=90 if num > 4 else 0, fontsize=size)
             axes.set_yticks(range(num), names, fontsize=size)
         axes.set_xlabel("taken for")
@@ -71,7 +72,7 @@ def plot_confusion(result: "EvaluationResult", figure: "Figure | None" = None) -
 
 
 def plot_errors(
-    result: "EvaluationResult", figure: "Figure | None" = None, *, most: int = MISTAKES
+    result: "EvaluationResult", figure: "Figure | None" = None, *, most: int = GALLERY_SIZE
 ) -> "Figure":
     """Draw the mistakes of which the net was surest, each with its label, its prediction and that one's probability.
 
@@ -96,7 +97,7 @@ def plot_errors(
             figure.text(0.5, 0.5, "no mistake", ha="center", va="center")
             return figure
         grid = figure.subplots(rows, columns, squeeze=False).flatten()
-        images = pixels_of(predictions, [index for index, _, _ in mistakes])
+        images = read_pixels(predictions, [index for index, _, _ in mistakes])
         for axes, (index, guess, probability), pixels in zip(grid, mistakes, images, strict=False):
             _show_image(axes, pixels)
             label = picture_text(predictions.classes[int(predictions.labels[index])], 18)
@@ -179,7 +180,7 @@ def _title(result: "EvaluationResult") -> str:
     )
 
 
-def pixels_of(predictions: "Predictions", indices: Sequence[int]) -> "Iterator[NDArray[np.uint8]]":
+def read_pixels(predictions: "Predictions", indices: Sequence[int]) -> "Iterator[NDArray[np.uint8]]":
     """Yield the images at ``indices`` as they were read: uint8 ``(H, W)`` or ``(H, W, 3)``."""
     import torch
 

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-MAX_BYTES = 20_000_000
-"""Of a picture that somebody brings, counted as it arrives."""
+MAX_UPLOAD_BYTES = 20_000_000
+"""Maximum size of an uploaded picture, counted as it arrives."""
 
-MOST_PICTURES = 32
-"""That are kept in memory, as the net takes them, of all pages together."""
+MAX_PICTURES = 32
+"""Maximum number of pictures in memory, as the net takes them, of all pages together."""
 
-MOST_TESTS = 48
-"""Test images that are shown at once."""
+MAX_TESTS = 48
+"""Maximum number of test images in one answer."""
 
 STATIC = Path(__file__).parent / "static"
 SHARED = Path(__file__).parents[1] / "web"
@@ -174,7 +174,7 @@ class Desk:
             raise PictureGoneError("that picture is not kept any more. Choose it again.")
         self.count += 1
         self.pictures[self.count] = image, about
-        while len(self.pictures) > MOST_PICTURES:
+        while len(self.pictures) > MAX_PICTURES:
             self.pictures.popitem(last=False)
         return self.count, image, about
 
@@ -227,7 +227,7 @@ def build_app(explorer: Explorer, token: str, port: int) -> tuple[Application, T
                 return JSONResponse({"error": "this request is none of the page's. Load the page anew."}, 400)
             content = await _read(request)
             if content is None:
-                said = f"{asked.name} has more than {MAX_BYTES // 1_000_000} MB. Make it smaller."
+                said = f"{asked.name} has more than {MAX_UPLOAD_BYTES // 1_000_000} MB. Make it smaller."
                 return JSONResponse({"error": said}, 413)
             return await answer(kind, request, partial(compute, asked, content))
 
@@ -240,7 +240,7 @@ def build_app(explorer: Explorer, token: str, port: int) -> tuple[Application, T
             )
         except ValueError:
             return JSONResponse({"error": "this request is none of the page's. Load the page anew."}, 400)
-        return await answer("tests", request, partial(desk.tests, start, min(max(count, 1), MOST_TESTS)))
+        return await answer("tests", request, partial(desk.tests, start, min(max(count, 1), MAX_TESTS)))
 
     inside = [
         Route("/", page),
@@ -261,7 +261,7 @@ async def _read(request: "Request") -> bytes | None:
     try:
         async for chunk in request.stream():
             size += len(chunk)
-            if size > MAX_BYTES:
+            if size > MAX_UPLOAD_BYTES:
                 return None
             chunks.append(chunk)
     except ClientDisconnect:

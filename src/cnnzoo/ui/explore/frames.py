@@ -11,14 +11,14 @@ from torch import Tensor
 from cnnzoo.analysis.explore.explorer import Explorer, Look
 from cnnzoo.data.preprocess import Preprocessing
 
-MOST_MAPS = 16
-"""Maps of a layer that are sent, unless all of them are asked for."""
+MAX_SENT_MAPS = 16
+"""Maximum number of maps sent of a layer, unless all of them are requested."""
 
 FEW_MAPS, DEEP = 6, 24
 """The same of a net that has more layers than DEEP."""
 
-MOST_THUMBNAIL = 56
-"""Pixels a side of the small pictures of test images."""
+MAX_THUMBNAIL = 56
+"""Maximum side of the small pictures of test images, in pixels."""
 
 
 def frame(header: dict[str, Any], *parts: Tensor) -> bytes:
@@ -42,9 +42,9 @@ def look_frame(
         in_full: Layers of which all maps are sent, and not the first few.
         more: To be told, too.
     """
-    most = MOST_MAPS if len(explorer.layers) <= DEEP else FEW_MAPS
+    most = MAX_SENT_MAPS if len(explorer.layers) <= DEEP else FEW_MAPS
     layers: list[dict[str, object] | None] = []
-    parts = [pixels_of(look.outputs[0], explorer.net.preprocessing)]
+    parts = [visible_pixels(look.outputs[0], explorer.net.preprocessing)]
     for index, (layer, output) in enumerate(zip(explorer.layers, look.outputs, strict=True)):
         if layer.hands_on:
             layers.append(None)
@@ -72,7 +72,7 @@ def as_maps(output: Tensor) -> Tensor:
     return output[None] if output.ndim == 2 else output.reshape(1, 1, -1)
 
 
-def pixels_of(image: Tensor, preprocessing: Preprocessing) -> Tensor:
+def visible_pixels(image: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Return an image as the net takes it as a person sees it, uint8 ``(H, W, C)``, grey or RGB."""
     pixels = preprocessing.restored(image)
     if len(pixels) not in (1, 3):
@@ -82,7 +82,7 @@ def pixels_of(image: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 def thumbnails(images: Tensor) -> Tensor:
     """Return uint8 images ``(N, C, H, W)`` made small enough, ``(N, H, W, C)``, grey or RGB."""
-    size = min(images.shape[-1], MOST_THUMBNAIL)
+    size = min(images.shape[-1], MAX_THUMBNAIL)
     small = (Preprocessing(size).sized(images) * 255).round().to(torch.uint8)
     if small.shape[1] not in (1, 3):
         small = small.float().mean(1, keepdim=True).to(torch.uint8)

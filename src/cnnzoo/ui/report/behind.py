@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import escape
 
-from cnnzoo.ui.eval.pictures import pixels_of, surest_mistakes
+from cnnzoo.ui.eval.pictures import GALLERY_SIZE, read_pixels, surest_mistakes
 from cnnzoo.ui.html import image_uri
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ THUMBNAIL = 64
 
 FEW = 10
 """Images that are shown of a cell, the surest first."""
-
-MISTAKES = 24
-"""In the gallery."""
 
 
 @dataclass
@@ -112,7 +109,7 @@ def look_behind(result: "EvaluationResult", room: int, most: int | None = None) 
         return Shown(name, classes[labels[index]], classes[guesses[index]], probabilities[index])
 
     # Where each image is shown, in the order in which they get thumbnails.
-    places = {index: [shown(index)] for index, _, _ in surest_mistakes(predictions, MISTAKES)}
+    places = {index: [shown(index)] for index, _, _ in surest_mistakes(predictions, GALLERY_SIZE)}
     mistakes = [image for images in places.values() for image in images]
     room -= sum(map(_length, mistakes))
     room_for_names = room // 2
@@ -125,7 +122,7 @@ def look_behind(result: "EvaluationResult", room: int, most: int | None = None) 
         room_for_names, room = room_for_names - length, room - length
         cell.images.append(image)
         places.setdefault(index, []).append(image)
-    for images, pixels in zip(places.values(), pixels_of(predictions, list(places)), strict=True):
+    for images, pixels in zip(places.values(), read_pixels(predictions, list(places)), strict=True):
         address = image_uri(pixels, THUMBNAIL)
         room -= len(address) * len(images)
         if room < 0:

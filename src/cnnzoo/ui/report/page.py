@@ -12,20 +12,19 @@ from cnnzoo.data.datasets import short_name
 from cnnzoo.errors import CnnzooError
 from cnnzoo.files import as_typed, replacing
 from cnnzoo.training.reporter import Reporter
+from cnnzoo.ui.eval.pictures import MAX_WRITTEN_CLASSES
 from cnnzoo.ui.html import figure_uri, render
 from cnnzoo.ui.report.behind import THUMBNAIL, look_behind
+from cnnzoo.ui.tables import NONE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAX_BYTES = 5_000_000
-"""Of the file, so that it can be mailed."""
+MAX_REPORT_BYTES = 5_000_000
+"""Maximum size of the file, so that it can be mailed."""
 
 MATRIX = 100
 """Classes up to which the confusion matrix is drawn; of more, the most frequent confusions."""
-
-WRITTEN = 20
-"""Classes up to which each cell is told to ears in whole, and not as a number between its headings."""
 
 CONFUSIONS = 50
 """That are shown with their images, of more classes than MATRIX."""
@@ -33,7 +32,7 @@ CONFUSIONS = 50
 _LINK = 60  # characters of HTML that make a number of the matrix a link
 
 
-class Picture(NamedTuple):
+class ReportPicture(NamedTuple):
     """A figure on the page.
 
     Attributes:
@@ -58,7 +57,7 @@ def report(
 ) -> Path:
     """Write one page that tells a run: recipe, curves, figures, mistakes with their images, what the net sees.
 
-    It is a single file of HTML of at most MAX_BYTES that needs neither network nor server, and can be mailed.
+    It is a single file of HTML of at most MAX_REPORT_BYTES that needs neither network nor server, and can be mailed.
 
     Args:
         run: A run's folder, whose best.pt counts, or a ``.pt`` file.
@@ -100,14 +99,14 @@ def write_report(found: RunReport, output: Path | None = None) -> Path:
 
 
 def as_html(found: RunReport) -> str:
-    """Return the page, of at most MAX_BYTES."""
+    """Return the page, of at most MAX_REPORT_BYTES."""
     net, result = found.net, found.result
     drawn = len(result.classes) <= MATRIX
     values: dict[str, object] = {
         "title": f"{net.saved.model} on {short_name(net.saved.dataset)}",
         "found": found,
         "drawn": drawn,
-        "written": len(result.classes) <= WRITTEN,
+        "written": len(result.classes) <= MAX_WRITTEN_CLASSES,
         "thumbnail": THUMBNAIL,
         "confusions": result.confusions(5),
         "recipe": list(settings(net.config)),
@@ -131,7 +130,7 @@ def as_html(found: RunReport) -> str:
     bare = look_behind(result, 0, most)
     length = len(render("report/report.html", **values, behind=bare).encode(errors="backslashreplace"))
     links = _LINK * sum(cell is not None for row in bare.matrix for cell in row) if drawn else 0
-    behind = look_behind(result, MAX_BYTES - length - links, most)
+    behind = look_behind(result, MAX_REPORT_BYTES - length - links, most)
     return render("report/report.html", **values, behind=behind)
 
 
@@ -160,7 +159,7 @@ def _in_words(value: object) -> str:
 def _cell(column: str, value: float) -> str:
     """Return a number of the history as people write it."""
     if not math.isfinite(value):
-        return "–"
+        return NONE
     if column == "epoch":
         return f"{value:.0f}"
     return f"{value:.2%}" if column.endswith("_acc") else f"{value:.4g}"
@@ -225,5 +224,5 @@ def _pictures(found: RunReport) -> dict[str, object]:
     }
 
 
-def _picture(figure: "Figure", most: int, says: str, caption: str = "") -> Picture:
-    return Picture(figure_uri(figure, most), says, caption)
+def _picture(figure: "Figure", most: int, says: str, caption: str = "") -> ReportPicture:
+    return ReportPicture(figure_uri(figure, most), says, caption)

@@ -8,7 +8,7 @@ import { ask, Gone, net as askNet, tests as askTests } from "./server.js";
 import { make, percent, short } from "./words.js";
 
 const PAGE_OF_TESTS = 24;
-const MOST_BARS = 12;
+const MAX_BARS = 12;
 const RETRY = 1000; // milliseconds until a server that is gone is asked again
 
 const find = (id) => document.getElementById(id);
@@ -134,7 +134,7 @@ let saying;
 function drawBars({ probabilities, before }) {
   const order = probabilities.map((_, index) => index);
   const byShare = [...order].sort((a, b) => probabilities[b] - probabilities[a]);
-  const shown = order.length <= MOST_BARS ? order : byShare.slice(0, MOST_BARS - 2);
+  const shown = order.length <= MAX_BARS ? order : byShare.slice(0, MAX_BARS - 2);
   const bars = shown.map((label) => {
     const [bar, ghost] = [make("span", { class: "bar" }), make("span", { class: "ghost" })];
     bar.style.width = `${100 * probabilities[label]}%`;

@@ -4,7 +4,7 @@ import { drawMap, drawPixels, signed } from "./colours.js";
 import { grid } from "./layers.js";
 import { coordinates, make, places, short, told } from "./words.js";
 
-const MOST_TEXT = 7; // a kernel of more numbers a side is shown in colours alone
+const MAX_TEXT = 7; // a kernel of more numbers a side is shown in colours alone
 
 /** What is said of one unit. `chosen` is called where another one is meant, `switched` to switch something. */
 export class Inspector {
@@ -164,7 +164,7 @@ function product(part) {
 }
 
 function table(rows, largest, kind) {
-  const hasText = rows[0].length <= MOST_TEXT && rows.length <= MOST_TEXT;
+  const hasText = rows[0].length <= MAX_TEXT && rows.length <= MAX_TEXT;
   const cells = rows.flat().map((value) => {
     const cell = make("span", {}, [hasText ? tiny(value) : ""]);
     const { background, ink } = signed(value / largest);

@@ -3,7 +3,7 @@
 import { drawMap } from "./colours.js";
 import { make, places, short } from "./words.js";
 
-const MOST_COLUMNS = 64; // numbers of a vector in a row
+const MAX_COLUMNS = 64; // numbers of a vector in a row
 
 /** The layers of a net. `chosen` is called with a layer's index and a unit's place in it. */
 export class Layers {
@@ -210,8 +210,8 @@ export class Layers {
 
 /** How a vector of so many numbers is laid out. */
 export function grid(size) {
-  const columns = size <= MOST_COLUMNS ? size : MOST_COLUMNS;
-  return { columns, rows: Math.ceil(size / columns), zoom: size <= 20 ? 28 : size <= MOST_COLUMNS ? 12 : 9 };
+  const columns = size <= MAX_COLUMNS ? size : MAX_COLUMNS;
+  return { columns, rows: Math.ceil(size / columns), zoom: size <= 20 ? 28 : size <= MAX_COLUMNS ? 12 : 9 };
 }
 
 function strongest(it, map) {

@@ -3,7 +3,7 @@
 const SIDE = 280; // pixels, ten for one of MNIST's
 const WIDTH = 22; // of the pen; MNIST's strokes are about two of their pixels wide
 const STEP = 10; // of an arrow key
-const MOST_UNDO = 30;
+const MAX_UNDO = 30;
 
 /** Make a pad of a canvas; `changed` is called whenever something on it has changed. */
 export class Pad {
@@ -107,7 +107,7 @@ export class Pad {
 
   remember() {
     this.before.push([this.context.getImageData(0, 0, SIDE, SIDE), this.isEmpty]);
-    if (this.before.length > MOST_UNDO) this.before.shift();
+    if (this.before.length > MAX_UNDO) this.before.shift();
   }
 
   undo() {
