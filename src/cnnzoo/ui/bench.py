@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.filesize import decimal
@@ -42,21 +42,18 @@ def print_data_bench(results: Sequence[DataBenchResult]) -> None:
         page.line(name + result.verdict)
 
 
-def _bench_layouts(results: Sequence[Timed], cells_of: Callable[[Timed], dict[str, str]]) -> Iterator[Layout]:
+def _bench_layouts(
+    results: Sequence[Timed], cells_of: Callable[[Timed], dict[str, str]]
+) -> tuple[Layout, Layout]:
     cells = [cells_of(result) for result in results]
     titles = [_bench_title(result) for result in results]
-    yield (
-        ["Precision, batch", *(f">{title}" for title in titles)],
-        [(key, *(column[key] for column in cells)) for key in cells[0]],
-    )
-    yield (
-        ["", ">"],
-        [
-            row
-            for title, column in zip(titles, cells, strict=True)
-            for row in (("precision, batch", title), *column.items())
-        ],
-    )
+    beside = [(key, *(column[key] for column in cells)) for key in cells[0]]
+    below = [
+        row
+        for title, column in zip(titles, cells, strict=True)
+        for row in (("precision, batch", title), *column.items())
+    ]
+    return (["Precision, batch", *(f">{title}" for title in titles)], beside), (["", ">"], below)
 
 
 def _bench_title(result: BenchResult | DataBenchResult) -> str:

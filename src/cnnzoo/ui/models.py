@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnnzoo.registries import TORCHVISION
 from cnnzoo.ui.page import Layout, Page
-from cnnzoo.ui.tables import format_count, format_short_count, format_sizes
+from cnnzoo.ui.tables import format_count, format_sizes
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.summary.models import ModelEntry
@@ -27,12 +27,10 @@ def print_models(entries: Sequence[ModelEntry]) -> None:
     if options:
         page.line()
         page.line("Options, as in -o NAME=VALUE", "bold")
-        narrow = [
-            (f"{model}\n {name}", f"{takes}\ndefault {default}") for model, name, takes, default in options
-        ]
+        narrow = [(f"{model}\n {name}", f"{takes}\n{default}") for model, name, takes, default in options]
         page.table(
-            (["Model", "Option", "Takes", "Default"], options),
-            (["Model\n option", "Takes"], narrow),
+            (["Model", "Option", "~Takes", "Default"], options),
+            (["Model\n option", "~Takes\ndefault"], narrow),
         )
     if theirs:
         page.line()
@@ -40,8 +38,8 @@ def print_models(entries: Sequence[ModelEntry]) -> None:
         page.line(", ".join(name.removeprefix(TORCHVISION) for name in theirs))
 
 
-def _model_layouts(entries: Sequence[ModelEntry]) -> Iterator[Layout]:
-    full = [
+def _model_layouts(entries: Sequence[ModelEntry]) -> tuple[Layout, Layout]:
+    rows = [
         (
             entry.name,
             f"{entry.paper} {entry.year or ''}".strip(),
@@ -51,15 +49,13 @@ def _model_layouts(entries: Sequence[ModelEntry]) -> Iterator[Layout]:
         )
         for entry in entries
     ]
-    headings = ["Model", "Paper", ">Input", ">Parameters", ">Mult-adds"]
-    yield headings, full
-    short = [
-        (*row[:-1], format_short_count(entry.mult_adds)) for row, entry in zip(full, entries, strict=True)
+    stacked = [
+        (f"{name}\n {paper}", f"{size}\n{parameters}\n{mult_adds}")
+        for name, paper, size, parameters, mult_adds in rows
     ]
-    yield headings, short
-    yield (
-        ["Model\n paper", ">Input", ">Parameters\nmult-adds"],
-        [(f"{name}\n {paper}", size, f"{count}\n{work}") for name, paper, size, count, work in short],
+    return (
+        (["Model", "~Paper", ">Input", ">Parameters", ">Mult-adds"], rows),
+        (["Model\n paper\n", ">Input\nparameters\nmult-adds"], stacked),
     )
 
 

@@ -1,6 +1,6 @@
 """The table of what a net takes pictures for: as full as the screen is wide, and readable down to 40 columns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,23 +34,23 @@ def print_predictions(predictions: "Sequence[Prediction]", checkpoint: Path, sav
         page.line(f"Explained in {named(explanations, 1)}.")
 
 
-def _layouts(predictions: "Sequence[Prediction]") -> Iterator[Layout]:
+def _layouts(predictions: "Sequence[Prediction]") -> tuple[Layout, Layout]:
     answers = [
         [f"{name} {share:.2%}" for name, share in zip(each.classes, each.probabilities, strict=True)]
         for each in predictions
     ]
     marks = [INVERTED if each.inverted else "" for each in predictions]
-    files = [each.file for each in predictions]
-    headings = ["File", "Prediction", ">Probability", "Then", ""]
+    headings = ["File", "Prediction", ">Probability", "~Then", ""]
     rows = [
         (each.file, each.classes[0], f"{each.probabilities[0]:.2%}", ", ".join(lines[1:]), mark)
         for each, lines, mark in zip(predictions, answers, marks, strict=True)
     ]
     used = [column for column in range(5) if column < 3 or any(row[column] for row in rows)]
-    yield [headings[column] for column in used], [tuple(row[column] for column in used) for row in rows]
-    below = ["\n".join([*lines, *filter(None, [mark])]) for lines, mark in zip(answers, marks, strict=True)]
-    yield ["File", "Prediction"], list(zip(files, below, strict=True))
-    yield (
-        ["File\n prediction"],
-        [("\n ".join([file, *text.splitlines()]),) for file, text in zip(files, below, strict=True)],
+    stacked = [
+        ("\n ".join([each.file, *lines, *filter(None, [mark])]),)
+        for each, lines, mark in zip(predictions, answers, marks, strict=True)
+    ]
+    return (
+        ([headings[column] for column in used], [tuple(row[column] for column in used) for row in rows]),
+        (["~File\n prediction"], stacked),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -30,21 +30,25 @@ def print_runs(runs: Sequence[ListedRun]) -> None:
             page.line(f"{run.name}: {run.fault}")
 
 
-def _layouts(runs: Sequence[ListedRun]) -> Iterator[Layout]:
-    full = [_cells(run) for run in runs]
-    headings = [*_HEADINGS[:3], *(f">{heading}" for heading in _HEADINGS[3:])]
-    yield headings, full
-    # A run is mostly called by its net and its data.
-    short = [(row[0], *row[3:6], row[6][:10], row[7]) for row in full]
-    yield [headings[0], *headings[3:]], short
-    yield [headings[0], *headings[3:-1]], [row[:-1] for row in short]
-    yield (
-        ["Run"],
-        [
-            (f"{name}\n  best {best}, test {test}\n  epochs {epochs}, {date}, {size}",)
-            for name, epochs, best, test, date, size in short
-        ],
-    )
+def _layouts(runs: Sequence[ListedRun]) -> tuple[Layout, Layout]:
+    rows = [_cells(run) for run in runs]
+    stacked = [
+        (
+            f"{name}\n{'' if _is_named(run) else f' {model} on {data}{chr(10)}'} best {best}, test {test}\n"
+            f" epochs {epochs}, {size}\n {date}",
+        )
+        for run, (name, model, data, epochs, best, test, date, size) in zip(runs, rows, strict=True)
+    ]
+    headings = ["~Run", "~Model", "~Data", ">Epochs", ">Best", ">Test", ">~Date", ">~Size"]
+    if all(map(_is_named, runs)):
+        del headings[1:3]
+        rows = [(row[0], *row[3:]) for row in rows]
+    return (headings, rows), (["~Run"], stacked)
+
+
+def _is_named(run: ListedRun) -> bool:
+    """Whether a run's name says its net and its data, as that of most does."""
+    return f"{run.model}-{run.dataset}" in run.name
 
 
 def _cells(run: ListedRun) -> tuple[str, ...]:
@@ -102,8 +106,11 @@ def print_difference(difference: RunDifference) -> None:
         if values:
             rows = [(name, *(_shown(name, value) for value in pair)) for name, pair in values.items()]
             page.table(
-                ([title, one, other], rows),
-                ([title], [(f"{name}\n {first}\n {second}",) for name, first, second in rows]),
+                ([title, f"~{one}", f"~{other}"], rows),
+                (
+                    [f"~{title}\n {one}\n {other}"],
+                    [(f"{name}\n {first}\n {second}",) for name, first, second in rows],
+                ),
             )
         else:
             page.line(f"{title}s: no difference.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from cnnzoo.ui.page import Layout, Page
-from cnnzoo.ui.tables import NONE, format_count, format_short_count, format_side, format_sizes
+from cnnzoo.ui.page import Layout, Page, bare_heading
+from cnnzoo.ui.tables import NONE, format_count, format_side, format_sizes
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.summary.paper import ComparedLayer, Comparison
@@ -25,7 +25,8 @@ def print_summary(summary: ModelSummary, classes: str) -> None:
     page = Page()
     batch, image = summary.input_size[0], format_sizes(summary.input_size[1:])
     page.line(f"{summary.type}, {image}, batch of {batch:,}, {classes}", "bold")
-    page.table(*_layer_layouts(summary.layers))
+    if page.table(*_layer_layouts(summary.layers)):
+        page.line("k: kernel, s: stride, p: padding.")
     page.line()
     memory = summary.memory
     totals = [
@@ -43,9 +44,8 @@ def print_summary(summary: ModelSummary, classes: str) -> None:
     page.line("Traffic: bytes that a forward pass reads and writes, of input, parameters and output.")
 
 
-def _layer_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
-    headings = ["Layer", "Type", ">Kernel", ">Stride", ">Pad", ">Output", ">Parameters", ">Mult-adds"]
-    full = [
+def _layer_layouts(layers: Sequence[LayerSummary]) -> tuple[Layout, Layout]:
+    rows = [
         (
             layer.name,
             layer.type,
@@ -58,26 +58,16 @@ def _layer_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
         )
         for layer in layers
     ]
-    yield headings, full
-    short = [
-        (*row[:-1], format_short_count(layer.mult_adds)) for row, layer in zip(full, layers, strict=True)
+    wide = ["~Layer", "Type", ">k", ">s", ">p", ">Output", ">Parameters", ">Mult-adds"]
+    narrow = ["~Layer\n type\n kernel", ">Output\nparameters\nmult-adds"]
+    stacked = [
+        (_stack(layer.name, layer.type, _window(layer)), "\n".join(cell for cell in row[5:] if cell != NONE))
+        for layer, row in zip(layers, rows, strict=True)
     ]
-    yield headings, short
-    yield [*headings[:2], *headings[5:]], [(*row[:2], *row[5:]) for row in short]
-    yield (
-        ["Layer", ">Output", ">Parameters\nmult-adds"],
-        [
-            (
-                f"{layer.type}\n {_window(layer)}".rstrip(),
-                row[5],
-                f"{row[6]}\n{row[7]}".removesuffix(f"\n{NONE}"),
-            )
-            for row, layer in zip(short, layers, strict=True)
-        ],
-    )
+    return (wide, rows), (narrow, stacked)
 
 
-def _share_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
+def _share_layouts(layers: Sequence[LayerSummary]) -> tuple[Layout, Layout]:
     columns = [
         [getattr(layer, name) or 0 for layer in layers] for name in ("parameters", "mult_adds", "traffic")
     ]
@@ -85,10 +75,10 @@ def _share_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
         [f"{value / max(sum(column), 1):.1%}" if value else NONE for value in column] for column in columns
     ]
     rows = [(layer.name, *row) for layer, row in zip(layers, zip(*shares, strict=True), strict=True)]
-    yield ["Share of", ">Parameters", ">Mult-adds", ">Traffic"], rows
-    yield (
-        ["Share of", ">Param.", ">M-adds", ">Traffic"],
-        [(row[0].rpartition(".")[2], *row[1:]) for row in rows],
+    short = [(row[0].rpartition(".")[2], *row[1:]) for row in rows]
+    return (
+        (["~Share of", ">Parameters", ">Mult-adds", ">Traffic"], rows),
+        (["~Share of", ">Param.", ">M-adds", ">Traffic"], short),
     )
 
 
@@ -106,28 +96,17 @@ def print_teaching(summary: ModelSummary) -> None:
         page.line(f"{NONE}: not known, behind branches that join and steps that are no layers.")
 
 
-def _teaching_layouts(layers: Sequence[LayerSummary]) -> Iterator[Layout]:
-    full = [
-        (
-            layer.name,
-            layer.type,
-            format_side(layer.receptive_field),
-            format_side(layer.jump),
+def _teaching_layouts(layers: Sequence[LayerSummary]) -> tuple[Layout, Layout]:
+    wide, narrow = [], []
+    for layer in layers:
+        r, j = format_side(layer.receptive_field), format_side(layer.jump)
+        arithmetic = [
             layer.output_arithmetic or "",
             layer.parameter_arithmetic or format_count(layer.parameters, none=""),
-        )
-        for layer in layers
-    ]
-    headings = ["Layer", "Type", ">r", ">j", "Output side", "Parameters"]
-    yield headings, full
-    yield [headings[0], *headings[2:]], [(row[0], *row[2:]) for row in full]
-    yield (
-        ["Layer"],
-        [
-            ("\n ".join(text for text in (f"{name} {kind}", f"r = {r}, j = {j}", *arithmetic) if text),)
-            for name, kind, r, j, *arithmetic in full
-        ],
-    )
+        ]
+        wide.append((layer.name, layer.type, r, j, "\n".join(filter(None, arithmetic))))
+        narrow.append((_stack(f"{layer.name} {layer.type}", f"r = {r}, j = {j}", *arithmetic),))
+    return (["~Layer", "Type", ">r", ">j", "Output side\nparameters"], wide), (["~Layer"], narrow)
 
 
 def print_paper(name: str, comparison: Comparison) -> None:
@@ -136,7 +115,7 @@ def print_paper(name: str, comparison: Comparison) -> None:
     page.line(f"{name} beside its paper", "bold")
     page.line(comparison.reference)
     page.line()
-    page.table(*_comparison_layouts(comparison.layers))
+    page.table(*_paper_layouts(comparison.layers))
     page.line()
     if comparison.agrees:
         page.line("All of the paper's figures are the net's too.")
@@ -152,8 +131,8 @@ def print_paper(name: str, comparison: Comparison) -> None:
                 page.line(f"- {line}")
 
 
-def _comparison_layouts(layers: Sequence[ComparedLayer]) -> Iterator[Layout]:
-    full: list[tuple[str, ...]] = [
+def _paper_layouts(layers: Sequence[ComparedLayer]) -> tuple[Layout, Layout]:
+    rows: list[tuple[str, ...]] = [
         (
             layer.name,
             _compared(format_sizes(layer.paper_output), format_sizes(layer.output))
@@ -165,24 +144,22 @@ def _comparison_layouts(layers: Sequence[ComparedLayer]) -> Iterator[Layout]:
         )
         for layer in layers
     ]
-    headings = ["Layer", ">Output", ">Parameters", ">Connections", "Source"]
+    headings = ["Layer", ">~Output", ">~Parameters", ">~Connections", "~Source"]
     if all(layer.paper_connections is None for layer in layers):
-        headings.remove(">Connections")
-        full = [(*row[:3], row[4]) for row in full]
-    yield headings, full
-    yield headings[:-1], [row[:-1] for row in full]
-    words = [heading.removeprefix(">").lower() for heading in headings[1:-1]]
-    yield (
-        ["Layer"],
-        [
-            (
-                "\n ".join(
-                    [row[0], *(f"{word} {cell}" for word, cell in zip(words, row[1:-1], strict=True) if cell)]
-                ),
-            )
-            for row in full
-        ],
-    )
+        headings.remove(">~Connections")
+        rows = [(*row[:3], row[4]) for row in rows]
+    words = [bare_heading(heading).lower() for heading in headings[1:-1]]
+    stacked = [
+        (
+            _stack(
+                row[0],
+                *(f"{word} {cell}" for word, cell in zip(words, row[1:-1], strict=True) if cell),
+                row[-1],
+            ),
+        )
+        for row in rows
+    ]
+    return (headings, rows), (["~Layer"], stacked)
 
 
 def _compared(paper: str, ours: str) -> str:
@@ -207,3 +184,8 @@ def _window(layer: LayerSummary) -> str:
         + (f" stride {stride}" if stride != "1" else "")
         + (f" pad {padding}" if padding != "0" else "")
     )
+
+
+def _stack(first: str, *others: str) -> str:
+    """Return the lines of a cell, those after the first indented and empty ones left out."""
+    return "\n ".join(filter(None, (first, *others)))

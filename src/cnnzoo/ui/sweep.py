@@ -1,7 +1,6 @@
 """What a person sees of a study: a table and a picture, which grow as its runs end."""
 
 import time
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -25,6 +24,8 @@ _ROW = 0.26
 
 _TALLEST = 60.0
 """Inches of a picture; of more lines than fit, they are set closer."""
+
+_FIGURES = (">Runs", ">Val acc", ">Std", ">Val loss")
 
 PICTURE = "results.png"
 
@@ -87,27 +88,35 @@ def print_study(result: "StudyResult") -> None:
         say(f"  cnnzoo plot {typed}")
 
 
-def _layouts(result: "StudyResult") -> Iterator[Layout]:
-    columns = list(result.settings[0].label)
-    short = list(short_names(columns).values())
-    labels = [tuple(setting.label.values()) for setting in result.settings]
-    joined = [(", ".join(label),) for label in labels]
-    figures = [_figures(setting) for setting in result.settings]
-    names, rows = [">Runs", ">Val acc", ">Std", ">Val loss"], figures
-    if result.settings[0].num_seeds == 1:
-        names, rows = names[1::2], [row[1::2] for row in figures]
-    yield [*columns, *names], _beside(labels, rows)
-    fewer = [row[:-1] for row in rows]
-    yield [*columns, *names[:-1]], _beside(labels, fewer)
-    yield [*short, *names[:-1]], _beside(labels, fewer)
-    stacked = [(f"{row[1]}\n{row[2]}".removesuffix(f"\n{NONE}"),) for row in figures]
-    name = ">Val acc" if result.settings[0].num_seeds == 1 else ">Val acc\nstd"
-    yield [*short, name], _beside(labels, stacked)
-    yield [", ".join(short), name], _beside(joined, stacked)
-
-
-def _beside(labels: Sequence[tuple[str, ...]], rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    return [(*label, *row) for label, row in zip(labels, rows, strict=True)]
+def _layouts(result: "StudyResult") -> tuple[Layout, Layout]:
+    keys = list(result.settings[0].label)
+    has_seeds = result.settings[0].num_seeds > 1
+    wide, narrow = [], []
+    for setting in result.settings:
+        values = tuple(setting.label.values())
+        runs, accuracy, std, loss = _figures(setting)
+        wide.append((*values, runs, accuracy, std, loss) if has_seeds else (*values, accuracy, loss))
+        named = ", ".join(values)
+        narrow.append(
+            (f"{named}\n {runs}", f"{accuracy}\n{std}\n{loss}")
+            if has_seeds
+            else (named, f"{accuracy}\n{loss}")
+        )
+    short = ", ".join(short_names(keys).values())
+    return (
+        (
+            [*(f"~{key}" for key in keys), *_FIGURES]
+            if has_seeds
+            else [*(f"~{key}" for key in keys), *_FIGURES[1::2]],
+            wide,
+        ),
+        (
+            [f"~{short}\n runs", ">Val acc\nstd\nval loss"]
+            if has_seeds
+            else [f"~{short}", ">Val acc\nval loss"],
+            narrow,
+        ),
+    )
 
 
 def _figures(setting: "SettingResult") -> tuple[str, ...]:

@@ -1,8 +1,4 @@
-"""The tables of networks: as full as the screen is wide, and readable down to 40 columns.
-
-Each table is laid out in several ways, from the fullest to the narrowest, and the first that fits is printed.
-Where stdout cannot write ×, · and −, it gets x, * and -.
-"""
+"""Cells that several tables have in common."""
 
 from __future__ import annotations
 
@@ -30,13 +26,3 @@ def format_side(sizes: Sizes | str | None) -> str:
 def format_count(number: int | None, none: str = NONE) -> str:
     """Return a count in full: ``448,000,000``; ``none`` for 0 and None."""
     return f"{number:,}" if number else none
-
-
-def format_short_count(number: int | None) -> str:
-    """Return a count in three digits: ``448 M``."""
-    if not number:
-        return NONE
-    for unit, name in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if number >= unit:
-            return f"{number / unit:.3g} {name}" if number < 1000 * unit else f"{number / unit:,.0f} {name}"
-    return str(number)

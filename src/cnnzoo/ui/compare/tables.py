@@ -17,7 +17,7 @@ from cnnzoo.analysis.compare.significance import (
     SIGN_FLIP,
     WELCH,
 )
-from cnnzoo.ui.page import Layout, Page
+from cnnzoo.ui.page import Layout, Page, bare_heading
 from cnnzoo.ui.tables import NONE
 
 if TYPE_CHECKING:
@@ -72,29 +72,23 @@ def write_comparison(result: "ComparisonResult", format_: str) -> str:
         return json.dumps(result.to_dict(), indent=2, ensure_ascii=False)
     if format_ == "csv":
         return _as_csv(result)
-    tables = [next(iter(_result_layouts(result.settings)))]
+    tables = [_result_layouts(result.settings)[0]]
     if result.pairs:
-        tables.append(next(iter(_pair_layouts(result.pairs))))
+        tables.append(_pair_layouts(result.pairs)[0])
     write = _as_markdown if format_ == "markdown" else _as_latex
     return "\n\n".join(write(*table) for table in tables)
 
 
-def _difference_layouts(result: "ComparisonResult") -> Iterator[Layout]:
-    keys = list(result.settings[0].differs)
-    yield (
-        ["Setting", *keys],
-        [(setting.name, *setting.differs.values()) for setting in result.settings],
-    )
-    yield (
-        ["Setting"],
-        [
-            ("\n ".join([setting.name, *(f"{key} {value}" for key, value in setting.differs.items())]),)
-            for setting in result.settings
-        ],
-    )
+def _difference_layouts(result: "ComparisonResult") -> tuple[Layout, Layout]:
+    rows = [(setting.name, *setting.differs.values()) for setting in result.settings]
+    stacked = [
+        ("\n ".join([setting.name, *(f"{key} {value}" for key, value in setting.differs.items())]),)
+        for setting in result.settings
+    ]
+    return (["~Setting", *(f"~{key}" for key in result.settings[0].differs)], rows), (["~Setting"], stacked)
 
 
-def _result_layouts(settings: "Sequence[ComparedSetting]") -> Iterator[Layout]:
+def _result_layouts(settings: "Sequence[ComparedSetting]") -> tuple[Layout, Layout]:
     rows = [
         (
             setting.name,
@@ -107,60 +101,51 @@ def _result_layouts(settings: "Sequence[ComparedSetting]") -> Iterator[Layout]:
         )
         for setting in settings
     ]
-    headings = ["Setting", ">Seeds", ">Test acc", ">Std", ">95% interval", ">Val acc", ">Epochs"]
-    yield headings, rows
-    yield headings[:5], [row[:5] for row in rows]
-    yield (
-        ["Setting\n seeds", ">Test acc\n95% interval"],
-        [
-            (f"{row[0]}\n {row[1]}", f"{row[2]}{'' if row[3] == NONE else f' ± {row[3]}'}\n{row[4]}")
-            for row in rows
-        ],
+    stacked = [
+        (
+            f"{name}\n {seeds}\n {epochs}",
+            f"{mean}{'' if std == NONE else f' ± {std}'}\n{interval}\n{val_acc}",
+        )
+        for name, seeds, mean, std, interval, val_acc, epochs in rows
+    ]
+    return (
+        (["~Setting", ">Seeds", ">Test acc", ">Std", ">~95% interval", ">Val acc", ">~Epochs"], rows),
+        (["~Setting\n seeds\n epochs", ">Test acc\n95% interval\nval acc"], stacked),
     )
 
 
-def _pair_layouts(pairs: "Sequence[ComparedPair]") -> Iterator[Layout]:
+def _pair_layouts(pairs: "Sequence[ComparedPair]") -> tuple[Layout, Layout]:
     rows = [
         {
-            "Pair": f"{pair.second} vs {pair.first}",
+            "~Pair": f"{pair.second} vs {pair.first}",
             ">Points": f"{100 * pair.difference:+.2f}".replace("-", "−"),
-            ">95% interval": points_between(pair.low, pair.high).replace("-", "−") or NONE,
-            "Test": pair.test,
+            ">~95% interval": points_between(pair.low, pair.high).replace("-", "−") or NONE,
+            "~Test": pair.test,
             ">p": written_p(pair.p_value),
-            ">p (Holm)": written_p(pair.p_adjusted),
-            "Verdict": pair.verdict,
-            ">Seeds needed": NONE
+            ">~p (Holm)": written_p(pair.p_adjusted),
+            "~Verdict": pair.verdict,
+            ">~Seeds needed": NONE
             if pair.seeds_needed is None or pair.p_value < ALPHA
             else f"{pair.seeds_needed:,}",
         }
         for pair in pairs
     ]
     if len(pairs) == 1:  # then there is nothing to correct for
-        del rows[0][">p (Holm)"]
-    if all(row[">Seeds needed"] == NONE for row in rows):
+        del rows[0][">~p (Holm)"]
+    if all(row[">~Seeds needed"] == NONE for row in rows):
         for row in rows:
-            del row[">Seeds needed"]
-    headings = list(rows[0])
-    yield headings, [tuple(row.values()) for row in rows]
-    p = ">p" if len(pairs) == 1 else ">p (Holm)"
-    kept = [name for name in headings if name not in ("Test", ">p") or name == p]
-    folded = [
-        {**row, "Pair": f"{pair.second}\n vs {pair.first}"} for pair, row in zip(pairs, rows, strict=True)
-    ]
-    for some in (rows, folded):
-        yield (
-            [name.replace("Seeds needed", "Seeds\nneeded") for name in kept],
-            [tuple(row[name] for name in kept) for row in some],
+            del row[">~Seeds needed"]
+    p = ">p" if len(pairs) == 1 else ">~p (Holm)"
+    stacked = [
+        (
+            f"{pair.second}\n vs {pair.first}\n {pair.verdict}{_needed(row.get('>~Seeds needed', NONE))}",
+            f"{row['>Points']}\n{row['>~95% interval']}\n{row[p]}",
         )
-    yield (
-        ["Pair\n verdict", f">Points\n95% interval\n{p[1:]}"],
-        [
-            (
-                f"{row['Pair']}\n {row['Verdict']}{_needed(row.get('>Seeds needed', NONE))}",
-                f"{row['>Points']}\n{row['>95% interval']}\n{row[p]}",
-            )
-            for row in folded
-        ],
+        for pair, row in zip(pairs, rows, strict=True)
+    ]
+    return (
+        (list(rows[0]), [tuple(row.values()) for row in rows]),
+        (["~Second\n vs first\n verdict", f">Points\n95% interval\n{bare_heading(p)}"], stacked),
     )
 
 
@@ -231,7 +216,7 @@ def _as_csv(result: "ComparisonResult") -> str:
 
 def _as_markdown(headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
     rule = ["---:" if heading.startswith(">") else "---" for heading in headings]
-    plain = [heading.removeprefix(">") for heading in headings]
+    plain = [bare_heading(heading) for heading in headings]
     cells = ([cell.replace("|", "\\|") for cell in row] for row in (plain, rule, *rows))
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
@@ -239,7 +224,7 @@ def _as_markdown(headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> st
 def _as_latex(headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
     import pandas as pd
 
-    frame = pd.DataFrame(rows, columns=[heading.removeprefix(">") for heading in headings])
+    frame = pd.DataFrame(rows, columns=[bare_heading(heading) for heading in headings])
     columns = "".join("r" if heading.startswith(">") else "l" for heading in headings)
     table = frame.to_latex(index=False, escape=True, column_format=columns)
     return str(table).translate(_LATEX).rstrip()
