@@ -350,6 +350,20 @@ def test_a_net_is_asked_again_where_what_is_saved_is_not_its_own_or_does_not_fit
     assert json.loads((gone / "eval.json").read_text())["accuracy"] == truth
 
 
+def test_a_history_that_lost_a_column_is_refused_and_a_resume_mends_it(make: Make, command: Command) -> None:
+    one, two = make("one", lr=0.1), make("two", lr=0.2)
+    table = two / "history.csv"
+    whole = table.read_text()
+    table.write_text(whole.replace(",lr,", ",rate,"))
+    refused = command("compare", "one", "two", "--out", ".")
+    assert refused.code == 1
+    assert "history.csv is no history as cnnzoo writes it: no column lr. " in refused.err
+    assert f"`cnnzoo train --resume {two.name}`" in refused.err
+    assert command("train", "--resume", "two", "--out", ".").code == 0
+    assert table.read_text() == whole
+    assert command("compare", "one", "two", "--out", ".").code == 0
+
+
 def test_ten_crops_are_not_taken_for_a_test_and_not_written_over(make: Make, trained: Path) -> None:
     one, two = make("one", lr=0.1), make("two", lr=0.2)
     change_figures(two, ten_crop=True)

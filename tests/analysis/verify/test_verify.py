@@ -212,6 +212,23 @@ def test_nothing_is_found_where_cnnzoo_alone_has_changed_it(
     assert_whole(command("verify", "elsewhere/moved"))
 
 
+def test_without_a_manifest_an_evaluation_is_held_against_the_predictions_beside_it(
+    copied: Path, command: Command
+) -> None:
+    (copied / RUN / "manifest.json").unlink()
+    edit(copied / RUN / "predictions.csv", "\n([^,]+),down,", r"\n\1,up,")
+    other = next(
+        line for line in found(command("verify", "r", "--no-images")) if line.startswith("eval.json")
+    )
+    assert re.search(
+        r"it tells of .*% of \d+ images, and predictions.csv beside it of \d+ right of \d+\.", other
+    )
+    edit(copied / RUN / "predictions.csv", "file,label", "file,class")
+    ended = command("verify", "r", "--no-images")
+    says = "eval.json: predictions.csv beside it is not as cnnzoo writes it: its columns are file, class, prediction"
+    assert any(line.startswith(says) for line in found(ended)), ended.out
+
+
 def test_a_folder_that_cannot_be_written_to_can_be_verified(copied: Path, command: Command) -> None:
     run = copied / RUN
     for path in (*run.rglob("*"), run):
