@@ -16,7 +16,6 @@ from cnnzoo.data.folders import is_files
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.files import as_typed, natural
 from cnnzoo.models.registry import get_spec, is_registered
-from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.runs.histories.read import read_history
 from cnnzoo.runs.history import History, read_rows
 from cnnzoo.runs.sources import IMPORTED_FOLDER
@@ -112,9 +111,6 @@ def read_run(folder: Path, *, is_named: bool) -> RecordedRun:
     steps = recorded.get("steps_per_epoch")
     steps = steps if type(steps) is int and steps > 0 else None
     is_over = limit_reached(rows, config, steps) is not None
-    if not is_over and config.max_steps is not None and steps is None:  # of an older run last.pt alone knows
-        state = load_checkpoint(folder / "last.pt").training
-        is_over = state is not None and (state.ending is not None or not state.totals.steps)
     return RecordedRun(folder, config, _settings_of(config, recorded), history, is_over, is_named)
 
 

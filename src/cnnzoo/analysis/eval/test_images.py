@@ -87,15 +87,14 @@ def held_out_images(
     """
     name = full_name(config.dataset or saved.dataset)
     reading = reading_again(config, saved)
-    size = saved.preprocessing.full_size
     images = None if other is not None and is_files(name) else open_images(name, reading, config.data_dir)
-    images = images or _own_again(saved, name, reading, size)
+    images = images or _own_again(saved, name, reading)
     is_own = images is not None
     if images is None:
         images = list_files(
             name, replace(reading, drop_duplicates=False, record_images=True), all_for_test=True
         )
-    dataset = load_split(images, "test", config, size, reporter)
+    dataset = load_split(images, "test", config, saved.preprocessing.full_size, reporter)
     assert dataset is not None  # only validation images may be missing
     source = _as_net_counts(dataset, saved, checkpoint)
     if dataset.notes and not is_own:
@@ -118,21 +117,15 @@ def held_out_images(
     return HeldOut(dataset, source.subset(torch.tensor(fresh)) if left_out else source, called, left_out)
 
 
-def _own_again(saved: Checkpoint, name: str, reading: Reading, size: int) -> ImageFiles | None:
+def _own_again(saved: Checkpoint, name: str, reading: Reading) -> ImageFiles | None:
     """Return a folder or a table if it is the run's own, wherever it lies now, by what it holds."""
     try:
         images = list_files(name, reading)
         folder = images.part("train")
-        if folder is None or images.classes != saved.classes:
-            return None
-        if saved.listing_sha256:
-            return images if folder.sha256 == saved.listing_sha256 else None
-        if folder.sha256 == saved.data_sha256:  # of a run of 0.1 that was streamed
-            return images
-        train = images.load("train", size, 0, lambda *_: None)
     except CnnzooError:  # it is read as a test set, and that says what is wrong
         return None
-    return images if train is not None and train.sha256 == saved.data_sha256 else None
+    is_own = folder is not None and folder.sha256 == saved.listing_sha256
+    return images if is_own and images.classes == saved.classes else None
 
 
 def _as_net_counts(dataset: Dataset, saved: Checkpoint, checkpoint: Path) -> Source:
