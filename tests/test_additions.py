@@ -45,7 +45,9 @@ SMALL = (
 )
 
 
-def test_a_network_a_dataset_an_augmentation_and_an_optimizer_are_added_from_outside(tmp_path: Path) -> None:
+def test_a_network_a_dataset_an_augmentation_an_optimizer_and_a_loss_are_added_from_outside(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "mine.py").write_text(
         "import numpy as np\n"
         "import torch\n"
@@ -57,6 +59,11 @@ def test_a_network_a_dataset_an_augmentation_and_an_optimizer_are_added_from_out
         "@cnnzoo.register_optimizer('halving')\n"
         "class Halving(torch.optim.SGD):\n"
         "    pass\n"
+        "@cnnzoo.register_loss('cubic')\n"
+        "def cubic(logits, targets):\n"
+        "    if targets.ndim == 1:\n"
+        "        targets = nn.functional.one_hot(targets, logits.shape[1])\n"
+        "    return (logits - targets).abs().pow(3).mean()\n"
         "@cnnzoo.register_augmentation('noise')\n"
         "class Noise(cnnzoo.Augmentation):\n"
         "    def __init__(self, std: float = 0.1):\n"
@@ -76,7 +83,7 @@ def test_a_network_a_dataset_an_augmentation_and_an_optimizer_are_added_from_out
     def command(*line: str) -> str:
         return run(REPOSITORY, tmp_path, *line, "--import", "mine")
 
-    line = ("--augment", "flip,noise:0.2,mixup", "--optimizer", "halving", *SMALL)
+    line = ("--augment", "flip,noise:0.2,mixup", "--optimizer", "halving", "--loss", "cubic", *SMALL)
     command("train", "mine", *line, "--dataset", "halves", "--name", "own-data")
     assert "200 test images of halves" in command("eval", "own-data")
     command("train", "mine", *line)

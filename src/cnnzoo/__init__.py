@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cnnzoo.models.registry import create_model, list_models, register_model
     from cnnzoo.runs.checkpoint import load_checkpoint
     from cnnzoo.runs.histories.read import read_history
+    from cnnzoo.training.losses import register_loss
     from cnnzoo.training.optimizers import register_optimizer
     from cnnzoo.training.reporter import Reporter
     from cnnzoo.training.result import RunResult
@@ -58,6 +59,7 @@ __all__ = [
     "read_history",
     "register_augmentation",
     "register_dataset",
+    "register_loss",
     "register_model",
     "register_optimizer",
     "report",
@@ -92,6 +94,7 @@ _HOME = {
     "read_history": "runs.histories.read",
     "register_augmentation": "data.augment",
     "register_dataset": "data.named.catalog",
+    "register_loss": "training.losses",
     "register_model": "models.registry",
     "register_optimizer": "training.optimizers",
     "report": "ui.report.page",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from annotated_types import Ge, Gt, Lt
 
 from cnnzoo.errors import UsageError, shown, unknown
-from cnnzoo.registries import AUGMENTATIONS, OPTIMIZERS
+from cnnzoo.registries import AUGMENTATIONS, LOSSES, OPTIMIZERS
 from cnnzoo.validation import as_seconds, as_thread_plan, check
 
 
@@ -216,6 +216,9 @@ class TrainConfig:
     warmup_epochs: Annotated[
         float, Ge(0), Lt(math.inf), Setting("Epochs in which the learning rate rises from 0.", "Training")
     ] = 0.0
+    loss: Annotated[
+        str, Setting(f"Loss, where the net has none of its own: {', '.join(LOSSES.built_in)}.", "Training")
+    ] = "cross_entropy"
     label_smoothing: Annotated[
         float, Ge(0), Lt(1), Setting("Share of each target that is spread over all classes.", "Training")
     ] = 0.0
@@ -279,6 +282,9 @@ class TrainConfig:
             )
         if list(self.milestones) != sorted(set(self.milestones)):
             raise UsageError(f"milestones must rise, not {', '.join(map(str, self.milestones))}.")
+        for name in ("label_smoothing", "class_weights"):
+            if self.loss != "cross_entropy" and getattr(self, name):
+                raise UsageError(f"{name} only applies with the loss cross_entropy. Leave it out.")
         if isinstance(self.threads, str) and self.threads.isdecimal():
             object.__setattr__(self, "threads", int(self.threads))
         _ = self.save_seconds, self.thread_plan  # are checked by being read
@@ -310,6 +316,7 @@ class TrainConfig:
             UsageError: Something is not; the message names the nearest.
         """
         OPTIMIZERS.check(self.optimizer)
+        LOSSES.check(self.loss)
         for text in self.augment:
             AUGMENTATIONS.check(text.partition(":")[0])
 

@@ -75,6 +75,7 @@ OTHER_NAMES = {
     "lr_factor": "decay_rate gamma lr_decay lr_gamma",
     "plateau_epochs": "lr_patience plateau_patience",
     "warmup_epochs": "warm_up warmup",
+    "loss": "cost criterion loss_fn loss_function loss_name objective",
     "label_smoothing": "label_smooth smoothing",
     "grad_clip": "clip clip_grad clip_grad_norm clip_norm clipnorm gradient_clip gradient_clip_val max_grad_norm",
     "seed": "manual_seed random_seed random_state",

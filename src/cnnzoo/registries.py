@@ -93,6 +93,9 @@ OPTIMIZERS: Registry[object] = Registry(
 )
 """The optimizers of torch.optim that take dense gradients and whose step needs no closure, and registered ones."""
 
+LOSSES: Registry[object] = Registry("loss", ("cross_entropy", "mse"))
+"""The losses: functions of logits and targets in training/losses.py, and registered ones."""
+
 AUGMENTATIONS: Registry[object] = Registry(
     "augment",
     ("flip", "crop", "affine", "color-pca", "erasing", "mixup", "cutmix"),

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import cnnzoo
+from cnnzoo.analysis.sweep.variations import combinations_of, dimensions_of
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.loader import Loader
+from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Resident
+from cnnzoo.distributed.group import ALONE
 from cnnzoo.errors import UsageError
-from cnnzoo.training.losses import class_weights_of, criterion_of, guess_of
+from cnnzoo.registries import LOSSES
+from cnnzoo.training.losses import NO_GUESS, class_weights_of, criterion_of, guess_of, loss_of
+from cnnzoo.training.settings import check_settings
+from cnnzoo.training.setup import load_data
+from tests.conftest import Command
 from tests.helpers import CPU, Reporter, StopAfter, quick, resume, same_state, train
 
 LABELS = torch.tensor([0] * 30 + [1] * 9 + [2] * 1)
@@ -179,3 +188,157 @@ def test_the_settings_are_written_and_read(tmp_path: Path) -> None:
     assert copy.copy(config) == config
     with pytest.raises(UsageError, match="one of shuffle, balanced"):
         TrainConfig(model="lenet", sampler="even")  # type: ignore[arg-type]
+
+
+# A loss by its name
+
+
+@pytest.fixture
+def mine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A module that registers a loss, in the current folder; forgotten at the end of the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(LOSSES, "entries", dict(LOSSES.entries))
+    monkeypatch.delitem(sys.modules, "my_losses", raising=False)
+    Path("my_losses.py").write_text(
+        "import cnnzoo\n"
+        "from torch.nn import functional as F\n"
+        "@cnnzoo.register_loss('margin')\n"
+        "def margin(logits, targets):\n"
+        "    return F.multi_margin_loss(logits, targets)\n"
+        "@cnnzoo.register_loss('each')\n"
+        "def each(logits, targets):\n"
+        "    return F.cross_entropy(logits, targets, reduction='none')\n",
+        encoding="utf-8",
+    )
+    return "my_losses"
+
+
+def test_the_built_in_names_are_those_that_are_registered() -> None:
+    assert LOSSES.built_in == ("cross_entropy", "mse")
+    assert set(LOSSES.built_in) <= set(LOSSES.entries)
+
+
+def test_mse_is_the_mean_square_of_logits_less_one_hot_targets_or_probabilities() -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
+    loss = criterion_of(NET, loss="mse")
+    by_hand = (1 + 0 + 1 + 0.25 + 0.25 + 1) / 6
+    assert float(loss(logits, torch.tensor([0, 2]))) == pytest.approx(by_hand)
+    mixed = torch.tensor([[0.7, 0.3, 0.0], [0.0, 0.0, 1.0]])
+    by_hand = (1.3**2 + 0.3**2 + 1 + 0.25 + 0.25 + 1) / 6
+    assert float(loss(logits, mixed)) == pytest.approx(by_hand)
+    assert float(loss(logits.bfloat16(), mixed)) == pytest.approx(by_hand)
+
+
+def test_an_epoch_with_mse_is_that_of_a_loop_written_by_hand(tmp_path: Path) -> None:
+    config = quick(tmp_path, loss="mse", epochs=1, precision="fp32", threads=1)
+    result = train(config)
+
+    data = load_data(config, Reporter(), ALONE, CPU)
+    torch.manual_seed(config.seed)
+    model = cnnzoo.create_model("lenet", num_classes=10, in_channels=1, image_size=28, activation="tanh")
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
+    sums, num = 0.0, 0
+    for batch in data.loaders.train.epoch(1):
+        loss = (model(batch.images) - torch.eye(10)[batch.labels]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        sums, num = sums + loss.item() * len(batch.labels), num + len(batch.labels)
+    with torch.no_grad():
+        val = [
+            (model(batch.images) - torch.eye(10)[batch.labels]).square().mean(1)
+            for batch in data.loaders.val.epoch()
+        ]
+    (row,) = result.history
+    assert row.train_loss == pytest.approx(sums / num, rel=1e-5)
+    assert row.val_loss == pytest.approx(float(torch.cat(val).mean()), rel=1e-5)
+    evaluated = cnnzoo.evaluate(result.run / "best.pt", split="val", precision="fp32")
+    assert evaluated.loss == pytest.approx(row.val_loss, rel=1e-5)
+
+
+def test_a_resumed_run_keeps_its_loss_and_takes_no_other(tmp_path: Path) -> None:
+    settings = {"loss": "mse", "augment": ("mixup:0.4",)}
+    whole = train(quick(tmp_path, **settings, name="whole")).run
+    with pytest.raises(Exception, match="saved"):
+        train(quick(tmp_path, **settings, name="r"), reporter=StopAfter(13))
+    with pytest.raises(UsageError, match=r"these differ: loss \(was 'mse', now 'cross_entropy'\)"):
+        resume(tmp_path / "runs" / "r", {"loss": "cross_entropy"})
+    resume(tmp_path / "runs" / "r")
+    assert same_state(tmp_path / "runs" / "r", whole)
+
+
+def test_ones_own_loss_trains_evaluates_and_resumes_where_its_module_is_imported(
+    command: Command, mine: str
+) -> None:
+    flags = ("--dataset", SAMPLE, "--limit-train", "64", "--limit-val", "32", "--epochs", "1")
+    own = ("--loss", "margin", "--import", mine)
+    assert command("train", "lenet", *flags, *own, "--name", "r").code == 0
+    assert command("eval", "r", "--import", mine).code == 0
+    assert command("plot", "activations", "r", "--import", mine).code == 0
+    assert command("lr-find", "lenet", *flags[:4], *own, "--steps", "10").code == 0
+    LOSSES.entries.pop("margin")  # as in a process that has not imported it
+    for line in (("eval", "r"), ("plot", "activations", "r"), ("train", "--resume", "r", "--epochs", "2")):
+        done = command(*line)
+        assert done.code == 2
+        assert "loss must be one of cross_entropy, mse" in done.err
+        assert f"If it is one of your own, add --import={mine}." in done.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--loss", "msee"), "loss must be one of cross_entropy, mse, not 'msee'. Did you mean 'mse'?"),
+        (
+            ("--loss", "mse", "--label-smoothing", "0.1"),
+            "label_smoothing only applies with the loss cross_entropy.",
+        ),
+        (
+            ("--loss", "mse", "--class-weights", "balanced"),
+            "class_weights only applies with the loss cross_entropy.",
+        ),
+        (
+            ("--loss", "each", "--import", "my_losses"),
+            "loss each returns a tensor (2,), not the mean of the images ()",
+        ),
+        (
+            ("--loss", "margin", "--import", "my_losses", "--augment", "mixup"),
+            "loss margin fails on logits (2, 10) and probabilities of mixed images (2, 10):",
+        ),
+    ],
+)
+def test_what_a_loss_does_not_take_is_one_line(
+    command: Command, mine: str, flags: tuple[str, ...], says: str
+) -> None:
+    done = command("train", "lenet", "--dataset", SAMPLE, "--limit-train", "64", *flags)
+    assert done.code in (1, 2)
+    assert says in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not Path("runs").exists()
+
+
+def test_a_nets_own_loss_wins_and_another_is_refused(tmp_path: Path) -> None:
+    says = "this net has a loss of its own, which --loss mse does not replace. Leave it out."
+    config = quick(tmp_path, model="lenet5-1998", model_options={}, loss="mse")
+    for refused in (train, check_settings):
+        with pytest.raises(UsageError, match=says):
+            refused(config)
+
+
+def test_only_the_cross_entropy_is_compared_with_guessing(tmp_path: Path) -> None:
+    classes, own = tuple("abc"), cnnzoo.create_model("lenet5-1998", num_classes=3)
+    for model, loss, is_compared in (
+        (NET, "cross_entropy", True),
+        (NET, "mse", False),
+        (own, "cross_entropy", False),
+    ):
+        config = quick(tmp_path, loss=loss)
+        _, guess = loss_of(config, model, LABELS, classes, mixed=False, device=CPU)
+        assert (guess != NO_GUESS) is is_compared
+
+
+def test_the_losses_are_in_the_help_and_a_sweep_varies_them(command: Command, tmp_path: Path) -> None:
+    assert "cross_entropy, mse" in " ".join(command("train", "--help").out.replace("│", " ").split())
+    dimensions = dimensions_of({"loss": ["cross_entropy", "mse"]})
+    found = combinations_of(quick(tmp_path).to_dict(), dimensions, {}, "the settings")
+    assert [each.config.loss for each in found] == ["cross_entropy", "mse"]

@@ -195,6 +195,7 @@ def see_activity(net: TrainedNet, reporter: Reporter) -> Activity:
     Raises:
         CnnzooError: The images cannot be had, or have changed since.
     """
+    net.criterion()  # is known, or the error says what to import
     batch = see_batch(net.config, MOST_ACTIVE, reporter, saved=net.saved)
     num = len(batch.images)
     with explain_oom(num):

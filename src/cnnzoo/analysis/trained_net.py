@@ -17,8 +17,9 @@ from cnnzoo.device import (
     to_device,
 )
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
-from cnnzoo.runs.sources import changed_sources
+from cnnzoo.runs.sources import changed_sources, imports_advised
 from cnnzoo.training.checks import dry_run
+from cnnzoo.training.losses import Criterion, criterion_of
 from cnnzoo.training.reporter import Reporter
 
 
@@ -46,6 +47,15 @@ class TrainedNet:
     def run(self) -> Path:
         """The folder that the checkpoint lies in."""
         return self.path.parent
+
+    def criterion(self) -> Criterion:
+        """Return its loss, without label smoothing and class weights.
+
+        Raises:
+            UsageError: Nothing has registered the loss; the message names the modules that had.
+        """
+        with imports_advised(self.run, self.config.imports):
+            return criterion_of(self.model, loss=self.config.loss)
 
     @property
     def classes(self) -> tuple[str, ...]:

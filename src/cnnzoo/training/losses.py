@@ -1,51 +1,95 @@
-"""Losses: the cross-entropy, perhaps weighted by class, or the model's own; and what guessing would come to."""
+"""Losses by name, weights of the classes, a model's own loss, and the loss of guessing."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.errors import UsageError, did_you_mean, named, shown
+from cnnzoo.errors import CnnzooError, UsageError, did_you_mean, named, one_line, shown
 from cnnzoo.files import expanded
 from cnnzoo.plain_csv import read_table
 from cnnzoo.plain_yaml import read_mapping
+from cnnzoo.registries import LOSSES
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """From logits ``(N, K)`` and labels ``(N,)``, or probabilities ``(N, K)``, to their mean loss ``()``."""
 
+CROSS_ENTROPY = "cross_entropy"
+"""Name of the default loss."""
+
 BALANCED = "balanced"
 """Stands for weights that make every class count as much."""
+
+
+def register_loss(name: str) -> Callable[[Criterion], Criterion]:
+    """Register the decorated function as loss ``name``.
+
+    It is called with logits ``(N, K)`` and targets: labels ``(N,)``, or probabilities ``(N, K)`` of mixed images
+    (mixup, cutmix). It returns the mean loss of the images ``()``.
+
+    Raises:
+        CnnzooError: The name is taken.
+    """
+    return LOSSES.registering(name)
+
+
+@register_loss("cross_entropy")
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over the images of -Σ target_k log softmax(logits)_k, in nats ``()``, as torch computes it."""
+    return F.cross_entropy(logits, targets)
+
+
+@register_loss("mse")
+def mse(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over images and classes of (logit - target)² ``()``, as ``torch.nn.functional.mse_loss`` does.
+
+    The target of a label is 1 for its class and 0 for the others; of a mixed image it is the probabilities. Hui and
+    Belkin, "Evaluation of Neural Architectures Trained with Square Loss vs Cross-Entropy in Classification Tasks",
+    ICLR 2021, train classifiers so, without softmax.
+    """
+    if targets.ndim == 1:
+        targets = F.one_hot(targets, logits.shape[1])
+    return F.mse_loss(logits.float(), targets.float())
 
 
 def criterion_of(
     model: nn.Module,
     label_smoothing: float = 0.0,
     *,
+    loss: str = CROSS_ENTROPY,
     mixed: bool = False,
     class_weights: Tensor | None = None,
 ) -> Criterion:
-    """Return the model's own loss if it has one, else the cross-entropy.
+    """Return the model's own loss if it has one, else a registered one.
 
     Args:
         model: The network.
-        label_smoothing: Share of each target that is spread over all classes.
+        label_smoothing: Share of each target that is spread over all classes, in cross-entropy.
+        loss: Name of the registered loss.
         mixed: Whether targets are probabilities, of mixed images.
-        class_weights: What each class counts ``(K,)``; None for all the same.
+        class_weights: What each class counts in cross-entropy ``(K,)``; None for all the same.
 
     Raises:
-        UsageError: It has one, which takes labels as they are.
+        UsageError: The name is unknown, or the model has a loss of its own, which takes none of this.
     """
     own: Criterion | None = getattr(model, "criterion", None)
     if own is None:
+        if loss != CROSS_ENTROPY:
+            LOSSES.check(loss)
+            return cast("Criterion", LOSSES.entries[loss])
         if class_weights is None:
             return partial(F.cross_entropy, label_smoothing=label_smoothing)
         return partial(_weighted, class_weights=class_weights, label_smoothing=label_smoothing)
+    if loss != CROSS_ENTROPY:
+        raise UsageError(
+            f"this net has a loss of its own, which --loss {loss} does not replace. Leave it out."
+        )
     if label_smoothing:
         raise UsageError("this net has a loss of its own, which knows no --label-smoothing. Leave it out.")
     if class_weights is not None:
@@ -148,7 +192,7 @@ def loss_of(
     mixed: bool,
     device: torch.device,
 ) -> tuple[Criterion, Guess]:
-    """Return the loss that a run's settings ask for, and what guessing comes to in it.
+    """Return the loss that a run's settings ask for, and what guessing comes to in it where it is the cross-entropy.
 
     Args:
         config: The settings.
@@ -159,7 +203,8 @@ def loss_of(
         device: Where it is computed.
 
     Raises:
-        CnnzooError: Its weights cannot be read, or the net has a loss of its own that takes none of this.
+        CnnzooError: Its weights cannot be read, the net has a loss of its own that takes none of this, or a registered
+            loss fails.
     """
     weights = None
     if config.class_weights is not None:
@@ -167,13 +212,42 @@ def loss_of(
     criterion = criterion_of(
         model,
         config.label_smoothing,
+        loss=config.loss,
         mixed=mixed,
         class_weights=None if weights is None else weights.to(device),
     )
+    if config.loss != CROSS_ENTROPY:
+        _try(config.loss, criterion, len(classes), mixed=mixed, device=device)
+    if config.loss != CROSS_ENTROPY or getattr(model, "criterion", None) is not None:
+        return criterion, NO_GUESS
     counts = torch.bincount(labels.cpu(), minlength=len(classes)).double()
     return criterion, guess_of(
         (counts > 0).double() if config.sampler == "balanced" else counts, weights, config.label_smoothing
     )
+
+
+def _try(name: str, loss: Criterion, num_classes: int, *, mixed: bool, device: torch.device) -> None:
+    """Compute a registered loss of two images, whose logits are 0.
+
+    Raises:
+        CnnzooError: It fails, or is no mean over the images that has a gradient.
+    """
+    logits = torch.zeros(2, num_classes, device=device, requires_grad=True)
+    labels = torch.zeros(2, dtype=torch.long, device=device)
+    targets = F.one_hot(labels, num_classes).float() if mixed else labels
+    what = "probabilities of mixed images" if mixed else "labels"
+    try:
+        value = loss(logits, targets)
+    except Exception as error:  # whatever a custom function raises
+        raise CnnzooError(
+            f"loss {name} fails on logits {tuple(logits.shape)} and {what} {tuple(targets.shape)}: {one_line(error)}. "
+            "Correct it, or choose another --loss."
+        ) from error
+    if not (isinstance(value, Tensor) and value.ndim == 0 and value.requires_grad):
+        shape = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise CnnzooError(
+            f"loss {name} returns {shape}, not the mean of the images () with a gradient. Correct it."
+        )
 
 
 def guess_of(drawn: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0) -> Guess:

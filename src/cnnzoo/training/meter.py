@@ -132,7 +132,7 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """Mean loss per image; the cross-entropy in nats, unless the net has a loss of its own."""
+        """Mean loss per image: the net's own or the chosen one; the cross-entropy is in nats."""
         return self.meter.loss
 
     @property

@@ -15,7 +15,7 @@ from cnnzoo.files import expanded
 from cnnzoo.models.registry import create_skeleton, get_spec, import_models
 from cnnzoo.training.images import reading_of, wanted_channels
 from cnnzoo.training.initialization import check_rule
-from cnnzoo.training.losses import BALANCED, class_weights_of
+from cnnzoo.training.losses import BALANCED, CROSS_ENTROPY, class_weights_of, criterion_of
 from cnnzoo.training.optimizers import make_optimizer
 from cnnzoo.training.pretrained import DEFAULT_WEIGHTS, load_pretrained
 from cnnzoo.training.transfer import freeze
@@ -65,6 +65,8 @@ def check_settings(config: TrainConfig) -> TrainConfig:
         load_pretrained(model, get_spec(config.model), config.weights)  # which says so
     if config.class_weights and config.class_weights != BALANCED and _is_missing(config.class_weights):
         class_weights_of(config.class_weights, torch.zeros(1, dtype=torch.long), ("",))  # likewise
+    if config.loss != CROSS_ENTROPY:
+        criterion_of(model, loss=config.loss)
     freeze(model, config.freeze)
     make_optimizer(model, config)
     return config

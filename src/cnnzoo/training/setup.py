@@ -165,7 +165,7 @@ def make_state(
         model=model,
         network=network or model,
         frozen=frozen,
-        criterion=criterion or criterion_of(model),
+        criterion=criterion or criterion_of(model, loss=config.loss),
         optimizer=make_optimizer(model, config),
         scaler=torch.amp.GradScaler(device.type, enabled=precision.name == "fp16"),
         threads=threads or Threads(None),

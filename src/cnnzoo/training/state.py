@@ -167,8 +167,9 @@ class TrainState:
         return self.seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def scoring(self) -> Scoring:
-        """Return how the epoch is validated: by the loss itself, without the smoothing of labels."""
-        return Scoring(self.device, self.precision, criterion_of(self.model), self.epoch, "val")
+        """Return how the epoch is validated: by the loss itself, without label smoothing and class weights."""
+        criterion = criterion_of(self.model, loss=self.config.loss)
+        return Scoring(self.device, self.precision, criterion, self.epoch, "val")
 
     def end_epoch(self, val: Evaluation) -> tuple[HistoryRow, bool, str | None]:
         """Finish an epoch: put all processes' sums into the history, and begin anew with the meter and the clock.

@@ -37,7 +37,6 @@ from cnnzoo.runs.manifest import write_files
 from cnnzoo.signals import StopSignal
 from cnnzoo.training.images import evaluation_batch_size
 from cnnzoo.training.loop import evaluate as run_evaluation
-from cnnzoo.training.losses import criterion_of
 from cnnzoo.training.meter import NonFiniteLossError
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.state import Scoring
@@ -79,7 +78,8 @@ class EvaluationFigures(Scores):
         dataset: What it was evaluated on.
         split: ``test`` or ``val``.
         num_images: Images in it.
-        loss: Mean loss per image; the cross-entropy in nats, unless the net has a loss of its own.
+        loss: Mean loss per image: the net's own or the chosen one; the cross-entropy is in nats. With ``ten_crop`` the
+            cross-entropy of the averaged probabilities.
         images_per_second: Preprocessing and forward pass.
         device: Where it was computed.
         precision: Number format of the forward pass.
@@ -181,7 +181,7 @@ def evaluate(
     """
     reporter = reporter or Reporter()
     net = load_net(checkpoint, device=device, precision=precision, reporter=reporter)
-    saved, model, place = net.saved, net.model, net.device
+    saved, model, place, criterion = net.saved, net.model, net.device, net.criterion()
     config = net.config.replace(
         data_dir=data_dir or net.config.data_dir,
         dataset=dataset or saved.dataset,
@@ -200,7 +200,7 @@ def evaluate(
             )
     images, source = chosen.dataset, chosen.source
 
-    preprocessing, criterion = saved.preprocessing, criterion_of(model)
+    preprocessing = saved.preprocessing
     if ten_crop:
         if preprocessing.full_size == preprocessing.image_size:
             raise UsageError(
