@@ -14,9 +14,9 @@ from cnnzoo.registries import TORCHVISION
 
 def main() -> None:
     """Write the tables."""
-    _write(torchvision_nets, torchvision_nets.TABLE, torchvision_nets.read_torchvision())
+    _write(torchvision_nets, torchvision_nets.TORCHVISION_TABLE, torchvision_nets.read_torchvision())
     entries = [entry for entry in model_list.describe_models() if not entry.name.startswith(TORCHVISION)]
-    _write(model_list, model_list.TABLE, [entry.to_dict() for entry in entries])
+    _write(model_list, model_list.MODEL_TABLE, [entry.to_dict() for entry in entries])
 
 
 def _write(beside: ModuleType, name: str, table: object) -> None:

@@ -6,6 +6,7 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import astuple
 from pathlib import Path
 
@@ -51,6 +52,34 @@ def test_no_private_name_crosses_a_module() -> None:
         if name.name.startswith("_") and not name.name.startswith("__")
     ]
     assert not crossing
+
+
+def test_no_two_modules_call_something_public_by_one_name() -> None:
+    """But for the loop's ``evaluate``, which that of ``cnnzoo eval`` calls, and each paper's ``PAPER``."""
+    homes = defaultdict(set)
+    for file in FILES:
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            for name in names_that(node):
+                homes[name].add(str(file.relative_to(SOURCE)))
+    twice = {name: files for name, files in homes.items() if len(files) > 1 and not name.startswith("_")}
+    assert twice.pop("evaluate") == {"training/loop.py", "analysis/eval/evaluation.py"}
+    assert all(file.startswith("papers/") for file in twice.pop("PAPER"))
+    assert not twice
+
+
+def names_that(defining: ast.stmt) -> list[str]:
+    """Return what a statement at the top of a module defines, type variables left out."""
+    match defining:
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return [name]
+        case ast.Assign(value=ast.Call(func=ast.Name(id="TypeVar" | "ParamSpec"))):
+            return []
+        case ast.Assign(targets=targets):
+            return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+        case _:
+            return []
 
 
 @pytest.mark.parametrize("family", [file.stem for file in (SOURCE / "models").glob("*.py")])

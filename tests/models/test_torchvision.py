@@ -48,7 +48,7 @@ def theirs(name: str, **options: object) -> nn.Module:
 
 
 def test_the_table_is_what_the_installed_torchvision_says() -> None:
-    table = Path(torchvision_nets.__file__).with_name(torchvision_nets.TABLE)
+    table = Path(torchvision_nets.__file__).with_name(torchvision_nets.TORCHVISION_TABLE)
     assert json.loads(table.read_text()) == torchvision_nets.read_torchvision()
 
 
@@ -58,7 +58,7 @@ def test_the_names_are_those_of_the_installed_torchvision_and_imported_only_wher
 ) -> None:
     package = tmp_path / "cnnzoo"
     shutil.copytree(Path(cnnzoo.__file__).parent, package)
-    table = package / "models" / torchvision_nets.TABLE
+    table = package / "models" / torchvision_nets.TORCHVISION_TABLE
     if installed == "a newer version":  # with a net that the table lacks
         older = json.loads(table.read_text())
         del older["models"]["resnet18"]

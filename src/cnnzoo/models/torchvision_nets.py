@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cnnzoo.models.registry import register_late, register_model
 from cnnzoo.registries import TORCHVISION
 
-TABLE = "torchvision.json"
+TORCHVISION_TABLE = "torchvision.json"
 """File name of the table beside this module; ``python scripts/make_model_table.py`` makes it."""
 
 _SIZE_KEYWORDS = {"vit": "image_size", "maxvit": "input_size"}
@@ -96,7 +96,7 @@ def _version() -> str:
 
 
 def _register_all() -> None:
-    table = json.loads(files(__package__).joinpath(TABLE).read_text(encoding="utf-8"))
+    table = json.loads(files(__package__).joinpath(TORCHVISION_TABLE).read_text(encoding="utf-8"))
     if table["version"] != _version():
         table = read_torchvision()
     for name, says in table["models"].items():

@@ -366,7 +366,7 @@ def test_a_history_that_lost_a_column_is_refused_and_a_resume_mends_it(make: Mak
 
 
 def test_ten_crops_are_not_taken_for_a_test_and_not_written_over(make: Make, trained: Path) -> None:
-    two = make("two", lr=0.2)
+    one, two = make("one", lr=0.1), make("two", lr=0.2)
     change_figures(two, ten_crop=True)
     before = (two / "eval.json").read_bytes()
     result = compare([one, two])
@@ -375,7 +375,7 @@ def test_ten_crops_are_not_taken_for_a_test_and_not_written_over(make: Make, tra
 
 
 def test_other_images_and_other_classes_are_refused(make: Make) -> None:
-    two = make("two", lr=0.2)
+    one, two = make("one", lr=0.1), make("two", lr=0.2)
     change_figures(two, data_sha256="0123456789abcdef")
     with pytest.raises(CnnzooError, match=r"tested on other images, 1,000 of .* \(01234567\)\. .*--dataset"):
         compare([one, two])

@@ -19,7 +19,7 @@ from cnnzoo.files import replacing
 from cnnzoo.registries import MODEL_ENTRY_POINTS, TORCHVISION
 from cnnzoo.validation import describe_type
 
-TABLE = "models.json"
+MODEL_TABLE = "models.json"
 """The file beside this one; ``python scripts/make_model_table.py`` makes it."""
 
 
@@ -70,7 +70,7 @@ def list_entries(cache: Path) -> list[ModelEntry]:
     """
     if "cnnzoo.models.registry" in sys.modules or entry_points(group=MODEL_ENTRY_POINTS):
         return describe_models()
-    text = files("cnnzoo.analysis.summary").joinpath(TABLE).read_text(encoding="utf-8")
+    text = files("cnnzoo.analysis.summary").joinpath(MODEL_TABLE).read_text(encoding="utf-8")
     return [*map(ModelEntry.from_dict, json.loads(text)), *_torchvisions(cache)]
 
 
