@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/ that follow from registries: kinds of pictures, augmentations, optimizers.
+"""Write the tables of README.md and docs/ that follow from registries.
 
 ``python scripts/make_docs.py``; a test says when it is due. A table stands between two comments that name it.
 """
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from cnnzoo.cli.plot import KINDS, describe_kind
 from cnnzoo.data import augment, augmentation
-from cnnzoo.registries import AUGMENTATIONS, OPTIMIZERS
+from cnnzoo.registries import AUGMENTATIONS, LOSSES, OPTIMIZERS
+from cnnzoo.training import losses
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,9 +30,8 @@ def augmentations() -> str:
         kind = AUGMENTATIONS.entries[name]
         assert isinstance(kind, type)
         assert issubclass(kind, augmentation.Augmentation)
-        first = inspect.getdoc(kind).partition("\n")[0].rstrip(".")  # type: ignore[union-attr]
         values = [f"`{name}:{p.default}`, {p.name}" for p in inspect.signature(kind).parameters.values()]
-        rows.append(f"| `{name}` | {first} | {values[0] if values else ''} |")
+        rows.append(f"| `{name}` | {_first_line(kind)} | {values[0] if values else ''} |")
     return "\n".join(["| name | change | value |", "|---|---|---|", *rows])
 
 
@@ -40,10 +40,22 @@ def optimizers() -> str:
     return ", ".join(f"`{name}`" for name in OPTIMIZERS.built_in)
 
 
+def loss_table() -> str:
+    """Return the table of what ``--loss`` takes."""
+    assert losses.__name__  # which registers them
+    rows = [f"| `{name}` | {_first_line(LOSSES.entries[name])} |" for name in LOSSES.built_in]
+    return "\n".join(["| name | loss |", "|---|---|", *rows])
+
+
+def _first_line(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n")[0].removeprefix("Return ").rstrip(".")
+
+
 MADE: dict[str, tuple[str, Callable[[], str]]] = {
     "plot kinds": ("README.md", plot_kinds),
     "augmentations": ("docs/models.md", augmentations),
     "optimizers": ("docs/models.md", optimizers),
+    "losses": ("docs/models.md", loss_table),
 }
 """What is made, with its page and the function that makes it."""
 

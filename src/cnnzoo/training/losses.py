@@ -41,13 +41,13 @@ def register_loss(name: str) -> Callable[[Criterion], Criterion]:
 
 @register_loss("cross_entropy")
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean over the images of -Σ target_k log softmax(logits)_k, in nats ``()``, as torch computes it."""
+    """Return the mean over images of -Σ target_k log softmax(logits)_k, in nats."""
     return F.cross_entropy(logits, targets)
 
 
 @register_loss("mse")
 def mse(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean over images and classes of (logit - target)² ``()``, as ``torch.nn.functional.mse_loss`` does.
+    """Return the mean over images and classes of (logit - target)².
 
     The target of a label is 1 for its class and 0 for the others; of a mixed image it is the probabilities. Hui and
     Belkin, "Evaluation of Neural Architectures Trained with Square Loss vs Cross-Entropy in Classification Tasks",
