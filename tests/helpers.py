@@ -70,7 +70,7 @@ INTERNALS: dict[str, ModuleType] = {
     "FORMAT": checkpoint,
     "MAX_RESIDENT_BYTES": reading,
     "MIN_BYTES": download,
-    "MOST_BYTES": index,
+    "MAX_BYTES": index,
     "PREPARED": loader,
     "READ_SECONDS": meter,
     "SECONDS": plan,

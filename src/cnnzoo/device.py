@@ -153,7 +153,7 @@ def keep_freed_memory(device: torch.device) -> None:
         use_huge_pages()
 
 
-MOST_HUGE = 2**34
+MAX_HUGE = 2**34
 """Bytes, at most, that are asked to be mapped in large pages: more than a step of any net here takes."""
 
 
@@ -172,7 +172,7 @@ def use_huge_pages() -> None:
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    size = min(MOST_HUGE, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+    size = min(MAX_HUGE, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
     page, madv_hugepage = 2**21, 14  # sys/mman.h
     if block := libc.malloc(size):
         start = -(-block // page) * page

@@ -21,7 +21,7 @@ SMOOTHING = 10
 DIVERGED = 4
 """Times the lowest smoothed loss at which the test ends."""
 
-LEAST_FALL = 0.05
+MIN_FALL = 0.05
 """Share of the first loss by which the smoothed loss has to fall, so that a rate can be suggested."""
 
 BELOW_LOWEST = 10
@@ -130,7 +130,7 @@ def find_lr(
 
 def suggest(lrs: tuple[float, ...], smoothed: tuple[float, ...]) -> float | None:
     """Return a tenth of the rate at the lowest smoothed loss; None where the loss has not fallen by a twentieth."""
-    if not smoothed or min(smoothed) > (1 - LEAST_FALL) * smoothed[0]:
+    if not smoothed or min(smoothed) > (1 - MIN_FALL) * smoothed[0]:
         return None
     return lrs[smoothed.index(min(smoothed))] / BELOW_LOWEST
 

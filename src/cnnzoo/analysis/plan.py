@@ -20,7 +20,7 @@ from cnnzoo.training.train import begin, diverged
 SECONDS = 1.0
 """For how long training is timed, and then validation; at least four steps of each."""
 
-MOST_POINTS = 1000
+MAX_POINTS = 1000
 """Of a learning rate over a run, of which a picture can show no more."""
 
 
@@ -112,7 +112,7 @@ def make_plan(config: TrainConfig, *, reporter: Reporter | None = None) -> Plan:
 def learning_rates(config: TrainConfig, steps_per_epoch: int) -> tuple[tuple[float, float], ...]:
     """Return the rate of each step, or of a thousand evenly spaced ones: epochs done, and the rate."""
     num_steps = max(1, round(epochs_in_all(config, steps_per_epoch) * steps_per_epoch))
-    points = min(num_steps, MOST_POINTS)
+    points = min(num_steps, MAX_POINTS)
     steps = (round(point * (num_steps - 1) / max(points - 1, 1)) for point in range(points))
     done = [(step + 0.5) / steps_per_epoch for step in steps]
     return tuple((epochs, lr_at(config, epochs, steps_per_epoch=steps_per_epoch)) for epochs in done)

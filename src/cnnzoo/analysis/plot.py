@@ -22,7 +22,7 @@ from cnnzoo.training.losses import Criterion, loss_of
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.setup import load_data
 
-MOST_ACTIVE = 128
+MAX_ACTIVE = 128
 """Images of a batch whose activations are looked at, at most."""
 
 _CPU = torch.device("cpu")
@@ -190,13 +190,13 @@ class Activity:
 
 
 def see_activity(net: TrainedNet, reporter: Reporter) -> Activity:
-    """Run a trained net on its first training images, at most MOST_ACTIVE, and look at what its layers put out.
+    """Run a trained net on its first training images, at most MAX_ACTIVE, and look at what its layers put out.
 
     Raises:
         CnnzooError: The images cannot be had, or have changed since.
     """
     net.criterion()  # is known, or the error says what to import
-    batch = see_batch(net.config, MOST_ACTIVE, reporter, saved=net.saved)
+    batch = see_batch(net.config, MAX_ACTIVE, reporter, saved=net.saved)
     num = len(batch.images)
     with explain_oom(num):
         layers = activations(net.model, batch.images, batch.targets, batch.loss(net.model, net.device))

@@ -12,7 +12,7 @@ import torch
 from cnnzoo.data import Progress, Warn
 from cnnzoo.data.decoding.images import PixelRange
 from cnnzoo.data.listing import trees
-from cnnzoo.data.listing.duplicates import MOST_FILES, describe_duplicates, find_duplicates
+from cnnzoo.data.listing.duplicates import MAX_FILES, describe_duplicates, find_duplicates
 from cnnzoo.data.listing.index import Index, keep_listing, kept_listing
 from cnnzoo.data.listing.kinds import SAMPLE_SIZE, Kinds, KindWatch, find_kinds
 from cnnzoo.data.listing.listing import Listing, Part
@@ -117,7 +117,7 @@ class ImageFiles:
                 f"{self.listing.root} has no {part} images: which are kept for it depends on their names. Add images, "
                 "or put some into test/ and the others into train/."
             )
-        records = self.reading.record_images or len(samples) <= MOST_FILES
+        records = self.reading.record_images or len(samples) <= MAX_FILES
         digests = np.zeros((len(samples), 32), dtype=np.uint8) if records else None
         listed = self.listing.root, self.classes, samples
         return Folder(*listed, self.channels, self.pixel_range, digests=digests)

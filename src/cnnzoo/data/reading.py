@@ -43,7 +43,7 @@ class Reading:
         image_root: Where a table's images lie; None to look for them.
         skip_bad_images: Leave out images that cannot be read, instead of refusing them all.
         drop_duplicates: Leave out training images that the test part has too.
-        record_images: Whether to take the checksum of each image that is read, of more than MOST_FILES too.
+        record_images: Whether to take the checksum of each image that is read, of more than MAX_FILES too.
     """
 
     channels: int | None = None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import NamedImages, full_name, limit, open_images, split_validation
 from cnnzoo.data.folders import ImageFiles
-from cnnzoo.data.listing.duplicates import MOST_FILES
+from cnnzoo.data.listing.duplicates import MAX_FILES
 from cnnzoo.data.listing.listing import Part
 from cnnzoo.data.named.catalog import DEFAULT_DATASET, SAMPLE
 from cnnzoo.data.named.locate import DatasetUnavailableError
@@ -101,7 +101,7 @@ def reading_again(config: TrainConfig, saved: Checkpoint) -> Reading:
 
 
 def _looks_for_duplicates(images: ImageFiles, config: TrainConfig) -> bool:
-    few = sum(map(len, images.listing.parts.values())) <= MOST_FILES
+    few = sum(map(len, images.listing.parts.values())) <= MAX_FILES
     return current().is_first and (few or config.check_duplicates)
 
 

@@ -14,7 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from cnnzoo.analysis.compare.significance import (
-    MOST_SEEDS,
+    MAX_SEEDS,
     compare_by_seed,
     compare_nets,
     compare_unpaired,
@@ -136,5 +136,5 @@ def test_the_textbooks_34_pairs_find_half_a_standard_deviation() -> None:
 def test_what_no_number_of_seeds_finds_has_none() -> None:
     assert seeds_needed(0.0, paired=True) is None
     assert seeds_needed(0.01, paired=True) is None
-    assert seeds_needed(0.03, paired=True) in range(MOST_SEEDS)
+    assert seeds_needed(0.03, paired=True) in range(MAX_SEEDS)
     assert seeds_needed(1e9, paired=True) in (2, 3)

@@ -199,7 +199,7 @@ def test_indexes_take_no_more_room_than_they_may_and_small_trees_none(tmp_path: 
         for number in range(3):
             outcome(f"folder:{tree(tmp_path / str(number))}", Reading())
         sizes = sum(file.stat().st_size for file in kept.iterdir())
-        patch_internal(patch, "MOST_BYTES", sizes // 3 + 100)
+        patch_internal(patch, "MAX_BYTES", sizes // 3 + 100)
         for file in kept.iterdir():
             os.utime(file, (1, 1))
         outcome(f"folder:{tmp_path / '0'}", Reading())  # which is used again

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cnnzoo.analysis.bench.net import (
-    LEAST_STEPS,
+    MIN_STEPS,
     WARM_UP,
     build_net,
     seconds_of,
@@ -310,7 +310,7 @@ def _streamed(folder: Folder, side: int, workers: int, batch_size: int) -> Strea
 
 def _in_memory(source: Streamed, batch_size: int, device: torch.device) -> Resident:
     """Return some batches of a source, decoded."""
-    chunks = torch.arange(LEAST_STEPS * batch_size).split(batch_size)
+    chunks = torch.arange(MIN_STEPS * batch_size).split(batch_size)
     images, labels = zip(*source.batches(chunks, torch.device("cpu")), strict=True)
     return Resident(torch.cat(images), torch.cat(labels)).to(device)
 
@@ -320,7 +320,7 @@ def _time_transforming(
 ) -> float:
     """Return the seconds until a batch of uint8 images on the device is what the net sees."""
     times: list[float] = []
-    while len(times) < LEAST_STEPS or sum(times) < seconds:
+    while len(times) < MIN_STEPS or sum(times) < seconds:
         times.append(seconds_of(lambda: preprocessing(raw), device))
     return median(times)
 

@@ -33,7 +33,7 @@ from cnnzoo.training.state import TrainState
 
 PHASES = ("data", "forward", "backward", "optimizer")
 
-WARM_UP, LEAST_STEPS = 2, 4
+WARM_UP, MIN_STEPS = 2, 4
 """Steps before the clock is started, and steps that are timed however long they take."""
 
 UPDATE_BYTES = 28
@@ -135,7 +135,7 @@ def bench(
     for precision in (pick_precision(asked, place, work.mult_adds) for asked in precisions):
         peak = measure_peak(place, precision)
         for batch_size in batch_sizes:
-            num_images = batch_size * max(LEAST_STEPS, min(64, 2**26 // (batch_size * channels * side**2)))
+            num_images = batch_size * max(MIN_STEPS, min(64, 2**26 // (batch_size * channels * side**2)))
             with explain_oom(batch_size):
                 images = torch.randint(256, (num_images, channels, side, side), dtype=torch.uint8)
                 source = Resident(images, torch.randint(classes, (num_images,)))
@@ -338,7 +338,7 @@ class _Clock:
         if self.steps == 0:
             _wait(self.device)
             self.started = time.perf_counter()
-        return self.steps >= LEAST_STEPS and time.perf_counter() - self.started > self.seconds
+        return self.steps >= MIN_STEPS and time.perf_counter() - self.started > self.seconds
 
     def seconds_per_step(self) -> float:
         """Return how long each of the steps after the first ones took."""

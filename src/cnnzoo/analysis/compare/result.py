@@ -9,8 +9,8 @@ from typing import Any
 from cnnzoo.analysis.compare.settings import RecordedRun
 from cnnzoo.analysis.compare.significance import (
     ALPHA,
+    MAX_SEEDS,
     MCNEMAR,
-    MOST_SEEDS,
     PERMUTATION,
     POWER,
     WELCH,
@@ -171,7 +171,7 @@ class ComparedPair(Significance):
         if self.effect_size is None:
             return f"{apart}: {'so few never can' if self.difference else 'they have reached the same'}."
         if self.seeds_needed is None:
-            return f"{apart}, nor would {MOST_SEEDS:,}: the difference seen is next to nothing."
+            return f"{apart}, nor would {MAX_SEEDS:,}: the difference seen is next to nothing."
         each = "" if self.is_paired else " of each"
         return (
             f"{apart}; about {self.seeds_needed:,}{each} would. Were the true difference the {points} seen "

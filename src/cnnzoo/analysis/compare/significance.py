@@ -21,10 +21,10 @@ POWER = 0.8
 FLIPS_FROM = 8
 """Seeds from which signs are flipped: the smallest p of n seeds is 2/2^n, which of five is still above ALPHA."""
 
-MOST_FLIPS = 2**16
+MAX_FLIPS = 2**16
 """Sign flips that are all tried; where there are more, so many are drawn at random."""
 
-MOST_SEEDS = 10_000
+MAX_SEEDS = 10_000
 """Beyond so many it is not said how many seeds it would take."""
 
 _NO_SPREAD = 1e-12  # of accuracies: what is left of a difference of 0 in floating point
@@ -48,7 +48,7 @@ class Significance:
         effect_size: The difference in standard deviations (Cohen's d), of the differences by seed where they are
             paired, else of both sides pooled; None where there is no spread.
         seeds_needed: Seeds of each side that would find this difference in POWER of the cases at ALPHA, were it the
-            true one; None where that is not known or above MOST_SEEDS.
+            true one; None where that is not known or above MAX_SEEDS.
         only_first: Images on which the first net alone is right; of McNemar's test.
         only_second: Images on which the second alone is right.
     """
@@ -88,7 +88,7 @@ def compare_by_seed(first: Sequence[float], second: Sequence[float]) -> Signific
 
     Below FLIPS_FROM seeds by Student's t test of the differences (W. S. Gosset, "The probable error of a mean",
     Biometrika 6, 1908); from there on, and where all differences are the same, by flipping their signs, which takes
-    them for no more than symmetric (R. A. Fisher, "The Design of Experiments", 1935, section 21): of up to MOST_FLIPS
+    them for no more than symmetric (R. A. Fisher, "The Design of Experiments", 1935, section 21): of up to MAX_FLIPS
     flips all are tried.
 
     Args:
@@ -146,7 +146,7 @@ def _permuted(samples: "tuple[Sequence[float], ...]", kind: str) -> float:
     # As whole numbers of _NO_SPREAD, whose sums are exact: else equal sums differ by what floating point leaves.
     plain = [np.rint(np.asarray(sample) / _NO_SPREAD) for sample in samples]
     result = permutation_test(
-        plain, difference, permutation_type=kind, vectorized=True, n_resamples=MOST_FLIPS, batch=4096, rng=0
+        plain, difference, permutation_type=kind, vectorized=True, n_resamples=MAX_FLIPS, batch=4096, rng=0
     )
     return float(result.pvalue)
 
@@ -159,7 +159,7 @@ def seeds_needed(effect_size: float, *, paired: bool) -> int | None:
         paired: Whether the seeds are the same on both sides; else they are so many on each.
 
     Returns:
-        None where there is no difference, or more than MOST_SEEDS are needed.
+        None where there is no difference, or more than MAX_SEEDS are needed.
     """
     from statsmodels.stats.power import TTestIndPower, TTestPower
 
@@ -173,9 +173,9 @@ def seeds_needed(effect_size: float, *, paired: bool) -> int | None:
     # Its own solve_power does not find every root.
     many = 2
     while not is_enough(many):
-        if many >= MOST_SEEDS:
+        if many >= MAX_SEEDS:
             return None
-        many = min(2 * many, MOST_SEEDS)
+        many = min(2 * many, MAX_SEEDS)
     few = max(many // 2, 1)
     while many - few > 1:
         middle = (few + many) // 2

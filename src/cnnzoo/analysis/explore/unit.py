@@ -13,10 +13,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cnnzoo.analysis.explore.written import MOST_TERMS, apply_curve, in_product, number, products, total_of
+from cnnzoo.analysis.explore.written import MAX_TERMS, apply_curve, in_product, number, products, total_of
 from cnnzoo.analysis.features import HANDS_ON
 
-MOST_PARTS = 8
+MAX_PARTS = 8
 """Channels of a window, or inputs of a vector, that are written out: those that give most."""
 
 Unit = tuple[int, ...]
@@ -132,9 +132,9 @@ def _convolution(module: nn.Conv2d, taken: Tensor, _: Tensor, unit: Unit) -> _Dr
             kernel[index].tolist(),
             sums[index].item(),
         )
-        for index in seen[:MOST_PARTS]
+        for index in seen[:MAX_PARTS]
     ]
-    rest = sum(sums[index].item() for index in seen[MOST_PARTS:])
+    rest = sum(sums[index].item() for index in seen[MAX_PARTS:])
     total = sums.sum().item() + bias
     h, w = kernel.shape[1:]
     of = f" of {len(seen)} map{'s' * (len(seen) != 1)}" if taken.shape[0] > 1 else ""
@@ -162,7 +162,7 @@ def _linear(module: nn.Linear, taken: Tensor, _: Tensor, unit: Unit) -> _Draft:
     weights = module.weight[out].double().to(taken.device)
     bias = 0.0 if module.bias is None else module.bias[out].item()
     given_by = inputs * weights
-    order = given_by.abs().argsort(descending=True).tolist()[:MOST_PARTS]
+    order = given_by.abs().argsort(descending=True).tolist()[:MAX_PARTS]
     parts = [
         Contribution(
             f"input {index}", [[inputs[index].item()]], [[weights[index].item()]], given_by[index].item()
@@ -244,7 +244,7 @@ def _pooling(
         ]
         rule = f"Sub-sampling: the sum of the {h}×{w} window, times the map's coefficient, plus its bias."
         return _Draft(total, rule, lines, [Contribution(f"map {channel}", inputs, None, total)])
-    few = plain[:MOST_TERMS]
+    few = plain[:MAX_TERMS]
     more = f" + {len(plain) - len(few):,} more" if len(plain) > len(few) else ""
     line = f"({total_of(few)}{more})/{len(plain)} = {number(mean)}"
     return _Draft(
@@ -344,7 +344,7 @@ def _handed_on(module: nn.Module, taken: Tensor, given: Tensor, unit: Unit) -> _
 def _distance(taken: Tensor, codes: Tensor, unit: Unit) -> _Draft:
     code = codes[unit[0]]
     squares = (taken - code).square()
-    order = squares.argsort(descending=True).tolist()[:MOST_PARTS]
+    order = squares.argsort(descending=True).tolist()[:MAX_PARTS]
     rest = squares.sum().item() - sum(squares[index].item() for index in order)
     lines = [
         f"input {index}: ({number(taken[index].item())} − {in_product(code[index].item())})² = "

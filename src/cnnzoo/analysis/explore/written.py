@@ -37,7 +37,7 @@ _CURVES: dict[str, tuple[str, str, Callable[[float], float]]] = {
     ),
 }
 
-MOST_TERMS = 121
+MAX_TERMS = 121
 """Products of one channel that are written out: an 11×11 kernel, AlexNet's first, has so many."""
 
 
@@ -66,8 +66,8 @@ def total_of(values: list[float], *, names: list[str] | None = None) -> str:
 
 
 def products(inputs: list[float], weights: list[float]) -> str:
-    """Return ``0.5·2 + 1·(−3)``, so many of them as MOST_TERMS says."""
-    few = list(zip(inputs, weights, strict=True))[:MOST_TERMS]
+    """Return ``0.5·2 + 1·(−3)``, so many of them as MAX_TERMS says."""
+    few = list(zip(inputs, weights, strict=True))[:MAX_TERMS]
     text = " + ".join(
         f"{number(x)}·{in_product(w)}" if x >= 0 else f"({number(x)})·{in_product(w)}" for x, w in few
     )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Invert = Literal["auto", "yes", "no"]
 
-MOST_THREADS = 8
+MAX_THREADS = 8
 """Threads that decode: each holds a picture in its full resolution, of 100 MB and more."""
 
 EXPLAINED_AT_ONCE = 32
@@ -220,7 +220,7 @@ def _read_ahead(
     reader: PictureReader, pictures: Iterable[Picture]
 ) -> Iterator[tuple[Picture, "Future[tuple[Tensor, bool, bool]]"]]:
     """Yield pictures in their order, each with what is, or will be, read of it: one more than there are threads."""
-    num_threads = min(cpu_count(), MOST_THREADS)
+    num_threads = min(cpu_count(), MAX_THREADS)
     ahead: deque[tuple[Picture, Future[tuple[Tensor, bool, bool]]]] = deque()
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")  # PIL decodes without Python's lock
     try:

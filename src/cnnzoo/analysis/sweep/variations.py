@@ -20,7 +20,7 @@ VARIANT = "variant"
 OF_THE_STUDY = ("out", "name")
 """Settings that say where a study is, and which its runs cannot have each their own of."""
 
-MOST_SIGNS = 100
+MAX_SIGNS = 100
 """Of the name of a run's folder, its seed apart; a longer one is cut, and ends in a checksum."""
 
 _VALUE = re.compile(r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<plain>[^,]*))\s*(?:,|$)""")
@@ -315,7 +315,7 @@ def _words(text: str) -> str:
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= MOST_SIGNS else f"{name[: MOST_SIGNS - 9]}-{_checksum(name)}"
+    return name if len(name) <= MAX_SIGNS else f"{name[: MAX_SIGNS - 9]}-{_checksum(name)}"
 
 
 def _checksum(text: str) -> str:

@@ -20,7 +20,7 @@ JPEG = frozenset(("JPEG", "MPO"))
 FITS = 1 / 16
 """By how many pixels at most a square may be beside the middle, of the larger pixels: the picture's or its own."""
 
-MOST_SPARE = 16
+MAX_SPARE = 16
 """Rows or columns at most that are made, and left out again, for a square to be in the middle."""
 
 
@@ -154,7 +154,7 @@ def _cut(offset: float, num: int, scale: float, size: int) -> _Cut | None:
         scale: How many of them become one.
         size: Pixels that are wanted.
     """
-    for spare in range(MOST_SPARE):
+    for spare in range(MAX_SPARE):
         start = round(offset - spare * scale)
         if start < 0:
             return None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cnnzoo.data.listing.listing import Listing, Samples, shown_name
 
-MOST_FILES = 200_000
+MAX_FILES = 200_000
 """Files above which images are compared, and noted, only where that is asked for."""
 
 START = 4096

@@ -27,7 +27,7 @@ INDEX_FORMAT = 1
 FEWEST_FILES = 1000
 """Images below which a tree is read anew as fast."""
 
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 """What the indexes of all trees take together; those that were not used for the longest are removed."""
 
 _TICK = 0.02
@@ -125,9 +125,9 @@ def _read(file: Path, state: "NDArray[np.uint8]") -> IndexArrays | None:
 
 
 def _make_room(folder: Path) -> None:
-    """Remove the indexes that were not used for the longest, until the others fit into MOST_BYTES."""
+    """Remove the indexes that were not used for the longest, until the others fit into MAX_BYTES."""
     found = sorted(((file.stat(), file) for file in folder.glob("*")), key=lambda each: -each[0].st_mtime)
-    room = MOST_BYTES
+    room = MAX_BYTES
     for status, file in found:
         room -= status.st_size
         if room < 0:
