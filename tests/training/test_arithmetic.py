@@ -1,5 +1,8 @@
 """One count of multiply-adds, for the summary, the bench and the choice of a precision."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +14,7 @@ from cnnzoo.device import LARGE_NET
 from cnnzoo.models.registry import create_skeleton, get_spec
 from cnnzoo.training.arithmetic import Arithmetic
 from cnnzoo.training.checks import dry_run
+from tests.golden import REPOSITORY
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -34,6 +38,26 @@ class Attention(nn.Module):
 
 PRODUCTS = 2 * 9 * 9 * 16
 """Of queries with keys, and of what comes out with values."""
+
+
+def test_the_count_is_the_same_without_torch_dynamo() -> None:
+    program = (
+        "import sys\nimport torch\nfrom cnnzoo.models.registry import create_model\n"
+        "from cnnzoo.training.arithmetic import Arithmetic\nfrom tests.training.test_arithmetic import Attention\n"
+        "nets = [(create_model('lenet'), (2, 1, 28, 28)), (create_model('lenet5-1998'), (2, 1, 32, 32)),\n"
+        "        (create_model('alexnet'), (2, 3, 227, 227)), (Attention(), (2, 16, 3, 3))]\n"
+        "def count():\n"
+        "    for net, shape in nets:\n"
+        "        with torch.inference_mode(), Arithmetic(net.eval()) as arithmetic:\n"
+        "            net(torch.zeros(shape))\n"
+        "        yield [(type(module).__name__, work) for module, work in arithmetic.calls]\n"
+        "without = list(count())\nassert 'torch._dynamo' not in sys.modules\n"
+        "import torch._dynamo\nassert list(count()) == without\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("device", [CPU, META])

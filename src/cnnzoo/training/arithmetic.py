@@ -1,8 +1,10 @@
 """The multiply-adds of a forward pass, module by module, as torch counts them."""
 
+import inspect
 import math
+import sys
 from contextlib import ExitStack
-from types import TracebackType
+from types import MethodType, TracebackType
 from typing import Self
 
 import torch
@@ -52,6 +54,7 @@ class Arithmetic:
         torch.backends.mha.set_fastpath_enabled(False)  # it is one operation, and counted by nobody
         self._stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # else it is counted on some devices only
         self._counter = self._stack.enter_context(FlopCounterMode(display=False))
+        _leave_dynamo_out(self._counter.mode)
         return self
 
     def __exit__(
@@ -70,6 +73,16 @@ class Arithmetic:
         self._counted = counted + in_it
         work = _of_connections(module, output) if self._masked else (in_it - in_parts) // 2
         self.calls.append((module, work))
+
+
+def _leave_dynamo_out(mode: object) -> None:
+    """Take off the wrapper that keeps torch._dynamo from compiling a mode, as long as nobody has imported it.
+
+    The wrapper would import it, which takes a second, longer than to evaluate a small net.
+    """
+    if "torch._dynamo" not in sys.modules:
+        dispatch = inspect.unwrap(type(mode).__torch_dispatch__)  # type: ignore[attr-defined]
+        mode.__torch_dispatch__ = MethodType(dispatch, mode)  # type: ignore[attr-defined]
 
 
 def _of_connections(module: nn.Module, output: object) -> int:
