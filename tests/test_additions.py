@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.processes import REPOSITORY
@@ -94,9 +95,131 @@ def test_a_network_a_dataset_an_augmentation_an_optimizer_and_a_loss_are_added_f
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of the source, to be patched."""
-    shutil.copytree(REPOSITORY / "src", tmp_path / "tree" / "src")
+    """A copy of the source and of what is made of it, to be patched."""
+    for name in ("src", "scripts", "docs"):
+        shutil.copytree(REPOSITORY / name, tmp_path / "tree" / name)
+    shutil.copy(REPOSITORY / "README.md", tmp_path / "tree")
     return tmp_path / "tree"
+
+
+def patch(tree: Path, file: str, old: str, new: str) -> None:
+    """Put ``new`` behind ``old`` in a file of the package; without ``old``, at its end."""
+    path = tree / "src" / "cnnzoo" / file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1 or not old
+    path.write_text(text.replace(old, old + new) if old else text + new, encoding="utf-8")
+
+
+def test_a_dataset_an_augmentation_a_loss_and_a_picture_are_added_where_the_docs_say(
+    tree: Path, tmp_path: Path
+) -> None:
+    patch(
+        tree,
+        "data/named/catalog.py",
+        "_SPECS = [\n",
+        "    DatasetSpec('stripes', 'Stripes', ('across', 'down'), channels=3, image_size=12, num_train=300, "
+        "num_test=40,\n                megabytes=1, format='npz'),\n",
+    )
+    patch(
+        tree,
+        "data/named/formats.py",
+        "FORMATS = {\n",
+        "    'npz': Format(read=lambda spec, split, folder: _npz(folder / f'{split}.npz')),\n",
+    )
+    patch(
+        tree,
+        "data/named/formats.py",
+        "",
+        "\n\ndef _npz(file: Path) -> Arrays | None:\n"
+        "    if not file.is_file():\n"
+        "        return None\n"
+        "    with np.load(file) as arrays:\n"
+        "        images, labels = arrays['images'], arrays['labels']\n"
+        "    digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()\n"
+        "    return Arrays(images, labels, file.parent, file.stat().st_size, digest)\n",
+    )
+    patch(
+        tree,
+        "data/augment.py",
+        "",
+        "\n\n@register_augmentation('negative')\n"
+        "class Negative(Augmentation):\n"
+        '    """Negative of some of the images.\n\n    Args:\n        share: Of the images.\n    """\n\n'
+        "    def __init__(self, share: float = 0.5) -> None:\n"
+        "        self.share = share\n\n"
+        "    def draw(self, epoch: Epoch) -> Tensor:\n"
+        "        return torch.rand(epoch.num_images, generator=epoch.generator('negative')) < self.share\n\n"
+        "    def __call__(self, examples: Examples, drawn: Tensor) -> Examples:\n"
+        "        flipped = torch.where(drawn[:, None, None, None], -examples.images, examples.images)\n"
+        "        return examples._replace(images=flipped)\n",
+    )
+    patch(tree, "registries.py", '"erasing", "mixup", "cutmix"', ', "negative"')
+    patch(
+        tree,
+        "training/losses.py",
+        "",
+        "\n\n@register_loss('hinge')\n"
+        "def hinge(logits: Tensor, targets: Tensor) -> Tensor:\n"
+        '    """Return the mean margin that is lacking."""\n'
+        "    return F.multi_margin_loss(logits.float(), targets)\n",
+    )
+    patch(tree, "registries.py", '("cross_entropy", "mse"', ', "hinge"')
+    patch(
+        tree,
+        "cli/pictures.py",
+        "",
+        "\n\ndef draw_biases(asked: Request) -> None:\n"
+        '    """Draw the biases of the last layer."""\n'
+        "    net = asked.net()\n"
+        "    bias = [p for name, p in net.model.named_parameters() if name.endswith('bias')][-1]\n"
+        "    finish(asked, net.run / 'biases.png', lambda figure: plot_bars(bias.tolist(), figure))\n\n\n"
+        "def plot_bars(values, figure=None):\n"
+        "    from matplotlib.figure import Figure\n"
+        "    figure = figure or Figure()\n"
+        "    figure.add_subplot().bar(range(len(values)), values)\n"
+        "    return figure\n",
+    )
+    patch(tree, "cli/plot.py", "    draw_calibration,\n", "    draw_biases,\n")
+    patch(
+        tree,
+        "cli/plot.py",
+        "KINDS: dict[str, Callable[[Request], None]] = {\n",
+        "    'biases': draw_biases,\n",
+    )
+
+    subprocess.run(
+        [sys.executable, "scripts/make_docs.py"],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree / "src")},
+        check=True,
+    )
+    assert "| `cnnzoo plot biases` | the biases of the last layer |" in (tree / "README.md").read_text(
+        "utf-8"
+    )
+    models = (tree / "docs" / "models.md").read_text("utf-8")
+    assert "| `negative` | Negative of some of the images | `negative:0.5`, share |" in models
+    assert "| `hinge` | the mean margin that is lacking |" in models
+
+    folder = tmp_path / "data" / "stripes"
+    folder.mkdir(parents=True)
+    for split, num in (("train", 300), ("test", 40)):
+        labels = np.arange(num) % 2
+        stripes = np.tile(np.arange(12) % 2, (12, 1)) * 255
+        images = np.stack([stripes.T if label == 0 else stripes for label in labels])
+        np.savez(
+            folder / f"{split}.npz", images=np.tile(images[:, None], (1, 3, 1, 1)).astype("u1"), labels=labels
+        )
+
+    assert "stripes" in run(tree, tmp_path, "data", "--data-dir", "data")
+    helped = run(tree, tmp_path, "train", "--help")
+    assert "negative" in helped
+    assert "hinge" in helped
+    assert "biases: the biases of the last layer." in run(tree, tmp_path, "plot", "--help")
+    settings = ("--augment", "negative:0.3,flip", "--loss", "hinge", "--epochs", "1", "--name", "striped")
+    run(tree, tmp_path, "train", "lenet", "--dataset", "stripes", "--data-dir", "data", *settings)
+    assert "40 test images of stripes" in run(tree, tmp_path, "eval", "striped")
+    run(tree, tmp_path, "train", "--resume", "striped", "--epochs", "2")
+    assert "biases.png" in run(tree, tmp_path, "plot", "biases", "striped")
 
 
 def test_a_column_of_the_history_is_added_in_two_places_and_older_runs_go_on(
