@@ -4,9 +4,11 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 
@@ -107,6 +109,31 @@ def test_train_is_a_function_after_every_submodule_was_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def names_in(text: str) -> Iterator[str]:
+    """Yield each dotted name of the package in a text, and each name that the text imports from it."""
+    yield from re.findall(r"(?<![\w./-])cnnzoo(?:\.\w+)+(?![\w-])", text)
+    for module, names in re.findall(r"from (cnnzoo[\w.]*) import (\w+(?:, \w+)*)", text):
+        yield from (f"{module}.{name}" for name in names.split(", "))
+
+
+def test_what_is_named_in_strings_is_there() -> None:
+    named = {f"cnnzoo.{home}.{name}": ["_HOME"] for name, home in cnnzoo._HOME.items()}
+    for folder in ("src", "tests", "benchmarks", "scripts"):
+        for file in sorted((REPOSITORY / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    for name in names_in(node.value):
+                        named.setdefault(name, []).append(f"{file.relative_to(REPOSITORY)}:{node.lineno}")
+    assert {"cnnzoo.training.resume", "cnnzoo.models.layers.ACTIVATIONS", "cnnzoo.cli.main"} <= named.keys()
+    missing = {}
+    for name, places in named.items():
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            missing[name] = places
+    assert not missing
 
 
 def test_no_module_of_the_root_has_a_public_functions_name() -> None:

@@ -14,7 +14,7 @@ from cnnzoo.device import LARGE_NET
 from cnnzoo.models.registry import create_skeleton, get_spec
 from cnnzoo.training.arithmetic import Arithmetic
 from cnnzoo.training.checks import dry_run
-from tests.golden import REPOSITORY
+from tests.processes import REPOSITORY
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 

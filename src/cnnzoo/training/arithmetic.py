@@ -54,7 +54,7 @@ class Arithmetic:
         torch.backends.mha.set_fastpath_enabled(False)  # it is one operation, and counted by nobody
         self._stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # else it is counted on some devices only
         self._counter = self._stack.enter_context(FlopCounterMode(display=False))
-        _leave_dynamo_out(self._counter.mode)
+        _leave_dynamo_out(getattr(self._counter, "mode", None))  # which torch may call otherwise
         return self
 
     def __exit__(
@@ -80,8 +80,9 @@ def _leave_dynamo_out(mode: object) -> None:
 
     The wrapper would import it, which takes a second, longer than to evaluate a small net.
     """
-    if "torch._dynamo" not in sys.modules:
-        dispatch = inspect.unwrap(type(mode).__torch_dispatch__)  # type: ignore[attr-defined]
+    wrapped = getattr(type(mode), "__torch_dispatch__", None)
+    if wrapped is not None and "torch._dynamo" not in sys.modules:
+        dispatch = inspect.unwrap(wrapped)
         mode.__torch_dispatch__ = MethodType(dispatch, mode)  # type: ignore[attr-defined]
 
 
