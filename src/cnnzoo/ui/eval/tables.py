@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -43,16 +44,10 @@ def print_evaluation(result: "EvaluationResult") -> None:
         say(f"unweighted, though training weighed classes ({escape(result.class_weights)})")
     if result.ten_crop:
         say("averaged over ten squares of each image")
-    table = Table(box=None, pad_edge=False)
-    table.add_column("class", overflow="fold")
-    for heading in ("precision", "recall", "F1", "images"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    means = {"mean": result.macro, "mean by images": result.weighted}
-    for row in (row for row in result.classes if row.count):
-        table.add_row(escape(row.name), *_percent(row.precision, row.recall, row.f1), f"{row.count:,}")
-    for name, mean in means.items():
-        table.add_row(name, *_percent(mean.precision, mean.recall, mean.f1), "", style="italic")
-    say(table)
+    table = _by_class(result)
+    unbounded = console.options.update(width=10**6)
+    fits = Measurement.get(console, unbounded, table).maximum <= console.width
+    say(table if fits else _by_class(result, narrow=True))
     if confusions := result.confusions():
         say("Most often taken for another:")
     for confusion in confusions:
@@ -62,6 +57,24 @@ def print_evaluation(result: "EvaluationResult") -> None:
             f"{escape(_plural(confusion.label))}"
         )
     _print_heat(console, result)
+
+
+def _by_class(result: "EvaluationResult", *, narrow: bool = False) -> Table:
+    """Return the table of the classes; the narrow one has their numbers of images below their names."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class", overflow="fold")
+    for heading in ("precision", "recall", "F1", *(() if narrow else ("images",))):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in (row for row in result.classes if row.count):
+        shares = _percent(row.precision, row.recall, row.f1)
+        if narrow:
+            table.add_row(f"{escape(row.name)}\n {row.count:,} images", *shares)
+        else:
+            table.add_row(escape(row.name), *shares, f"{row.count:,}")
+    for name, mean in {"mean": result.macro, "mean by images": result.weighted}.items():
+        cells = _percent(mean.precision, mean.recall, mean.f1)
+        table.add_row(name, *cells, *(() if narrow else ("",)), style="italic")
+    return table
 
 
 def _percent(*shares: float) -> list[str]:
