@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cnnzoo.analysis.reproduce.receipts import Receipt, SeedResult, as_json, as_markdown, judge
 from cnnzoo.analysis.reproduce.reproduce import read_recipe
-from cnnzoo.analysis.sweep.study import OF_THE_MACHINE
+from cnnzoo.analysis.sweep.sweep import OF_THE_MACHINE
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import full_name
 from cnnzoo.files import file_sha256

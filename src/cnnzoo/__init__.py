@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cnnzoo.analysis.features import activations, features
     from cnnzoo.analysis.lr_find import find_lr
     from cnnzoo.analysis.predict.predict import predict
-    from cnnzoo.analysis.sweep.study import sweep
+    from cnnzoo.analysis.sweep.sweep import sweep
     from cnnzoo.config import TrainConfig
     from cnnzoo.data.augment import register_augmentation
     from cnnzoo.data.augmentation import Augmentation
@@ -99,7 +99,7 @@ _HOME = {
     "register_optimizer": "training.optimizers",
     "report": "ui.report.page",
     "resume": "training.resume",
-    "sweep": "analysis.sweep.study",
+    "sweep": "analysis.sweep.sweep",
     "train": "training.train",
 }
 

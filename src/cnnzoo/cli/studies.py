@@ -37,7 +37,7 @@ def train_study(
 ) -> None:
     """Train, show, and end as the runs did."""
     from cnnzoo.analysis.sweep.lanes import LaneReporter
-    from cnnzoo.analysis.sweep.study import StudyResult, sweep
+    from cnnzoo.analysis.sweep.sweep import StudyResult, sweep
     from cnnzoo.ui.curves import draw_run
     from cnnzoo.ui.lanes import LaneScreen
     from cnnzoo.ui.sweep import StudyPicture, print_study, study_table

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-    from cnnzoo.analysis.sweep.study import SettingResult, StudyResult
+    from cnnzoo.analysis.sweep.sweep import SettingResult, StudyResult
 
 _ROW = 0.26
 """Inches of a line."""

@@ -14,7 +14,7 @@ from statistics import mean, stdev
 import pytest
 
 from cnnzoo.analysis.sweep.lanes import Fault, LaneReporter, Task, run_lanes
-from cnnzoo.analysis.sweep.study import share_of_cores, sweep
+from cnnzoo.analysis.sweep.sweep import share_of_cores, sweep
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import UsageError
 from cnnzoo.machine import available_memory, cpu_count
@@ -148,7 +148,7 @@ def test_a_setting_that_cannot_be_right_is_told_once_and_ends_all(
 
 def test_cores_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("cnnzoo.analysis.sweep.study.cpu_count", lambda: 8)
+    monkeypatch.setattr("cnnzoo.analysis.sweep.sweep.cpu_count", lambda: 8)
     assert share_of_cores("auto", 5, None) == (1, "auto")
     assert share_of_cores(3, 5, None) == (1, 3)
     assert share_of_cores("auto", 5, 2) == (2, 4)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cnnzoo
-from cnnzoo.analysis.sweep.study import SettingResult, StudyResult
+from cnnzoo.analysis.sweep.sweep import SettingResult, StudyResult
 from cnnzoo.analysis.sweep.variations import Combination, combinations_of, dimensions_of, parse_vary
 from cnnzoo.config_file import read_sweep
 from cnnzoo.errors import UsageError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cnnzoo.analysis.sweep.study import OF_THE_MACHINE
+from cnnzoo.analysis.sweep.sweep import OF_THE_MACHINE
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_recorded, read_yaml
 from cnnzoo.data.datasets import short_name

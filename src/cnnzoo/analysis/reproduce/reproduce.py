@@ -20,7 +20,7 @@ from cnnzoo.analysis.reproduce.receipts import (
     judge,
 )
 from cnnzoo.analysis.sweep.lanes import Fault, LaneReporter, Task, run_lanes
-from cnnzoo.analysis.sweep.study import (
+from cnnzoo.analysis.sweep.sweep import (
     OF_THE_MACHINE,
     ORPHAN_SECONDS,
     differences,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from cnnzoo.analysis.reproduce.receipts import Judgement, Receipt, SeedResult, Target, as_markdown, judge
-from cnnzoo.analysis.sweep.study import OF_THE_MACHINE
+from cnnzoo.analysis.sweep.sweep import OF_THE_MACHINE
 from cnnzoo.analysis.verify.checks import Check
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import full_name
