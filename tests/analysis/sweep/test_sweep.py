@@ -22,7 +22,7 @@ from cnnzoo.errors import UsageError
 from cnnzoo.runs.folder import resolve_run, runs_of
 from cnnzoo.runs.history import HistoryRow
 from cnnzoo.training.result import RunResult
-from tests.analysis.sweep.test_study import SAMPLE, has_trained, lanes_of, results, until
+from tests.analysis.sweep.test_seeds import SAMPLE, has_trained, lanes_of, results, until
 from tests.conftest import Command
 from tests.faults.shared import assert_refused, left
 from tests.helpers import quick, same_state, train
