@@ -74,7 +74,7 @@ INTERNALS: dict[str, ModuleType] = {
     "PREPARED": loader,
     "READ_SECONDS": meter,
     "SECONDS": plan,
-    "TIMEOUT": download,
+    "MIRROR_TIMEOUT": download,
     "_cpu_info": device,
     "pick_compile_mode": setup,
     "cache_folder": index,

@@ -104,9 +104,9 @@ def _teaching_layouts(layers: Sequence[LayerSummary]) -> tuple[Layout, Layout]:
             layer.output_arithmetic or "",
             layer.parameter_arithmetic or format_count(layer.parameters, none=""),
         ]
-        wide.append((layer.name, layer.type, r, j, "\n".join(filter(None, arithmetic))))
+        wide.append((layer.name, layer.type, r, j, *arithmetic))
         narrow.append((_stack(f"{layer.name} {layer.type}", f"r = {r}, j = {j}", *arithmetic),))
-    return (["~Layer", "Type", ">r", ">j", "Output side\nparameters"], wide), (["~Layer"], narrow)
+    return (["Layer", "Type", ">r", ">j", "Output side", "Parameters"], wide), (["~Layer"], narrow)
 
 
 def print_paper(name: str, comparison: Comparison) -> None:

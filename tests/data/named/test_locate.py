@@ -486,7 +486,7 @@ def test_the_second_mirror_is_asked_where_the_first_fails(
 def test_a_mirror_that_is_slow_but_steady_is_waited_for(
     fashion: dict[str, bytes], mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patch_internal(monkeypatch, "TIMEOUT", 1.0)
+    patch_internal(monkeypatch, "MIRROR_TIMEOUT", 1.0)
     patch_internal(monkeypatch, "MIN_BYTES", 1000)
     content = mirror.offered[f"{IMAGES}.gz"]
     assert isinstance(content, bytes)
@@ -577,7 +577,7 @@ def test_row_32_a_mirror_that_fails_ends_soon_in_one_line_with_three_ways_to_get
     answer: int | Callable[[BaseHTTPRequestHandler, threading.Event], None],
     why: str,
 ) -> None:
-    patch_internal(monkeypatch, "TIMEOUT", 0.5)
+    patch_internal(monkeypatch, "MIRROR_TIMEOUT", 0.5)
     first = f"{IMAGES}.gz"
     mirror.offered[first] = (
         answer if isinstance(answer, int) else (lambda handler: answer(handler, mirror.over))
