@@ -41,6 +41,7 @@ print(without, min(faults() for _ in range(5)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_memory_that_a_step_frees_is_there_for_the_next() -> None:
     done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)

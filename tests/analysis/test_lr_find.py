@@ -14,6 +14,7 @@ from tests.helpers import Reporter, contents, quick, train
 SAMPLE_FLAGS = ("--dataset", SAMPLE, "--limit-train", "640")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_training_at_the_suggested_rate_learns(tmp_path: Path, optimizer: str) -> None:
     config = quick(tmp_path, optimizer=optimizer, limit_train=1000, epochs=3)

@@ -38,6 +38,7 @@ def test_the_plan_says_what_then_happens_and_writes_nothing(tmp_path: Path) -> N
     assert [plan.schedule[10][1], plan.schedule[21][1]] == [row.lr for row in history]
 
 
+@pytest.mark.slow
 def test_the_plan_leaves_the_run_that_follows_as_it_would_be(tmp_path: Path) -> None:
     alone = train(quick(tmp_path / "a", epochs=1, model="lenet")).history[0]
     make_plan(quick(tmp_path / "b", epochs=1))

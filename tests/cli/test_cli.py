@@ -22,6 +22,7 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     return [sys.executable, "zoo.py"]
 
 
+@pytest.mark.slow
 def test_it_is_called_cnnzoo_however_it_was_started(start: list[str], tmp_path: Path) -> None:
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*start, *args], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -359,6 +359,7 @@ def test_row_23_other_images_than_those_of_the_run_are_refused_on_resume(
 # From elsewhere
 
 
+@pytest.mark.slow
 def test_row_24_what_was_saved_on_cuda_is_evaluated_and_resumed_on_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def test_row_55_a_moved_folder_is_named_by_the_error(command: Command, tmp_path:
     assert again["num_images"] == before["num_images"] != 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "intel", "link", "jfif"])
 def test_row_55_row_56_folders_as_people_have_them_train_and_are_evaluated(
     command: Command, tmp_path: Path, form: str

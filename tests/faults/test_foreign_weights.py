@@ -438,6 +438,7 @@ def test_row_59_a_file_with_bytes_changed_is_read_or_refused(tmp_path: Path, kin
 # Runs
 
 
+@pytest.mark.slow
 def test_row_59_a_run_is_named_by_its_folder_its_name_or_last(command: Command, tmp_path: Path) -> None:
     assert command(*SMALL, "--epochs", "1", "--seed", "3").code == 0
     state = load_checkpoint(tmp_path / "runs" / "r" / "best.pt").state_dict

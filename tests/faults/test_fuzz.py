@@ -59,6 +59,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(changes=st.dictionaries(st.sampled_from([*vars(make_checkpoint()), "format"]), VALUES, max_size=3))
 @example(changes={"config": {"model": "lenet", "epochs": []}})
 @fuzz(150)

@@ -306,6 +306,7 @@ def type_again(command: Command, printed: str) -> None:
         assert (done.code, done.err) == (0, ""), words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["two words", "中文 名字", "-dash", "--name", "it's", "[bold]"])
 def test_row_48_any_path_works_and_what_is_printed_can_be_typed_again(
     command: Command, tmp_path: Path, name: str
@@ -367,6 +368,7 @@ def test_row_48_without_a_home_that_can_be_written_nothing_is_said_of_it(
     assert not list((tmp_path / "temporary").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [["data"], ["models"], ["train", "lenet", "--data-dir", "~/data"]])
 def test_row_48_a_user_without_a_home_is_no_bug(tmp_path: Path, line: list[str]) -> None:
     nobody = [
@@ -428,6 +430,7 @@ def done_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "runs"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", LINES, ids=" ".join)
 def test_row_49_where_everything_is_ascii_nothing_else_is_printed_and_nothing_breaks(
     ascii_processes: Processes, done_run: Path, tmp_path: Path, line: list[str]

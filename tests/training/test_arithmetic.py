@@ -40,6 +40,7 @@ PRODUCTS = 2 * 9 * 9 * 16
 """Of queries with keys, and of what comes out with values."""
 
 
+@pytest.mark.slow
 def test_the_count_is_the_same_without_torch_dynamo() -> None:
     program = (
         "import sys\nimport torch\nfrom cnnzoo.models.registry import create_model\n"

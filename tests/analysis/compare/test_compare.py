@@ -430,6 +430,7 @@ def test_the_tables_fit(
     assert Path("picture.svg").is_file()
 
 
+@pytest.mark.slow
 def test_every_format_has_stdout_for_itself(command: Command, three: list[Path]) -> None:
     result = compare(three)
     printed = {

@@ -72,6 +72,7 @@ def test_the_command_prints_a_table_or_json(cnnzoo: Cnnzoo, run: Path) -> None:
     assert json.loads(printed.stdout) == json.loads((run / "eval.json").read_text())
 
 
+@pytest.mark.slow
 def test_nothing_to_evaluate_says_how_to_train(cnnzoo: Cnnzoo) -> None:
     refused = cnnzoo("eval")
     assert refused.returncode == 1

@@ -115,6 +115,7 @@ def test_the_tutorials_nets_say_where_they_differ(
         assert "One tower" not in " ".join(comparison.deviations)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "columns"), [("lenet5-1998", 40), ("alexnet-2012", 80)])
 def test_the_command_shows_nothing_but_ticks(cnnzoo: Run, name: str, columns: int) -> None:
     done = cnnzoo("summary", name, "--paper", env={"COLUMNS": str(columns)})

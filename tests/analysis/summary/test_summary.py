@@ -633,6 +633,7 @@ def test_models_says_which_one_cannot_be_built(command: Command, monkeypatch: py
     assert "broken is not counted: cannot build broken: out of luck" in err
 
 
+@pytest.mark.slow
 def test_an_ascii_terminal_gets_ascii(cnnzoo: Run) -> None:
     done = cnnzoo(
         *("summary", "lenet", "--teach", "--image-size", "29"),

@@ -86,6 +86,7 @@ def test_every_combination_is_an_ordinary_run(swept: tuple[Path, Ended], tmp_pat
     assert (folder / "s" / NAMES[0] / "history.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_same_command_trains_nothing_again_and_more_seeds_are_added(
     swept: tuple[Path, Ended], processes: Processes, command: Command
 ) -> None:

@@ -67,6 +67,7 @@ CONTENTS = st.sampled_from([GREY, OTHER, COLOUR, png(10, size=300)])
 TREES = st.dictionaries(st.sampled_from(NAMES), CONTENTS, min_size=5, max_size=20)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(TREES, st.sampled_from(["add", "remove", "rename", "rewrite", "folder", "text", "link"]), st.data())
 def test_after_any_change_what_is_kept_tells_what_a_fresh_look_does(
