@@ -71,14 +71,18 @@ class Page:
             Whether the wide layout fits.
         """
         table = self._table(*wide)
-        fits = self._excess(table) <= 0
+        fits = self.fits(table)
         self._print(table if fits or narrow is None else self._table(*narrow))
         return fits
 
     def fitting(self, wide: Layout, narrow: Layout) -> Table:
         """Return the table that ``table`` would print."""
         table = self._table(*wide)
-        return table if self._excess(table) <= 0 else self._table(*narrow)
+        return table if self.fits(table) else self._table(*narrow)
+
+    def fits(self, table: Table) -> bool:
+        """Whether a table is no wider than the page."""
+        return self._excess(table) <= 0
 
     def _table(self, headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
         """Return a table whose foldable columns are folded as far as the page's width demands and they allow."""

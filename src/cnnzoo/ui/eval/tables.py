@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from cnnzoo.errors import named
+from cnnzoo.ui.page import Page
 from cnnzoo.ui.screen import out
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ def print_evaluation(result: "EvaluationResult") -> None:
     if result.ten_crop:
         say("averaged over ten squares of each image")
     table = _by_class(result)
-    unbounded = console.options.update(width=10**6)
-    fits = Measurement.get(console, unbounded, table).maximum <= console.width
-    say(table if fits else _by_class(result, narrow=True))
+    say(table if Page().fits(table) else _by_class(result, narrow=True))
     if confusions := result.confusions():
         say("Most often taken for another:")
     for confusion in confusions:
