@@ -21,14 +21,10 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.named.catalog import DATASETS, DEFAULT_DATASET, SAMPLE
 from cnnzoo.data.named.locate import locate
 from cnnzoo.device import LARGE_NET, Precision, describe_device, pick_precision
-from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.train import train
 
 BATCH_SIZE = 32
 SETTINGS = {"lenet": {"limit_train": 6400, "epochs": 4}, "alexnet": {"limit_train": 320, "epochs": 3}}
-
-
-OPTIMIZER = "cnnzoo.training.fused_optimizer.Optimizer"
 
 
 class TorchAdam(torch.optim.Adam):
@@ -56,33 +52,24 @@ class PlainAdam(TorchAdam):
     fused = False
 
 
-def without_copies(self: Optimizer, model: nn.Module, *, in_bf16: bool) -> None:
-    """Update within the backward pass, with weights and gradients that autocast turns into bf16 and back."""
-    UPDATE_IN_BACKWARD(self, model, in_bf16=False)
-
-
-UPDATE_IN_BACKWARD = Optimizer.update_in_backward
-
 Taken = AbstractContextManager[object]
 """A lever taken out, for as long as the context lasts."""
 
 LEVERS: dict[str, Taken] = {
     "channels last": patch("cnnzoo.training.setup.to_device", lambda model, device: model.to(device)),
     "many batches prepared at once": patch("cnnzoo.data.loader.PREPARED", 1),
-    "kernel alone, within backward (fused Adam)": patch("cnnzoo.training.optimizers.Optimizer", TorchAdam),
-    "fused kernel, within backward (plain Adam)": patch("cnnzoo.training.optimizers.Optimizer", PlainAdam),
+    "kernel alone (fused Adam)": patch("cnnzoo.training.optimizers.Optimizer", TorchAdam),
+    "fused kernel (plain Adam)": patch("cnnzoo.training.optimizers.Optimizer", PlainAdam),
     "huge pages": patch("cnnzoo.device.use_huge_pages", lambda: None),
     "freed memory kept, and huge pages": patch("cnnzoo.device.keep_freed_memory", lambda device: None),
 }
 OF_LARGE_NETS: dict[str, Taken] = {
     "ReLU in place": patch.dict("cnnzoo.models.layers.ACTIVATIONS", relu=nn.ReLU),
     "ReLU after max pooling": patch("cnnzoo.models.layers.is_watched", lambda module: True),
-    "updates within the backward pass": patch(f"{OPTIMIZER}.update_in_backward", lambda *_, **__: None),
 }
 IN_BF16: dict[str, Taken] = {
     "bf16": patch("cnnzoo.training.setup.pick_precision", lambda *_: Precision("fp32", "bf16 was taken out")),
     "conv1 over blocks of pixels": patch("cnnzoo.models.layers.Conv2d.forward", nn.Conv2d.forward),
-    "copies of weights in bf16": patch(f"{OPTIMIZER}.update_in_backward", without_copies),
 }
 BY_MODEL = {"lenet": LEVERS, "alexnet": {**LEVERS, **OF_LARGE_NETS, **IN_BF16}}
 

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import cnnzoo
-from cnnzoo.models.layers import Conv2d, Features, Linear, blockwise_conv2d
-from tests.helpers import CPU
+from cnnzoo.models.layers import Conv2d, Features, blockwise_conv2d
 
 
 @settings(deadline=None, max_examples=40)
@@ -117,24 +116,6 @@ def test_who_looks_on_sees_the_layers_as_they_stand() -> None:
     assert [str(node.target) for node in torch.fx.symbolic_trace(net).graph.nodes][1:4] == ["0", "1", "2"]
 
 
-def test_a_copy_of_a_weight_is_used_within_autocast_alone_and_follows_the_weight() -> None:
-    torch.manual_seed(0)
-    layer, images = Linear(8, 4), torch.randn(2, 8)
-    in_fp32 = layer(images)
-    with torch.autocast("cpu", torch.bfloat16):
-        in_bf16 = layer(images)
-        layer.keep_copy()
-        assert torch.equal(layer(images), in_bf16)
-    layer.load_state_dict({"weight": torch.zeros(4, 8), "bias": torch.ones(4)})
-    with torch.autocast("cpu", torch.bfloat16):
-        assert layer(images).tolist() == torch.ones(2, 4).tolist()
-    layer.load_state_dict({"weight": torch.ones(4, 8), "bias": torch.zeros(4)})
-    assert not torch.equal(layer(images), in_fp32)
-    assert layer(images).dtype == torch.float32
-    assert [*layer.state_dict()] == ["weight", "bias"]
-    assert layer.weight.device == CPU
-
-
 @pytest.mark.parametrize(
     ("settings", "shape"),
     [
@@ -156,12 +137,3 @@ def test_a_convolution_of_any_other_kind_is_torchs_in_bf16_too(
     images = torch.randn(shape)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(layer(images), plain(images))
-
-
-def test_a_deep_copy_of_a_layer_does_not_go_on_with_the_old_copy_of_its_weight() -> None:
-    layer = Linear(8, 4, bias=False)
-    layer.keep_copy()
-    other = copy.deepcopy(layer)
-    other.load_state_dict({"weight": torch.zeros(4, 8)})
-    with torch.autocast("cpu", torch.bfloat16):
-        assert not other(torch.ones(1, 8)).any()

@@ -1,30 +1,21 @@
 """Optimizers by name: torch.optim's, with its defaults and options, saved and resumed to the bit; and one's own."""
 
-import copy
-import gc
-import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import nn
 
 import cnnzoo
 from cnnzoo.config import TrainConfig
-from cnnzoo.device import Precision
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.models.layers import Linear
 from cnnzoo.registries import OPTIMIZERS
-from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.training.checks import can_update_in_backward
-from cnnzoo.training.fused_optimizer import LARGE_TENSOR, Optimizer
+from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.optimizers import TorchOptimizer, kernels, make_optimizer
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
-from tests.helpers import CPU, InterruptedRunError, StopAfter, forget_models, quick, resume, same_state, train
+from tests.helpers import InterruptedRunError, StopAfter, quick, resume, same_state, train
 from tests.processes import Processes
 
 NEW = [name for name in OPTIMIZERS.built_in if name not in ("adam", "adamw", "sgd")]
@@ -173,140 +164,6 @@ def test_a_name_is_taken_once() -> None:
         cnnzoo.register_optimizer("adam")(build)
 
 
-class Large(nn.Module):
-    """A net with a parameter that is updated within the backward pass, and ones that are not."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hidden, self.output = Linear(1030, 1024), nn.Linear(1024, 3)
-        assert self.hidden.weight.numel() >= LARGE_TENSOR
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.output(self.hidden(images.flatten(1)).relu())
-        return logits
-
-
-def trained(name: str, precision: Precision, *, in_backward: bool) -> tuple[Large, Optimizer, Tensor]:
-    """Train for four steps, load the first weights again halfway, and test: net, optimizer and logits."""
-    torch.manual_seed(0)
-    model = Large()
-    first = {key: value.clone() for key, value in model.state_dict().items()}
-    optimizer = Optimizer(model.parameters(), name, lr=0.01, momentum=0.9, weight_decay=0.01)
-    if in_backward:
-        optimizer.update_in_backward(model, in_bf16=precision.name == "bf16")
-    for step in range(4):
-        if step == 2:
-            model.load_state_dict(first)
-            optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-        optimizer.lr = 0.01 / (step + 1)
-        with precision.autocast(CPU):
-            loss = nn.functional.cross_entropy(model(torch.randn(4, 1030)), torch.arange(4) % 3)
-        loss.backward()
-        assert (model.hidden.weight.grad is None) == in_backward
-        optimizer.step()
-        optimizer.zero_grad()
-    with precision.autocast(CPU), torch.inference_mode():
-        return model, optimizer, model(torch.randn(4, 1030))
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_updates_within_the_backward_pass_are_those_after_it_to_the_last_bit(
-    name: str, precision: str
-) -> None:
-    after, within = (trained(name, Precision(precision, ""), in_backward=early) for early in (False, True))
-    assert torch.equal(after[2], within[2])
-    assert all(map(torch.equal, after[0].parameters(), within[0].parameters()))
-    one, other = after[1].state_dict(), within[1].state_dict()
-    assert one["num_steps"] == other["num_steps"] == 4
-    for averages, same in zip(one["averages"], other["averages"], strict=True):
-        assert all(map(torch.equal, averages, same))
-
-
-def test_an_optimizer_that_updates_at_once_again_leaves_nothing_behind() -> None:
-    model, optimizer, _ = trained("adam", Precision("bf16", ""), in_backward=True)
-    optimizer.update_at_once()
-    assert model.hidden.copy is None
-    model(torch.randn(2, 1030)).sum().backward()
-    before = model.hidden.weight.detach().clone()
-    assert model.hidden.weight.grad is not None
-    optimizer.step()
-    assert not torch.equal(before, model.hidden.weight)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"grad_clip": 0.01}, {"grad_accum_steps": 2}, {"precision": "fp16"}, {"freeze": "features"}],
-)
-def test_a_run_that_updates_within_the_backward_pass_has_the_history_of_one_that_does_not(
-    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    histories = []
-    for least in (2**40, 1):
-        monkeypatch.setattr("cnnzoo.training.fused_optimizer.LARGE_TENSOR", least)
-        result = train(quick(tmp_path / str(least), epochs=1, **settings))
-        histories.append([(row.train_loss, row.val_loss, row.val_acc) for row in result.history])
-    assert histories[0] == histories[1]
-
-
-class Plain(Large):
-    """It takes images of 28x28."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(self.pixels(images))
-
-    def pixels(self, images: Tensor) -> Tensor:
-        return nn.functional.pad(images.flatten(1), (0, 1030 - 784))
-
-
-class Detached(Plain):
-    """It needs the value of a large weight when that has its gradient already."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        detached = nn.functional.linear(
-            self.pixels(images) * self.output.bias.mean(), self.hidden.weight.detach()
-        )
-        logits: Tensor = super().forward(images) + self.output(detached)
-        return logits
-
-
-class Checkpointed(Plain):
-    """A large layer is used twice, and gets its gradient in two parts."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(images)
-        once = checkpoint(self.hidden, self.pixels(images).requires_grad_(), use_reentrant=True)
-        again = checkpoint(self.hidden, nn.functional.pad(once, (0, 6)), use_reentrant=True)
-        logits: Tensor = self.output(again)
-        return logits
-
-
-@pytest.mark.parametrize(("net", "fits"), [(Plain, True), (Detached, False), (Checkpointed, False)])
-def test_a_net_whose_weights_must_not_change_within_the_backward_pass_is_updated_after_it(
-    net: type[Large], fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    forget_models(monkeypatch)
-
-    @cnnzoo.register_model("own", image_size=28, in_channels=1)
-    def build(num_classes: int) -> nn.Module:
-        model = net()
-        model.output = nn.Linear(1024, num_classes)
-        return model
-
-    model = build(3)
-    before = copy.deepcopy(model.state_dict())
-    assert can_update_in_backward(model, nn.CrossEntropyLoss(), (1, 28, 28), CPU) is fits
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert all(map(torch.equal, model.state_dict().values(), before.values()))
-    weights = []
-    for least in (2**40, LARGE_TENSOR):
-        monkeypatch.setattr("cnnzoo.training.fused_optimizer.LARGE_TENSOR", least)
-        run = train(quick(tmp_path / str(least), model="own", model_options={}, epochs=1, limit_train=96)).run
-        weights.append(load_checkpoint(run / "last.pt").state_dict)
-    assert all(map(torch.equal, weights[0].values(), weights[1].values()))
-
-
 @pytest.mark.parametrize(
     ("name", "device", "fused"),
     [
@@ -342,45 +199,3 @@ def test_a_state_of_fused_kernels_goes_on_without_them_and_back() -> None:
         optimizer.step()
     one, other = (optimizer.parameters[0] for optimizer in optimizers)
     torch.testing.assert_close(one, other)
-
-
-def test_an_optimizer_that_updates_within_the_backward_pass_ends_with_its_run() -> None:
-    def made() -> "list[weakref.ref[Any]]":
-        model = Large()
-        optimizer = Optimizer(model.parameters(), "adam", lr=0.1, momentum=0.0, weight_decay=0.0)
-        optimizer.update_in_backward(model, in_bf16=True)
-        return [weakref.ref(optimizer), weakref.ref(model), weakref.ref(optimizer.averages[0][0])]
-
-    kept = made()
-    gc.collect()
-    assert [what() for what in kept] == [None] * 3
-
-
-@pytest.mark.parametrize("in_bf16", [False, True])
-def test_a_weight_that_two_layers_hold_is_updated_once_a_step(in_bf16: bool) -> None:
-    def update(*, in_backward: bool) -> Tensor:
-        torch.manual_seed(0)
-        first, second = (Linear(1024, 1024, bias=False) for _ in range(2))
-        second.weight = first.weight
-        model = nn.Sequential(first, nn.Tanh(), second)
-        optimizer = Optimizer(model.parameters(), "sgd", lr=0.1, momentum=0.0, weight_decay=0.0)
-        if in_backward:
-            optimizer.update_in_backward(model, in_bf16=in_bf16)
-        with Precision("bf16" if in_bf16 else "fp32", "").autocast(CPU):
-            loss = model(torch.randn(2, 1024)).square().mean()
-        loss.backward()
-        optimizer.step()
-        weight: Tensor = first.weight.detach()
-        return weight
-
-    assert torch.equal(update(in_backward=True), update(in_backward=False))
-
-
-def test_a_gradient_in_several_parts_is_one_line_with_what_to_do() -> None:
-    layer = Linear(1024, 1024)
-    optimizer = Optimizer(layer.parameters(), "sgd", lr=0.1, momentum=0.9, weight_decay=0.0)
-    optimizer.update_in_backward(layer, in_bf16=False)
-    images = torch.randn(2, 1024, requires_grad=True)
-    once = checkpoint(layer, images, use_reentrant=True)
-    with pytest.raises(CnnzooError, match="use_reentrant=False"):
-        checkpoint(layer, once, use_reentrant=True).sum().backward()

@@ -13,7 +13,6 @@ from cnnzoo.models.layers import (
     Activation,
     Conv2d,
     Features,
-    Linear,
     Pooling,
     feature_size,
     make_pooling,
@@ -78,13 +77,13 @@ class AlexNet(nn.Module):
         self.classifier = nn.Sequential(
             OrderedDict(
                 flatten=nn.Flatten(),  # (N, 9216)
-                fc6=Linear(256 * side * side, 4096),
+                fc6=nn.Linear(256 * side * side, 4096),
                 act6=act(),
                 drop6=nn.Dropout(dropout),
-                fc7=Linear(4096, 4096),
+                fc7=nn.Linear(4096, 4096),
                 act7=act(),
                 drop7=nn.Dropout(dropout),
-                fc8=Linear(4096, num_classes),
+                fc8=nn.Linear(4096, num_classes),
             )
         )
 

@@ -128,43 +128,6 @@ def is_watched(module: nn.Module) -> bool:
     return any(own) or torch.nn.modules.module._has_any_global_hook()
 
 
-class Linear(nn.Linear):
-    """torch's, of which an optimizer may keep a copy of the weight in the format that products are computed in.
-
-    Autocast makes such a copy in each step, and turns the copy's gradient into float32: of AlexNet's layers 0.7 GB
-    that are moved for nothing but the format.
-
-    Attributes:
-        copy: bf16 ``(out_features, in_features)``, a leaf whose gradient stands for the weight's; None for no copy.
-    """
-
-    copy: Tensor | None = None
-    _copied = 0, -1  # which weight, and which version of it
-
-    def keep_copy(self) -> Tensor:
-        """Make the copy, which is used from now on within autocast, and return it."""
-        self.copy = self.weight.detach().to(torch.bfloat16).requires_grad_()
-        self.note_copied()
-        return self.copy
-
-    def note_copied(self) -> None:
-        """Take the copy for that of the weight as it is now."""
-        self._copied = id(self.weight), self.weight._version
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``(N, out_features)`` of ``(N, in_features)``."""
-        if self.copy is None or not torch.is_autocast_enabled(x.device.type):
-            return super().forward(x)
-        if self._copied != (
-            id(self.weight),
-            self.weight._version,
-        ):  # somebody else has changed it, as loading does
-            with torch.no_grad():
-                self.copy.copy_(self.weight)
-            self.note_copied()
-        return F.linear(x, self.copy, self.bias)
-
-
 def feature_size(features: nn.Sequential, image_size: int) -> int:
     """Return the pixels a side that ``features`` makes of images with ``image_size`` pixels a side.
 

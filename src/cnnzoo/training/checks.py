@@ -1,7 +1,6 @@
 """What a net is tried with before its first step: two black images, there and back, and a batch of one."""
 
 import copy
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -13,8 +12,6 @@ from cnnzoo.data.loader import Loader, smallest_share
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.training.answers import settle_answer
 from cnnzoo.training.arithmetic import Arithmetic
-from cnnzoo.training.fused_optimizer import LARGE_TENSOR
-from cnnzoo.training.losses import Criterion
 
 
 def has_batch_norm(model: nn.Module) -> bool:
@@ -134,44 +131,6 @@ def dry_run(
         with _random_numbers_kept(device):
             settle_answer(model, _answer(_twin(model).train(), images), num_classes, " in training")
     return Work(arithmetic.mult_adds // 2, outputs // 2)
-
-
-def can_update_in_backward(
-    model: nn.Module, criterion: Criterion, image: tuple[int, int, int], device: torch.device
-) -> bool:
-    """Try whether a net's large parameters may change as soon as they have a gradient, within the backward pass.
-
-    They may not where their value is needed later, as one that the net has detached is, nor where the gradient comes
-    in several parts, as from reentrant checkpoints.
-
-    Args:
-        model: On ``device``; its parameters, without gradients, are unchanged afterwards.
-        criterion: Its loss.
-        image: Shape ``(C, H, W)``.
-        device: Where the model is.
-    """
-    large = [p for p in model.parameters() if p.requires_grad and p.numel() >= LARGE_TENSOR]
-    if not large:
-        return True
-    parts: Counter[Tensor] = Counter()
-
-    def count(parameter: Tensor) -> None:
-        parts[parameter] += 1
-        parameter.grad = None
-        torch.autograd.graph.increment_version(parameter)  # as an update does
-
-    hooks = [parameter.register_post_accumulate_grad_hook(count) for parameter in large]
-    try:
-        with _random_numbers_kept(device):
-            answer = _twin(model).train()(torch.zeros(2, *image, device=device))
-            criterion(answer, torch.zeros(2, dtype=torch.long, device=device)).backward()
-    except Exception:  # torch's about a changed value; of any other the first step tells
-        return False
-    finally:
-        for hook in hooks:
-            hook.remove()
-        model.zero_grad()
-    return max(parts.values(), default=0) <= 1
 
 
 def _answer(model: nn.Module, images: Tensor) -> Any:  # noqa: ANN401

@@ -4,25 +4,13 @@ torch.optim's classes call the same kernels. Around each call they check and gro
 than the update, and their first use imports torch's compiler, which takes as long as torch itself.
 """
 
-import weakref
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from cnnzoo.errors import CnnzooError
-from cnnzoo.models.layers import Linear
-
-LARGE_TENSOR = 2**20
-"""Numbers of a parameter from which it is updated within the backward pass: a call for a smaller one costs more than
-its gradient's way to memory and back."""
-
-AT_ONCE = 2**20
-"""Numbers that are updated at once where a gradient is bf16: what is made of them stays in the cache."""
 
 
 class Optimizer:
@@ -67,9 +55,6 @@ class Optimizer:
             for _ in range(1 if name == "sgd" else 2)
         ]
         self.step_number = torch.ones((), device=self.parameters[0].device)  # the next one's
-        self._hooks: list[RemovableHandle] = []
-        self._copying: list[Linear] = []
-        self._updated: set[int] = set()  # in the backward pass of this step
         # One kernel updates all parameters of a rate.
         scales = lr_scales or (1.0,) * len(self.parameters)
         self.groups = [
@@ -92,80 +77,6 @@ class Optimizer:
                 averages = [[average[i] for i in live] for average in self.averages]
                 self._update(parameters, gradients, averages, self.lr * scale)
         self.step_number += 1
-        self._updated.clear()
-
-    def update_in_backward(self, model: nn.Module, *, in_bf16: bool) -> None:
-        """Update each large parameter as soon as its gradient is whole, within the backward pass, and forget it.
-
-        The results are the same. A gradient is still in the cache, as far as it fits, and there is only one of a
-        large layer at a time, which takes AlexNet 0.2 GB less. For steps of a single backward pass, whose gradients
-        nobody else reads.
-
-        A weight gets no copy in bf16 where its gradient may come by another way than its layer: where two modules
-        hold it, or the net has a loss of its own.
-
-        Args:
-            model: Whose parameters these are.
-            in_bf16: Whether products are computed in bf16: then large ``layers.Linear`` keep a copy of their weight in
-                it, which is written here, and its gradient stays in bf16 until it is read here.
-        """
-        scales = {i: scale for scale, indices in self.groups for i in indices}
-        copies = in_bf16 and getattr(model, "criterion", None) is None
-        holders: Counter[Tensor] = Counter(
-            p for module in model.modules() for p in module.parameters(recurse=False)
-        )
-        of_weight = {
-            module.weight: module
-            for module in model.modules()
-            if copies and isinstance(module, Linear) and holders[module.weight] == 1
-        }
-        mine = weakref.ref(
-            self
-        )  # torch's hooks are no garbage that Python finds, and would keep all this for ever
-        for i, parameter in enumerate(self.parameters):
-            if parameter.numel() >= LARGE_TENSOR:
-                layer = of_weight.get(parameter)
-                leaf = layer.keep_copy() if layer else parameter
-                update = partial(_update_leaf, mine, i, scales[i], weakref.ref(layer) if layer else None)
-                self._hooks.append(leaf.register_post_accumulate_grad_hook(update))
-                self._copying += [layer] if layer else []
-
-    def update_at_once(self) -> None:
-        """Update all parameters in ``step`` again."""
-        for hook in self._hooks:
-            hook.remove()
-        for layer in self._copying:
-            layer.copy = None
-        self._hooks, self._copying = [], []
-
-    @torch.no_grad()
-    def _update_one(self, i: int, scale: float, layer: Linear | None, leaf: Tensor) -> None:
-        """Update parameter ``i`` by the gradient of a leaf: of itself, or of the layer's copy of it.
-
-        Raises:
-            CnnzooError: That is a part of its gradient, of which another part has been taken for the whole.
-        """
-        assert leaf.grad is not None
-        if i in self._updated:
-            raise CnnzooError(
-                "a large layer of this net gets its gradient in several parts, as reentrant checkpoints give it. "
-                "Use checkpoint(..., use_reentrant=False), or train with --grad-clip, which waits for all parts."
-            )
-        self._updated.add(i)
-        gradient, leaf.grad = leaf.grad, None
-        averages = [average[i] for average in self.averages]
-        if layer is None:
-            self._update(
-                [self.parameters[i]], [gradient], [[average] for average in averages], self.lr * scale
-            )
-            return
-        numbers = (self.parameters[i], leaf, gradient, *averages)
-        for part, copy, slope, *means in zip(
-            *(n.detach().view(-1).split(AT_ONCE) for n in numbers), strict=True
-        ):
-            self._update([part], [slope.float()], [[mean] for mean in means], self.lr * scale)
-            copy.copy_(part)
-        layer.note_copied()
 
     def _update(
         self, parameters: list[Tensor], gradients: list[Tensor], averages: list[list[Tensor]], lr: float
@@ -219,18 +130,6 @@ class Optimizer:
         for mine, saved in zip(self.averages, state["averages"], strict=True):
             for average, value in zip(mine, saved, strict=True):
                 average.copy_(value)
-
-
-def _update_leaf(
-    optimizer: "weakref.ref[Optimizer]",
-    i: int,
-    scale: float,
-    layer: "weakref.ref[Linear] | None",
-    leaf: Tensor,
-) -> None:
-    """Have the optimizer update parameter ``i``, unless it is gone."""
-    if (living := optimizer()) is not None:
-        living._update_one(i, scale, layer() if layer else None, leaf)
 
 
 def trained_of(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

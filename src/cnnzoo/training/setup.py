@@ -21,8 +21,7 @@ from cnnzoo.device import (
 from cnnzoo.distributed.group import ALONE, Group
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, get_spec
-from cnnzoo.training.checks import can_update_in_backward, check_single_image, dry_run, has_batch_norm
-from cnnzoo.training.fused_optimizer import Optimizer
+from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
 from cnnzoo.training.images import evaluation_batch_size, load_training_data
 from cnnzoo.training.initialization import initialize
 from cnnzoo.training.losses import (
@@ -110,7 +109,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
         network = _compiled(model, mode, val, precision, report)
     if not group.is_first:  # dropout must not leave out the same units for all shares of a batch
         torch.manual_seed(generator(f"process {group.rank}", config.seed).initial_seed())
-    state = make_state(
+    return make_state(
         config,
         model,
         dataset,
@@ -124,9 +123,7 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
         criterion=criterion,
         guess=guess,
         threads=threads,
-    )
-    update_in_backward(state)
-    return state, loaders
+    ), loaders
 
 
 def make_state(
@@ -171,27 +168,6 @@ def make_state(
         threads=threads or Threads(None),
         guess=guess,
     )
-
-
-def update_in_backward(state: TrainState) -> None:
-    """Have large parameters updated within the backward pass, where they may be.
-
-    That is where a step is one backward pass on the CPU, whose gradients nobody but the optimizer reads, and where
-    the net itself allows it.
-    """
-    config, model, optimizer = state.config, state.model, state.optimizer
-    image = state.dataset.channels, *(state.preprocessing.image_size,) * 2
-    if (
-        isinstance(optimizer, Optimizer)
-        and config.grad_accum_steps == 1
-        and not config.grad_clip
-        and state.device.type == "cpu"
-        and state.group.world_size == 1
-        and state.precision.name != "fp16"
-        and not config.compile
-        and can_update_in_backward(model, state.criterion, image, state.device)
-    ):
-        optimizer.update_in_backward(model, in_bf16=state.precision.name == "bf16")
 
 
 class Data(NamedTuple):

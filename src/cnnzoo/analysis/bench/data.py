@@ -19,7 +19,6 @@ from cnnzoo.analysis.bench.net import (
     seconds_of,
     seconds_of_each,
     seconds_of_training,
-    updated_as_trained,
 )
 from cnnzoo.data.datasets import open_images
 from cnnzoo.data.decoding.images import decode_image, open_image, quiet, read_content
@@ -28,7 +27,7 @@ from cnnzoo.data.loader import Endless, Loader, MicroBatch, MicroBatches
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.reading import READING, Folder, Reading, without_bad_images
 from cnnzoo.data.sources import Dataset, Resident, Streamed, explain_no_threads
-from cnnzoo.device import explain_oom, pick_precision
+from cnnzoo.device import deterministic, explain_oom, pick_precision
 from cnnzoo.errors import UsageError
 from cnnzoo.machine import cpu_count
 from cnnzoo.models.registry import get_spec
@@ -225,7 +224,7 @@ def bench_data(
                 transforming = _time_transforming(preprocessing, raw, net.device, seconds)
                 loading = seconds_of_each(streamed, lambda batch: None, net.device, seconds)
                 watched = _Waits(streamed)
-                with updated_as_trained(state):
+                with deterministic(enabled=False):
                     stepping = seconds_of_training(state, resident, seconds)
                     training = seconds_of_training(state, watched, seconds)
             waited = watched.seconds_per_step()

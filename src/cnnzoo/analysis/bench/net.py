@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,10 +24,9 @@ from cnnzoo.device import (
 )
 from cnnzoo.models.registry import create_model, get_spec
 from cnnzoo.training.checks import Work, dry_run
-from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.loop import evaluate, train_one_epoch
 from cnnzoo.training.reporter import Reporter
-from cnnzoo.training.setup import make_state, update_in_backward
+from cnnzoo.training.setup import make_state
 from cnnzoo.training.state import TrainState
 
 PHASES = ("data", "forward", "backward", "optimizer")
@@ -67,7 +65,6 @@ class BenchResult:
         eval_images_per_second: Of evaluation with as many images at once, data included.
         step_ms: A training step, in milliseconds.
         phases_ms: Its parts: data, forward with the loss, and optimizer, each timed by itself; backward is the rest.
-            Training on a CPU updates large parameters within backward, so that they overlap there.
         flop: Operations of a step: two a multiply-add, three passes (forward, and backward to weights and inputs).
         bytes: What a step moves at least: the update's reads and writes, each output written and read in both passes.
         intensity: Operations per byte.
@@ -242,7 +239,7 @@ class _Timed:
 
     def step(self) -> float:
         """Return the seconds of a training step, as the trainer makes it."""
-        with updated_as_trained(self.state):
+        with deterministic(enabled=False):
             return seconds_of_training(self.state, self.batches, self.seconds)
 
     def evaluation(self) -> float:
@@ -262,7 +259,7 @@ class _Timed:
             with state.precision.autocast(state.device):
                 state.criterion(state.model(batch.images), batch.targets)
 
-        with updated_as_trained(state):
+        with deterministic(enabled=False):
             return seconds_of_each(self.batches, forward, state.device, self.seconds)
 
     def update(self) -> float:
@@ -285,19 +282,6 @@ def seconds_of_each(
         if clock.agreed():
             break
     return clock.seconds_per_step()
-
-
-@contextmanager
-def updated_as_trained(state: TrainState) -> Iterator[None]:
-    """Have the algorithms of training, and large parameters updated within the backward pass, where it has them so."""
-    optimizer = state.optimizer
-    assert isinstance(optimizer, Optimizer)
-    update_in_backward(state)
-    try:
-        with deterministic(enabled=False):
-            yield
-    finally:
-        optimizer.update_at_once()
 
 
 def seconds_of_training(state: TrainState, batches: MicroBatches, seconds: float) -> float:
