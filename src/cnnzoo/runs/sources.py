@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ IMPORTED_FOLDER = "imported"
 """In a run; and the key in its config.yaml, under ``recorded``, that has the SHA-256 of each file in it."""
 
 
-def keep_sources(run: Path, imports: Iterable[str]) -> None:
+def keep_sources(run: Path, imports: Collection[str]) -> None:
     """Copy the source files of modules that are imported into a run's folder, in place of any that are there.
 
     Args:
@@ -66,6 +66,8 @@ def changed_sources(run: Path, imports: Iterable[str]) -> str | None:
         imports: As its settings have them.
     """
     kept = read_recorded(run).get(IMPORTED_FOLDER)  # a checkpoint may lie anywhere
+    if not kept:
+        return None
     loaded = {name: file for name, file, _ in _loaded()}
     changed = [
         str(loaded[name])
@@ -112,12 +114,12 @@ def imports_advised(run: Path, imports: Sequence[str]) -> Iterator[None]:
         ) from error
 
 
-def _sources(imports: Iterable[str]) -> dict[str, Path]:
+def _sources(imports: Collection[str]) -> dict[str, Path]:
     """Return the files that are loaded from where the modules are imported from, by their path there.
 
     Where that is a folder of installed packages, those of their own packages alone.
     """
-    loaded = list(_loaded())
+    loaded = list(_loaded()) if imports else []
     tops = {module_of(module)[0].partition(".")[0] for module in imports}
     roots = {root for name, _, root in loaded if _top(name) in tops}
     installed = {Path(path) for path in sysconfig.get_paths().values()}
