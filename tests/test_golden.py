@@ -40,7 +40,9 @@ def assert_close(history: list[dict[str, float]], expected: list[dict[str, float
             assert row[name] == pytest.approx(other[name], abs=max(0.01, 1.01 / images))
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", ["lenet", *(pytest.param(name, marks=pytest.mark.slow) for name in RUNS if name != "lenet")]
+)
 def test_a_golden_run_has_the_history_that_is_kept(processes: Processes, tmp_path: Path, name: str) -> None:
     fixed = ("--dataset", "fashionmnist-sample", "--precision", "fp32", "--out", ".", "--name", name)
     ended = processes.run("train", *RUNS[name], *fixed, cwd=tmp_path)

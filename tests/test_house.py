@@ -96,6 +96,7 @@ def test_a_family_of_networks_knows_torch_the_registry_and_layers_alone(family: 
     }
 
 
+@pytest.mark.slow
 def test_train_is_a_function_after_every_submodule_was_imported() -> None:
     program = (
         "import importlib, pkgutil, cnnzoo\n"

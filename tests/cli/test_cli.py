@@ -65,6 +65,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_what_takes_long_to_import_is_not_imported(tmp_path: Path) -> None:
     run = train(quick(tmp_path, epochs=1, limit_train=64)).run
     commands = {

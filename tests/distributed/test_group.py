@@ -100,6 +100,7 @@ def test_a_run_goes_on_in_another_number_of_processes(processes: Processes, tmp_
     assert_same_training(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_they_agree_that_patience_is_out(processes: Processes, tmp_path: Path) -> None:
     run_team(
         processes, 2, *UNEVEN, "--epochs", "9", "--lr", "1e-9", "--patience", "2", "--name", "r", cwd=tmp_path
@@ -107,6 +108,7 @@ def test_they_agree_that_patience_is_out(processes: Processes, tmp_path: Path) -
     assert len(rows(tmp_path / "r")) == 3
 
 
+@pytest.mark.slow
 def test_their_dropout_leaves_out_other_units_in_each_share(processes: Processes, tmp_path: Path) -> None:
     run_team(
         processes,
@@ -121,6 +123,7 @@ def test_their_dropout_leaves_out_other_units_in_each_share(processes: Processes
     assert not torch.equal(first, second)
 
 
+@pytest.mark.slow
 def test_batch_normalisation_is_warned_of_and_keeps_one_set_of_statistics(
     processes: Processes, tmp_path: Path
 ) -> None:
@@ -170,6 +173,7 @@ def test_the_command_starts_them_itself(processes: Processes, tmp_path: Path) ->
     assert "processes: 2\n" in (tmp_path / "two/config.yaml").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_one_process_imports_no_more_of_torch_than_torch_does() -> None:
     program = (
         "import sys, torch\n"

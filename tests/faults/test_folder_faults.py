@@ -87,6 +87,7 @@ def told(command: Command, *args: str) -> str:
 # How a folder is named
 
 
+@pytest.mark.slow
 def test_row_55_a_path_needs_no_folder_in_front_of_it_and_a_registered_name_wins(
     command: Command, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_row_57_images_in_training_and_test_are_told_before_training(
     assert "2 to train on, 2 to validate" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streamed", [False, True])
 def test_images_that_a_run_was_trained_on_are_left_out_of_another_folder(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool
@@ -314,6 +316,7 @@ def test_validation_has_an_image_of_each_class_that_has_two(command: Command, tm
 # Grey or colour
 
 
+@pytest.mark.slow
 def test_row_41_channels_overrule_what_the_images_are_and_a_resume_keeps_them(
     command: Command, tmp_path: Path
 ) -> None:
@@ -354,6 +357,7 @@ def test_row_45_channels_that_cannot_be_are_refused(
         assert_refused(refused, says, code=2)
 
 
+@pytest.mark.slow
 def test_row_41_a_colour_image_that_nobody_looked_at_is_told_once_in_training(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -177,6 +177,7 @@ def beside(net: nn.Module) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict", "net", "weights", "theirs"])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_row_59_weights_in_a_checkpoint_of_training_are_found_and_not_their_average(

@@ -107,12 +107,14 @@ def test_row_27_a_loss_that_stays_at_guessing_is_warned_of_and_training_goes_on(
     assert len(rows(tmp_path / "runs" / "r")) == 2
 
 
+@pytest.mark.slow
 def test_row_27_a_run_that_learns_or_has_just_begun_is_not_warned_of(command: Command) -> None:
     learns = ("--limit-train", "400", "--batch-size", "2", "--epochs", "2")
     assert command(*SMALL, *learns).err == ""
     assert command(*SMALL, "--name", "begun", "--lr", "1e-9", "--epochs", "2").err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of memory")
 def test_row_28_too_little_memory_names_the_batch_size(processes: Processes, tmp_path: Path) -> None:
     assert processes.run("--help", cwd=tmp_path).code == 0  # it has started, then

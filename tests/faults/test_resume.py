@@ -26,7 +26,9 @@ from tests.processes import Processes
         pytest.param({"augment": "flip,crop", "optimizer": "sgd"}, StopAfter(13), id="in an epoch"),
         pytest.param({"augment": "erasing,mixup,cutmix"}, StopAfter(13), id="images mixed"),
         pytest.param({"precision": "bf16"}, StopAfter(2, "val"), id="in validation, bf16"),
-        pytest.param({"precision": "fp16"}, StopAfter(1), id="after the first step, fp16"),
+        pytest.param(
+            {"precision": "fp16"}, StopAfter(1), id="after the first step, fp16", marks=pytest.mark.slow
+        ),
         pytest.param({"scheduler": "step"}, StopAfter(17, number=signal.SIGTERM), id="SIGTERM"),
         pytest.param({"model": "dropping", "model_options": {}}, StopAfter(13), id="dropout"),
     ],
@@ -180,6 +182,7 @@ def test_row_17_a_name_that_is_the_folder_of_all_runs_is_refused(tmp_path: Path,
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_row_18_a_second_run_into_one_folder_is_refused_until_the_first_has_ended(
     processes: Processes, tmp_path: Path
 ) -> None:

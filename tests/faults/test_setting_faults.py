@@ -567,6 +567,7 @@ def test_row_49_a_terminal_without_a_width_is_written_to(
 # Readers that go away
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["2>&1 | true", "2>/dev/full", "2>&-"])
 def test_row_50_an_error_that_nobody_can_read_keeps_its_exit_code(tmp_path: Path, where: str) -> None:
     if "full" in where and not Path("/dev/full").exists():

@@ -355,6 +355,7 @@ def build(num_classes, in_channels, *, width: int = 4):
 """
 
 
+@pytest.mark.slow
 def test_import_finds_a_module_in_the_current_folder(cnnzoo: Run, tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(OWN_MODEL.format(name="mine"))
     # A console script does not look in the current folder; without this, `python -m` would.

@@ -52,6 +52,7 @@ def test_the_table_is_what_the_installed_torchvision_says() -> None:
     assert json.loads(table.read_text()) == torchvision_nets.read_torchvision()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("installed", ["the table's version", "a newer version"])
 def test_the_names_are_those_of_the_installed_torchvision_and_imported_only_where_the_table_is_of_another(
     installed: str, tmp_path: Path
@@ -152,6 +153,7 @@ def test_weights_of_a_file_are_taken_over(tmp_path: Path) -> None:
         load_pretrained(create_model("lenet"), get_spec("lenet"), "default")
 
 
+@pytest.mark.slow
 def test_weights_by_the_names_of_an_older_torchvision_are_taken_over(tmp_path: Path) -> None:
     state = theirs("vit_b_32").state_dict()
     names = {"mlp.0.": "mlp.linear_1.", "mlp.3.": "mlp.linear_2."}

@@ -31,6 +31,7 @@ def test_each_epochs_weights_are_kept_and_can_be_evaluated(tmp_path: Path) -> No
     assert kept(train(quick(tmp_path)).run) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_the_same_and_may_begin_with_it(tmp_path: Path) -> None:
     whole = train(quick(tmp_path, keep_epochs=True, name="whole")).run
     with pytest.raises(Exception, match="saved"):

@@ -93,6 +93,7 @@ def settings(tmp_path: Path, **changes: object) -> Any:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ANSWERS)
 def test_row_60_a_net_that_makes_more_than_logits_is_trained_by_them_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -108,6 +109,7 @@ def test_row_60_a_net_that_makes_more_than_logits_is_trained_by_them_to_the_same
     assert evaluate(tmp_path / "runs" / "other" / "best.pt").num_images == 1000
 
 
+@pytest.mark.slow
 def test_row_60_bench_summary_and_models_take_such_nets(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -363,6 +365,7 @@ def test_a_single_training_image_asks_for_more(tmp_path: Path, monkeypatch: pyte
         train(settings(tmp_path, limit_train=1))
 
 
+@pytest.mark.slow
 def test_several_processes_name_a_size_that_gives_each_two(processes: Processes, tmp_path: Path) -> None:
     flags = ("--limit-train", "33", "--batch-size")
     refused = in_processes(processes, 2, NORMALISING, *flags, "4", cwd=tmp_path)

@@ -59,6 +59,7 @@ def tutorial_validation(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) 
     return loss_sum / num, corrects.double().item() / num
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "image_size", "num"),
     [("lenet", {}, 28, 650), ("alexnet", {"dropout": 0.0}, 67, 70)],
@@ -213,6 +214,7 @@ class Fetches(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", [(), ("flip", "crop"), ("erasing", "mixup", "cutmix")])
 def test_an_epoch_waits_for_no_number(monkeypatch: pytest.MonkeyPatch, augment: tuple[str, ...]) -> None:
     patch_internal(monkeypatch, "READ_SECONDS", math.inf)  # but where the clock says that it is time
@@ -289,6 +291,7 @@ def test_a_dry_run_counts_the_multiply_adds(name: str, image: tuple[int, int, in
     assert not any(module._forward_hooks for module in model.modules())
 
 
+@pytest.mark.slow
 def test_the_fast_path_gives_the_losses_of_the_plain_one() -> None:
     batches = sample_batches(67, 70)
     torch.manual_seed(0)  # of other weights Adam makes 1e-4 out of a gradient that is nearly 0

@@ -76,6 +76,7 @@ def test_a_row_that_was_the_best_is_withdrawn_with_its_weights(tmp_path: Path, e
     assert "former-best.pt" not in left(ended.run)
 
 
+@pytest.mark.slow
 def test_several_ends_and_stops_change_nothing(tmp_path: Path) -> None:
     config = quick(tmp_path, augment="flip,crop", scheduler="plateau", plateau_epochs=1)
     whole = train(config).run
@@ -105,6 +106,7 @@ def test_patience_and_epochs_end_a_run_too(tmp_path: Path) -> None:
     assert (waiting.limit, len(waiting.history)) == ("patience", 2)
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_accumulated_batches(tmp_path: Path) -> None:
     config = quick(
         tmp_path, batch_size=8, grad_accum_steps=3, limit_train=100
@@ -162,6 +164,7 @@ def test_two_processes_end_at_the_same_step(processes: Processes, tmp_path: Path
         )
 
 
+@pytest.mark.slow
 def test_what_a_person_sees(command: Command) -> None:
     ended = command(*SMALL, "--max-steps", "5", "--epochs", "9")
     assert ended.code == 0

@@ -60,6 +60,7 @@ def test_it_does_what_torchs_does_with_its_own_defaults_but_the_rate(name: str) 
     assert optimizer.lr == 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*NEW, "sgd"])
 def test_a_run_stopped_in_an_epoch_goes_on_to_the_same_bits(tmp_path: Path, name: str) -> None:
     options = {"nesterov": "true"} if name == "sgd" else {}
@@ -130,6 +131,7 @@ def test_adadeltas_header_says_what_its_papers_rate_is(command: Command) -> None
     assert "optimizer: adadelta (its paper's rate is 1.0 (Zeiler 2012))" in said
 
 
+@pytest.mark.slow
 def test_one_of_ones_own_trains_and_resumes(processes: Processes, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import torch\n"

@@ -38,6 +38,7 @@ def test_plateau_divides_by_ten_when_validation_stalls(
     assert lr_at(config, len(accuracies), history(*accuracies)) == pytest.approx(0.1 * 0.1**divisions)
 
 
+@pytest.mark.slow
 def test_a_run_with_plateau_lowers_its_rate_and_resumes_to_the_same(tmp_path: Path) -> None:
     # A rate too low to learn anything: validation stalls from the first epoch on.
     settings = {"scheduler": "plateau", "plateau_epochs": 1, "lr": 1e-9, "epochs": 4, "limit_val": 20}

@@ -109,6 +109,7 @@ def test_where_one_thread_is_no_better_all_are_taken_again() -> None:
 # Runs
 
 
+@pytest.mark.slow
 def test_a_number_is_taken_kept_and_recorded(tmp_path: Path) -> None:
     seen = []
 
@@ -130,6 +131,7 @@ def test_a_number_is_taken_kept_and_recorded(tmp_path: Path) -> None:
         resume(run, {"epochs": 3, "threads": 1})
 
 
+@pytest.mark.slow
 def test_auto_never_exceeds_what_the_process_has(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     run = train(quick(tmp_path, epochs=1)).run
@@ -143,6 +145,7 @@ def test_auto_never_exceeds_what_the_process_has(tmp_path: Path) -> None:
     assert record_of(more) == [(1, 0, 2), (2, 0, 1)]
 
 
+@pytest.mark.slow
 def test_a_record_is_followed_and_resumed(tmp_path: Path) -> None:
     plan = "2,1@1:4,2@2:10,1@3:3"
     config = quick(tmp_path, threads=plan)
@@ -202,7 +205,7 @@ def command_with_two_threads(folder: Path, *line: str) -> subprocess.CompletedPr
     return done
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_row_52_beside_busy_processes_a_run_gives_way_and_can_be_made_again(tmp_path: Path) -> None:
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     sample = ("--dataset", "fashionmnist-sample", "--out", ".", "--epochs", "6")

@@ -160,6 +160,7 @@ def test_every_reported_step_and_epoch_is_the_runs(tmp_path: Path) -> None:
 # Resume
 
 
+@pytest.mark.slow
 def test_options_given_as_text_are_the_same_on_resume(tmp_path: Path) -> None:
     config = quick(tmp_path, **{**DROPOUT, "epochs": 1, "limit_train": 16})
     run = train(config.replace(model_options={"dropout": "0.5"})).run
@@ -184,6 +185,7 @@ def test_a_resume_on_other_images_is_refused(tmp_path: Path) -> None:
 # The command
 
 
+@pytest.mark.slow
 def test_the_command_trains_evaluates_and_resumes(cnnzoo: Cnnzoo, tmp_path: Path) -> None:
     small = ("--limit-train", "320", "--limit-val", "100", "-o", "activation=tanh", "--lr", "2e-3")
     done = cnnzoo("train", "lenet", "--dataset", SAMPLE, "--epochs", "2", *small)

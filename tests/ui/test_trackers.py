@@ -223,6 +223,7 @@ def test_several_reporters_are_told_alike_and_a_stop_passes_through_them(tmp_pat
         train(config, reporter=Reporters(one, Impatient()))
 
 
+@pytest.mark.slow
 def test_the_example_of_the_docs_runs(tmp_path: Path) -> None:
     page = (REPOSITORY / "docs" / "trackers.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

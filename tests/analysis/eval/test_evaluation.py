@@ -79,6 +79,7 @@ def test_nothing_to_evaluate_says_how_to_train(cnnzoo: Cnnzoo) -> None:
     assert refused.stderr == "Error: there is no trained run in runs. Make one with `cnnzoo train lenet`.\n"
 
 
+@pytest.mark.slow
 def test_ten_crop_averages_the_probabilities_of_ten_squares(tmp_path: Path) -> None:
     run = train(quick(tmp_path, resize=32, augment=["crop"])).run
     plain = evaluate(run / "best.pt")

@@ -106,6 +106,7 @@ def test_seeds_side_by_side_give_what_one_after_another_gives(cnnzoo: Run, tmp_p
     assert alone.seeds[0].ran_on["threads"] == "1"
 
 
+@pytest.mark.slow
 def test_a_seed_that_was_stopped_goes_on(tmp_path: Path) -> None:
     path = recipe(tmp_path)
     whole = reproduce(path, out=tmp_path / "whole")

@@ -206,6 +206,7 @@ def _fails(report: Reporter) -> int:
     raise ZeroDivisionError("a bug")
 
 
+@pytest.mark.slow
 def test_a_bug_keeps_its_traceback() -> None:
     outcomes, stopped = run_lanes([Task("bug", _fails), Task("fine", _memory)], 1, LaneReporter())
     assert stopped is None
@@ -373,6 +374,7 @@ def test_row_53_a_full_disk_in_one_lane_is_one_line(processes: Processes, tmp_pa
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.slow
 def test_seeds_from_python_need_a_reporter_of_nothing(tmp_path: Path) -> None:
     result = sweep(quick(tmp_path, epochs=1, name="s", threads=1), seeds=2, jobs=2)
     assert [run.config.seed for run in result.runs] == [0, 1]

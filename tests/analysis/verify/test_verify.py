@@ -298,6 +298,7 @@ def test_an_evaluation_that_was_cut_short_is_no_change_by_hand(
     assert_whole(command("verify", "r"))
 
 
+@pytest.mark.slow
 def test_a_replay_is_the_run_to_the_last_bit(copied: Path, processes: Processes) -> None:
     before = contents(copied / RUN)
     for epochs, says in (

@@ -81,6 +81,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_pixels_are_within_2_grey_levels_of_pillows(kind: str, channels: int) -> None:

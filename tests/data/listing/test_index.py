@@ -260,6 +260,7 @@ def load(images: ImageFiles, warned: list[str]) -> Any:
     return images.load("train", 8, 2, lambda *_: None, warned.append)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("odd", "says"),
     [

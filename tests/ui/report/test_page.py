@@ -61,6 +61,7 @@ def test_it_has_every_part_and_the_figures_that_eval_saved(
     assert not (run / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["another checkpoint", "half a file", "nothing"])
 def test_what_was_saved_of_another_checkpoint_is_computed_again(run: Path, tmp_path: Path, what: str) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "copy"))
@@ -90,6 +91,7 @@ def test_a_net_without_convolution_and_a_run_without_history_say_so(tmp_path: Pa
     assert re.search(r"<p>There are none: [^<]*history", page)
 
 
+@pytest.mark.slow
 def test_a_broken_test_image_is_left_out_where_eval_left_it_out(command: Command, tmp_path: Path) -> None:
     for part, label in product(("train", "test"), ("cat", "dog")):
         folder = tmp_path / "pets" / part / label
@@ -117,6 +119,7 @@ def test_a_checkpoint_alone_has_a_page_too(run: Path, command: Command, tmp_path
     assert (done.code, done.out, done.err) == (0, "page.html\n", "")
 
 
+@pytest.mark.slow
 def test_where_it_cannot_be_written_one_line_says_so(run: Path, tmp_path: Path) -> None:
     with pytest.raises(CnnzooError, match=r"^cannot write .*nowhere.*cnnzoo report -o FILE`\.$"):
         report(run, output=tmp_path / "nowhere" / "page.html")
