@@ -20,7 +20,8 @@ from torch import nn
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.named.catalog import DATASETS, DEFAULT_DATASET, SAMPLE
 from cnnzoo.data.named.locate import locate
-from cnnzoo.device import LARGE_NET, Precision, describe_device, pick_precision
+from cnnzoo.device import describe_device
+from cnnzoo.precision import LARGE_NET, Precision, pick_precision
 from cnnzoo.training.train import train
 
 BATCH_SIZE = 32

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnzoo import device
+from cnnzoo import precision
 from cnnzoo.analysis import plan
 from cnnzoo.config import TrainConfig
 from cnnzoo.data import loader, reading
@@ -24,9 +24,9 @@ from cnnzoo.data.named import download
 from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Dataset, Resident
-from cnnzoo.device import Precision
 from cnnzoo.distributed.group import ALONE
 from cnnzoo.models import registry
+from cnnzoo.precision import Precision
 from cnnzoo.runs import checkpoint
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.signals import StopSignal
@@ -75,7 +75,7 @@ INTERNALS: dict[str, ModuleType] = {
     "READ_SECONDS": meter,
     "SECONDS": plan,
     "MIRROR_TIMEOUT": download,
-    "_cpu_info": device,
+    "cpu_info": precision,
     "pick_compile_mode": setup,
     "cache_folder": index,
     "_specs": registry,

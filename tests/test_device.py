@@ -11,16 +11,11 @@ from torch import nn
 
 import cnnzoo
 from cnnzoo.config import TrainConfig
-from cnnzoo.device import (
-    _overcommit,
-    deterministic,
-    pick_compile_mode,
-    pick_device,
-    pick_precision,
-    prepare_cuda,
-)
+from cnnzoo.device import _overcommit, deterministic, pick_device, prepare_cuda
 from cnnzoo.distributed.group import ALONE
 from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.precision import pick_precision
+from cnnzoo.training.setup import pick_compile_mode
 from cnnzoo.training.train import begin
 from tests.helpers import CPU, Reporter, patch_internal, quick
 
@@ -134,7 +129,7 @@ def test_auto_takes_bf16_where_it_is_native_and_the_net_is_large(
     monkeypatch: pytest.MonkeyPatch, flags: str, mult_adds: int, name: str, reason: str
 ) -> None:
     # What a processor can do cannot be had here otherwise.
-    patch_internal(monkeypatch, "_cpu_info", lambda key: flags if key == "flags" else "")
+    patch_internal(monkeypatch, "cpu_info", lambda key: flags if key == "flags" else "")
     picked = pick_precision("auto", CPU, mult_adds)
     assert picked.name == name
     assert reason in picked.reason

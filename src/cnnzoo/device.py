@@ -1,4 +1,4 @@
-"""Where a run computes: device, precision, memory format and the host's memory."""
+"""Where a run computes: device, memory format and the host's memory."""
 
 import ctypes
 import os
@@ -7,8 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -98,10 +97,10 @@ def describe_device(device: torch.device) -> str:
 
 
 def _cpu_name() -> str:
-    return _cpu_info("model name") or platform.processor() or platform.machine()
+    return cpu_info("model name") or platform.processor() or platform.machine()
 
 
-def _cpu_info(key: str) -> str:
+def cpu_info(key: str) -> str:
     """Return a line of Linux's description of the processor, or nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -257,69 +256,3 @@ def explain_oom(batch_size: int) -> Iterator[None]:
                 f"not enough memory for batches of {batch_size} images. Lower --batch-size."
             ) from error
         raise
-
-
-@dataclass(frozen=True)
-class Precision:
-    """The number format of the forward and backward pass; weights stay float32.
-
-    Attributes:
-        name: ``fp32``, ``bf16`` or ``fp16``.
-        reason: Why this one, for the header of a run.
-    """
-
-    name: str
-    reason: str
-
-    def autocast(self, device: torch.device) -> AbstractContextManager[object]:
-        """Return the context in which the forward pass runs."""
-        if self.name == "fp32":
-            return nullcontext()
-        return torch.autocast(device.type, dtype=self.dtype)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What convolutions and matrix products compute in."""
-        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.name]
-
-
-LARGE_NET = 10_000_000
-"""Multiply-adds per image from which a net is large, so that bf16 gains. LeNet has 0.4 million and is slower in bf16,
-since turning numbers into another format takes longer than to multiply them; AlexNet has 1,100 million."""
-
-
-def pick_precision(name: str, device: torch.device, mult_adds: int) -> Precision:
-    """Return the precision of that name; ``auto`` takes bf16 where it is native and the net is large, else fp32.
-
-    Args:
-        name: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        device: Where it is to compute.
-        mult_adds: Of the net, an image.
-    """
-    if name != "auto":
-        return Precision(name, "as asked")
-    if not _has_native_bf16(device):
-        return Precision("fp32", "this device has no native bf16")
-    if mult_adds < LARGE_NET:
-        return Precision("fp32", "the net is too small to gain from bf16")
-    return Precision("bf16", "native on this device, and the net is large enough to gain")
-
-
-def _has_native_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and not {"amx_bf16", "avx512_bf16"}.isdisjoint(_cpu_info("flags").split())
-
-
-def pick_compile_mode(device: torch.device, mult_adds: int, *, one_pass: bool) -> str:
-    """Return how torch.compile is to translate a net: ``reduce-overhead`` is with CUDA graphs.
-
-    A small net's kernels take less time than their launches, and a graph launches all of them at once. But it writes
-    each gradient to the same place again: what several backward passes add up is lost (pytorch/pytorch#169545).
-
-    Args:
-        device: Where it computes.
-        mult_adds: Of the net, an image.
-        one_pass: Whether each step has one backward pass, in one process.
-    """
-    return "reduce-overhead" if device.type == "cuda" and mult_adds < LARGE_NET and one_pass else "default"

@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import cnnzoo
 from cnnzoo.analysis.summary.summary import summarize
-from cnnzoo.device import LARGE_NET
 from cnnzoo.models.registry import create_skeleton, get_spec
+from cnnzoo.precision import LARGE_NET
 from cnnzoo.training.arithmetic import Arithmetic
 from cnnzoo.training.checks import dry_run
 from tests.processes import REPOSITORY

@@ -19,7 +19,8 @@ from cnnzoo.data.datasets import load_dataset
 from cnnzoo.data.loader import Loader, MicroBatch
 from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing
-from cnnzoo.device import Precision, to_device
+from cnnzoo.device import to_device
+from cnnzoo.precision import Precision
 from cnnzoo.training.checks import dry_run
 from cnnzoo.training.fused_optimizer import Optimizer
 from cnnzoo.training.losses import criterion_of

@@ -8,14 +8,8 @@ from torch import nn
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.preprocess import Preprocessing
-from cnnzoo.device import (
-    Precision,
-    explain_oom,
-    pick_device,
-    pick_precision,
-    prepare,
-    to_device,
-)
+from cnnzoo.device import explain_oom, pick_device, prepare, to_device
+from cnnzoo.precision import Precision, pick_precision
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.sources import changed_sources, imports_advised
 from cnnzoo.training.checks import dry_run

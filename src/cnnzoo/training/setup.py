@@ -11,16 +11,14 @@ from cnnzoo.data.loader import Loader, generator
 from cnnzoo.data.preprocess import Preprocessing, mean_and_std
 from cnnzoo.data.sources import Dataset, Source, Streamed
 from cnnzoo.device import (
-    Precision,
-    pick_compile_mode,
     pick_device,
-    pick_precision,
     prepare,
     to_device,
 )
 from cnnzoo.distributed.group import ALONE, Group
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, get_spec
+from cnnzoo.precision import LARGE_NET, Precision, pick_precision
 from cnnzoo.training.checks import check_single_image, dry_run, has_batch_norm
 from cnnzoo.training.images import evaluation_batch_size, load_training_data
 from cnnzoo.training.initialization import initialize
@@ -236,6 +234,20 @@ def load_data(config: TrainConfig, report: Reporter, group: Group, device: torch
         world_size=group.world_size,
     )
     return Data(config, dataset, preprocessing, Loaders(train, val))
+
+
+def pick_compile_mode(device: torch.device, mult_adds: int, *, one_pass: bool) -> str:
+    """Return how torch.compile is to translate a net: ``reduce-overhead`` is with CUDA graphs.
+
+    A small net's kernels take less time than their launches, and a graph launches all of them at once. But it writes
+    each gradient to the same place again: what several backward passes add up is lost (pytorch/pytorch#169545).
+
+    Args:
+        device: Where it computes.
+        mult_adds: Of the net, an image.
+        one_pass: Whether each step has one backward pass, in one process.
+    """
+    return "reduce-overhead" if device.type == "cuda" and mult_adds < LARGE_NET and one_pass else "default"
 
 
 def _compiled(

@@ -17,9 +17,10 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Dataset
-from cnnzoo.device import Precision, describe_device
+from cnnzoo.device import describe_device
 from cnnzoo.distributed.group import Group
 from cnnzoo.errors import CnnzooError, UsageError, named
+from cnnzoo.precision import Precision
 from cnnzoo.runs.checkpoint import Checkpoint, MeterState, TrainingState
 from cnnzoo.runs.history import HistoryRow, best_row
 from cnnzoo.runs.serialization import weights_sha256

@@ -27,10 +27,11 @@ from cnnzoo.data.loader import Endless, Loader, MicroBatch, MicroBatches
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.reading import READING, Folder, Reading, without_bad_images
 from cnnzoo.data.sources import Dataset, Resident, Streamed, explain_no_threads
-from cnnzoo.device import deterministic, explain_oom, pick_precision
+from cnnzoo.device import deterministic, explain_oom
 from cnnzoo.errors import UsageError
 from cnnzoo.machine import cpu_count
 from cnnzoo.models.registry import get_spec
+from cnnzoo.precision import pick_precision
 
 Item = TypeVar("Item")
 

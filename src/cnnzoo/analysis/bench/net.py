@@ -13,16 +13,9 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.loader import Endless, Loader, MicroBatch, MicroBatches
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Dataset, Resident
-from cnnzoo.device import (
-    Precision,
-    deterministic,
-    explain_oom,
-    pick_device,
-    pick_precision,
-    prepare,
-    to_device,
-)
+from cnnzoo.device import deterministic, explain_oom, pick_device, prepare, to_device
 from cnnzoo.models.registry import create_model, get_spec
+from cnnzoo.precision import Precision, pick_precision
 from cnnzoo.training.checks import Work, dry_run
 from cnnzoo.training.loop import evaluate, train_one_epoch
 from cnnzoo.training.reporter import Reporter

@@ -24,8 +24,9 @@ from cnnzoo.analysis.predict.pictures import Picture
 from cnnzoo.analysis.predict.predict import Invert, PictureReader
 from cnnzoo.analysis.trained_net import TrainedNet
 from cnnzoo.data.decoding.images import open_image, quiet
-from cnnzoo.device import LARGE_NET, explain_oom, to_device
+from cnnzoo.device import explain_oom, to_device
 from cnnzoo.errors import CnnzooError
+from cnnzoo.precision import LARGE_NET
 from cnnzoo.runs.checkpoint import load_checkpoint
 from cnnzoo.training.answers import logits_in
 from cnnzoo.training.arithmetic import Arithmetic
