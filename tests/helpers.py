@@ -76,6 +76,7 @@ INTERNALS: dict[str, ModuleType] = {
     "SECONDS": plan,
     "MIRROR_TIMEOUT": download,
     "cpu_info": precision,
+    "seconds_of": precision,
     "pick_compile_mode": setup,
     "cache_folder": index,
     "_specs": registry,

@@ -14,7 +14,6 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.device import _overcommit, deterministic, pick_device, prepare_cuda
 from cnnzoo.distributed.group import ALONE
 from cnnzoo.errors import CnnzooError, UsageError
-from cnnzoo.precision import pick_precision
 from cnnzoo.training.setup import pick_compile_mode
 from cnnzoo.training.train import begin
 from tests.helpers import CPU, Reporter, patch_internal, quick
@@ -114,26 +113,6 @@ def test_several_devices_are_for_several_processes() -> None:
 
 def test_a_device_may_be_a_number_in_yaml() -> None:
     assert TrainConfig.from_dict({"model": "lenet", "device": 0}).device == "0"
-
-
-@pytest.mark.parametrize(
-    ("flags", "mult_adds", "name", "reason"),
-    [
-        ("fpu avx2", 1_100_000_000, "fp32", "no native bf16"),
-        ("fpu avx512_bf16", 400_000, "fp32", "too small"),
-        ("fpu avx512_bf16", 1_100_000_000, "bf16", "large enough"),
-        ("fpu amx_bf16 amx_tile", 1_100_000_000, "bf16", "large enough"),
-    ],
-)
-def test_auto_takes_bf16_where_it_is_native_and_the_net_is_large(
-    monkeypatch: pytest.MonkeyPatch, flags: str, mult_adds: int, name: str, reason: str
-) -> None:
-    # What a processor can do cannot be had here otherwise.
-    patch_internal(monkeypatch, "cpu_info", lambda key: flags if key == "flags" else "")
-    picked = pick_precision("auto", CPU, mult_adds)
-    assert picked.name == name
-    assert reason in picked.reason
-    assert pick_precision("fp32", CPU, mult_adds).reason == "as asked"
 
 
 class Warnings(Reporter):

@@ -27,6 +27,7 @@ def checkpoint() -> Checkpoint:
         config={"model": "lenet"},
         epoch=3,
         metrics={"val_acc": 0.5},
+        precision="fp32",
         state_dict=cnnzoo.create_model("lenet", pooling="max").state_dict(),
     )
 

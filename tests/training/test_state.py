@@ -56,7 +56,6 @@ def test_what_a_file_lacks_has_its_default(stopped: Path, tmp_path: Path) -> Non
     [
         ("optimizer", None),
         ("optimizer", "adam"),
-        ("precision", 3.5),
         ("history", [{"epoch": 1}]),
         ("history", [7]),
         ("random_states", [{"cpu": 1}]),

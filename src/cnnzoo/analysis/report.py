@@ -56,7 +56,7 @@ def gather_report(
     *,
     data_dir: Path | None = None,
     device: str = "auto",
-    precision: str = "auto",
+    precision: str | None = None,
     reporter: Reporter | None = None,
 ) -> RunReport:
     """Gather what a page says of a run; nothing is written.
@@ -68,7 +68,7 @@ def gather_report(
         checkpoint: A ``best.pt`` or ``last.pt``.
         data_dir: Where named datasets lie; by default where the run found them.
         device: As for training.
-        precision: As for training.
+        precision: As for training; by default the one that the run was trained in.
         reporter: Told of progress.
 
     Raises:

@@ -66,7 +66,7 @@ def load_net(
     checkpoint: Path,
     *,
     device: str = "auto",
-    precision: str = "auto",
+    precision: str | None = None,
     reporter: Reporter | None = None,
 ) -> TrainedNet:
     """Load a trained net from a checkpoint.
@@ -74,7 +74,7 @@ def load_net(
     Args:
         checkpoint: A ``best.pt`` or ``last.pt``.
         device: As for training.
-        precision: As for training.
+        precision: As for training; by default the one that the run was trained in.
         reporter: Told where the source of a net of one's own has changed.
 
     Raises:
@@ -92,5 +92,9 @@ def load_net(
         model = to_device(saved.build_model(checkpoint.parent), place)
         image = saved.in_channels, saved.image_size, saved.image_size
         work = dry_run(model, saved.num_classes, image, place)
-        number_format = pick_precision(precision, place, work.mult_adds)
+        number_format = (
+            pick_precision(precision, place, work.mult_adds)
+            if precision
+            else Precision(saved.precision, "as it was trained")
+        )
     return TrainedNet(checkpoint, saved, config, model.eval(), place, number_format)

@@ -57,7 +57,9 @@ def evaluate_command(
         ),
     ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
-    precision: Annotated[PrecisionName, typer.Option(help="Number format.")] = "auto",
+    precision: Annotated[
+        PrecisionName | None, typer.Option(help="Number format.", show_default="as trained")
+    ] = None,
     format_: Annotated[
         Literal["table", "json"], typer.Option("--format", help="A table, or JSON on stdout.")
     ] = "table",

@@ -64,7 +64,9 @@ def predict_command(
         typer.Option("-b", "--batch-size", min=1, metavar="N", help="Images at once [by their size]."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
-    precision: Annotated[PrecisionName, typer.Option(help="Number format.")] = "auto",
+    precision: Annotated[
+        PrecisionName | None, typer.Option(help="Number format.", show_default="as trained")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     import_: ImportOption = None,
 ) -> None:

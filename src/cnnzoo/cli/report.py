@@ -26,7 +26,9 @@ def report_command(
         Path | None, typer.Option(help="Where datasets lie [where the run found them].")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
-    precision: Annotated[PrecisionName, typer.Option(help="Number format.")] = "auto",
+    precision: Annotated[
+        PrecisionName | None, typer.Option(help="Number format.", show_default="as trained")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     import_: ImportOption = None,
 ) -> None:

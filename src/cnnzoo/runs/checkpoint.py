@@ -50,7 +50,6 @@ class TrainingState:
 
     Attributes:
         optimizer: As ``Optimizer.state_dict`` gives it.
-        precision: Name of the number format that the run began with.
         history: A row for each finished epoch.
         ending: That of the epoch in which ``max_steps`` has ended the run, if it did within one.
         scaler: As ``torch.amp.GradScaler.state_dict`` gives it; empty where it does nothing.
@@ -61,7 +60,6 @@ class TrainingState:
     """
 
     optimizer: dict[str, Any]
-    precision: str
     history: list[HistoryRow] = field(default_factory=list)
     ending: HistoryRow | None = None
     scaler: dict[str, Any] = field(default_factory=dict)
@@ -121,6 +119,7 @@ class Checkpoint:
         resize: Pixels a side that images were resized to before squares of ``image_size`` were cut from them.
         pad: Whether smaller images were laid into a black one and not enlarged.
         pixel_range: What was made black and white of images of more than 8 bits a pixel; empty where there were none.
+        precision: Name of the number format that the run was trained in.
         listing_sha256: Of the names and sizes of the training images, where they are files of one's own.
         weights_sha256: Of the weights after each epoch that was the best so far or was kept, by its number; None in
             ``best.pt``.
@@ -148,6 +147,7 @@ class Checkpoint:
     epoch: int
     metrics: dict[str, float | None]
     state_dict: dict[str, Tensor]
+    precision: str
     training: TrainingState | None = None
     resize: int | None = None
     pad: bool = False

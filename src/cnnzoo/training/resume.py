@@ -17,6 +17,7 @@ from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.models.registry import import_models
+from cnnzoo.precision import Precision
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.history import best_row, write_history
 from cnnzoo.runs.run import Run
@@ -85,12 +86,12 @@ def resume(
                     repair(folder, saved, config, report)
                 best = best_row(training.rows, config.monitor)
                 return RunResult(run, config, training.rows, best, epochs_trained=0, limit=limit)
-            if config.precision == "auto":  # the one it began with, even where this device would take another
-                config = config.replace(precision=training.precision)
             if config.thread_plan is None and training.threads:  # what is computed before the first step, too
                 torch.set_num_threads(min(training.threads[0][2], torch.get_num_threads()))
             with explain_oom(config.batch_size):
-                state, loaders = set_up(config, report, group)
+                state, loaders = set_up(
+                    config, report, group, precision=Precision(saved.precision, "as the run began")
+                )
             state.restore(saved)
             if group.is_first:
                 repair(folder, saved, config, report)

@@ -44,13 +44,16 @@ class Loaders(NamedTuple):
     val: Loader
 
 
-def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainState, Loaders]:
+def set_up(
+    config: TrainConfig, report: Reporter, group: Group, *, precision: Precision | None = None
+) -> tuple[TrainState, Loaders]:
     """Make what ``fit`` needs of a run's settings: images, net and optimizer, with fresh weights.
 
     Args:
         config: The settings.
         report: Told of what a person should know before the first step.
         group: The processes that train together.
+        precision: That a run which goes on began with; by default the one of the settings.
 
     Raises:
         UsageError: A setting that cannot be right.
@@ -96,7 +99,8 @@ def set_up(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSt
             "this net normalises over a batch, and on the CPU each process does so over its own images alone: "
             "the result differs from that of one process."
         )
-    precision = group.broadcast(lambda: pick_precision(config.precision, device, work.mult_adds))
+    if precision is None:
+        precision = group.broadcast(lambda: pick_precision(config.precision, device, work.mult_adds))
     criterion, guess = loss_of(
         config, model, train.source.labels, dataset.classes, mixed=mixed, device=device
     )

@@ -259,6 +259,7 @@ class TrainState:
             epoch=len(self.rows),
             metrics=asdict(self.rows[-1]) if self.rows else {},
             state_dict=self.model.state_dict(),
+            precision=self.precision.name,
             weights_sha256=dict(self.weights_sha256) if resumable else None,
             training=self.state_dict() if resumable else None,
         )
@@ -268,7 +269,6 @@ class TrainState:
         return TrainingState(
             optimizer=self.optimizer.state_dict(),
             scaler=self.scaler.state_dict(),
-            precision=self.precision.name,
             random_states=self.group.all_gather(_random_states(self.device)),
             history=list(self.history),
             ending=self.ending,

@@ -21,7 +21,7 @@ from cnnzoo.analysis.compare.compare import compare
 from cnnzoo.analysis.compare.result import ComparisonResult
 from cnnzoo.analysis.compare.significance import compare_nets
 from cnnzoo.analysis.eval.evaluation import evaluate
-from cnnzoo.config_file import read_yaml
+from cnnzoo.config_file import read_recorded, read_yaml
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.ui.compare.picture import plot_comparison
 from tests.conftest import Command
@@ -289,12 +289,28 @@ def test_what_has_not_ended_is_left_out_of_a_study_and_said_of_a_run(make: Make,
         compare([part / "seed-1", whole])
 
 
-def test_a_run_that_was_stopped_and_resumed_is_of_its_setting(make: Make) -> None:
+def test_runs_with_automatic_precision_are_one_setting_whatever_it_took(make: Make) -> None:
     one, two = make("s/seed-0", 500, seed=0), make("s/seed-1", 510, seed=1)
-    change_settings(one, precision="auto")
-    change_settings(two, precision="fp32")  # which a resume writes down, so that it goes on as it began
-    (setting,) = compare([one.parent]).settings
-    assert [run.recorded.seed for run in setting.runs] == [0, 1]
+    assert compare([one.parent]).notes == []
+    change_settings(two, recorded={**read_recorded(two), "precision": "bf16"})
+    change_figures(two, precision="bf16")
+    result = compare([one.parent])
+    assert [run.recorded.seed for run in result.settings[0].runs] == [0, 1]
+    assert result.notes == [
+        "`--precision auto` took bf16 in 1 and fp32 in 1 of the runs; it counts as one setting."
+    ]
+    change_settings(two, precision="bf16")  # which is a setting that somebody chose
+    assert [setting.name for setting in compare([one, two]).settings] == ["precision=auto", "precision=bf16"]
+
+
+def test_figures_in_another_precision_than_the_runs_own_are_computed_again_and_stay(make: Make) -> None:
+    one, two = make("one", 500, lr=0.1), make("two", 500, lr=0.01)
+    change_figures(two, precision="bf16")
+    saved = (two / "eval.json").read_bytes()
+    accuracies = [setting.runs[0].predictions.accuracy for setting in compare([one, two]).settings]
+    assert accuracies[0] == 0.5
+    assert accuracies[1] == pytest.approx(evaluate(two / "best.pt", save=False).accuracy)
+    assert (two / "eval.json").read_bytes() == saved
 
 
 def test_a_run_that_two_studies_have_counts_once(make: Make) -> None:

@@ -16,7 +16,6 @@ from cnnzoo.analysis.bench.net import (
     MIN_STEPS,
     WARM_UP,
     build_net,
-    seconds_of,
     seconds_of_each,
     seconds_of_training,
 )
@@ -31,7 +30,7 @@ from cnnzoo.device import deterministic, explain_oom
 from cnnzoo.errors import UsageError
 from cnnzoo.machine import cpu_count
 from cnnzoo.models.registry import get_spec
-from cnnzoo.precision import pick_precision
+from cnnzoo.precision import pick_precision, seconds_of
 
 Item = TypeVar("Item")
 

@@ -15,7 +15,7 @@ from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Dataset, Resident
 from cnnzoo.device import deterministic, explain_oom, pick_device, prepare, to_device
 from cnnzoo.models.registry import create_model, get_spec
-from cnnzoo.precision import Precision, pick_precision
+from cnnzoo.precision import Precision, pick_precision, seconds_of, wait_for
 from cnnzoo.training.checks import Work, dry_run
 from cnnzoo.training.loop import evaluate, train_one_epoch
 from cnnzoo.training.reporter import Reporter
@@ -313,25 +313,11 @@ class _Clock:
         """Count a step; return whether it was the last."""
         self.steps += 1
         if self.steps == 0:
-            _wait(self.device)
+            wait_for(self.device)
             self.started = time.perf_counter()
         return self.steps >= MIN_STEPS and time.perf_counter() - self.started > self.seconds
 
     def seconds_per_step(self) -> float:
         """Return how long each of the steps after the first ones took."""
-        _wait(self.device)
+        wait_for(self.device)
         return (time.perf_counter() - self.started) / self.steps
-
-
-def seconds_of(do: Callable[[], object], device: torch.device) -> float:
-    """Return how long something takes on a device, its work there included."""
-    _wait(device)
-    started = time.perf_counter()
-    do()
-    _wait(device)
-    return time.perf_counter() - started
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":  # a call returns before its work is done
-        torch.accelerator.synchronize(device)

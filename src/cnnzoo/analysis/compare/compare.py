@@ -1,6 +1,7 @@
 """Runs compared: what differs in their settings, what in their results, and whether that is more than chance."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import combinations
@@ -68,6 +69,10 @@ def compare(
             f"The runs were trained for different numbers of epochs, {shortest} to {longest}: a difference may be that "
             "of time."
         )
+    taken = Counter(run.recorded.precision for run in compared if run.recorded.config.precision == "auto")
+    if len(taken) > 1:
+        counts = " and ".join(f"{precision} in {num}" for precision, num in sorted(taken.items()))
+        notes.append(f"`--precision auto` took {counts} of the runs; it counts as one setting.")
     if baseline is not None and baseline not in (names := [setting.name for setting in settings]):
         raise unknown("setting", baseline, names)
     pairs = [

@@ -47,6 +47,7 @@ class RecordedRun:
         config: Its settings.
         settings: What makes its net what it is, the seed aside: settings by name, the model's options with defaults,
             and checksums of the training images and of imported source where they are known.
+        precision: The number format that it was trained in, also where its settings leave that to ``auto``.
         history: What it went through.
         is_over: Whether it has reached one of its limits.
         is_named: Whether a person named it by itself, and not a study that it is in.
@@ -55,6 +56,7 @@ class RecordedRun:
     folder: Path
     config: TrainConfig
     settings: dict[str, Any]
+    precision: str
     history: History
     is_over: bool
     is_named: bool
@@ -111,13 +113,13 @@ def read_run(folder: Path, *, is_named: bool) -> RecordedRun:
     steps = recorded.get("steps_per_epoch")
     steps = steps if type(steps) is int and steps > 0 else None
     is_over = limit_reached(rows, config, steps) is not None
-    return RecordedRun(folder, config, _settings_of(config, recorded), history, is_over, is_named)
+    precision = str(recorded.get("precision", config.precision))
+    settings = _settings_of(config, recorded)
+    return RecordedRun(folder, config, settings, precision, history, is_over, is_named)
 
 
 def _settings_of(config: TrainConfig, recorded: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: value for name, value in config.to_dict().items() if name not in WITHOUT_EFFECT}
-    if plain["precision"] == "auto" and isinstance(used := recorded.get("precision"), str):
-        plain["precision"] = used  # as the settings of a run that was resumed have it
     own = {**_default_options(config.model), **plain.pop("model_options")}
     factors = {f"lr_scale {part}": factor for part, factor in plain.pop("lr_scale").items()}
     options = (*own.items(), *plain.pop("optimizer_options").items(), *factors.items())

@@ -142,7 +142,7 @@ def evaluate(
     split: str = "test",
     batch_size: int | None = None,
     device: str = "auto",
-    precision: str = "auto",
+    precision: str | None = None,
     data_dir: Path | None = None,
     skip_bad_images: bool = False,
     ten_crop: bool = False,
@@ -164,7 +164,7 @@ def evaluate(
         split: ``test``, or ``val`` for the very images that were kept from its training.
         batch_size: Images at once; by default what memory allows.
         device: As for training.
-        precision: As for training.
+        precision: As for training; by default the one that the run was trained in.
         data_dir: Where named datasets lie; by default where the run found them.
         skip_bad_images: Leave out images of a folder that cannot be read.
         ten_crop: Average the class probabilities over ten squares of each image: the corners, the centre, and each

@@ -16,6 +16,7 @@ from cnnzoo.analysis.eval.evaluation import EvaluationFigures, EvaluationResult,
 from cnnzoo.analysis.eval.intervals import wilson_interval
 from cnnzoo.analysis.eval.test_images import held_out_images
 from cnnzoo.analysis.trained_net import TrainedNet
+from cnnzoo.config_file import read_recorded
 from cnnzoo.data.datasets import full_name, short_name
 from cnnzoo.errors import UsageError
 from cnnzoo.files import file_sha256
@@ -25,7 +26,12 @@ from cnnzoo.validation import check
 
 
 def saved_figures(
-    folder: Path, checkpoint: Path, *, dataset: str | None = None, ten_crop: bool | None = None
+    folder: Path,
+    checkpoint: Path,
+    *,
+    dataset: str | None = None,
+    ten_crop: bool | None = None,
+    precision: str | None = None,
 ) -> EvaluationFigures | None:
     """Return the figures that the ``eval.json`` in a folder has of a checkpoint and test images.
 
@@ -34,6 +40,7 @@ def saved_figures(
         checkpoint: The checkpoint's file.
         dataset: Full name of the data set; by default any.
         ten_crop: Whether ten squares of each image were averaged; by default either.
+        precision: Number format of the forward pass; by default any.
 
     Returns:
         None where there are none, or those of another checkpoint or of other images, or a figure is lacking.
@@ -47,6 +54,7 @@ def saved_figures(
             figures.split == "test"
             and dataset in (None, figures.dataset)
             and ten_crop in (None, figures.ten_crop)
+            and precision in (None, figures.precision)
             and figures.checkpoint_sha256 == file_sha256(checkpoint)
         )
     except (OSError, ValueError, TypeError, UsageError):  # there are none, or they are damaged
@@ -79,7 +87,7 @@ def saved_result(net: TrainedNet, reporter: Reporter) -> EvaluationResult | None
     Raises:
         CnnzooError: The images cannot be had.
     """
-    figures = saved_figures(net.run, net.path)
+    figures = saved_figures(net.run, net.path, precision=net.precision.name)
     saved = _saved_predictions(net.run, figures) if figures else None
     if figures is None or saved is None or net.classes != tuple(row.name for row in figures.classes):
         return None
@@ -179,8 +187,8 @@ def run_predictions(
         figures = saved_figures(folder, best, dataset=full)
         if figures is None:
             continue
-        if figures.ten_crop:
-            saves = False  # these figures took longer, and stay
+        if figures.ten_crop or figures.precision != read_recorded(run).get("precision", figures.precision):
+            saves = False  # these figures were asked for by name, and stay
         elif saved := _saved_predictions(folder, figures):
             return RunPredictions(
                 figures.dataset,

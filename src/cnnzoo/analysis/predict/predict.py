@@ -271,7 +271,7 @@ def predict(
     explain_to: str | os.PathLike[str] | None = None,
     batch_size: int | None = None,
     device: str = "auto",
-    precision: str = "auto",
+    precision: str | None = None,
     reporter: Reporter | None = None,
 ) -> "pd.DataFrame":
     """Tell what a trained net takes pictures for.
@@ -288,7 +288,7 @@ def predict(
         explain_to: The folder for those; by default beside each picture.
         batch_size: Pictures at once; by default as many as ``evaluate`` takes, and 32 where they are explained.
         device: As for training.
-        precision: As for training.
+        precision: As for training; by default the one that the run was trained in.
         reporter: Told of progress, and of what cannot be read.
 
     Returns:

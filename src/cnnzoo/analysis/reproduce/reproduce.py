@@ -29,12 +29,13 @@ from cnnzoo.analysis.sweep.sweep import (
     study_held,
 )
 from cnnzoo.config import TrainConfig
-from cnnzoo.config_file import RECORDED, TARGET, read_yaml
+from cnnzoo.config_file import RECORDED, TARGET, read_recorded, read_yaml
 from cnnzoo.data.datasets import full_name
 from cnnzoo.errors import UsageError
 from cnnzoo.files import as_typed, expanded, replacing
 from cnnzoo.models.registry import get_spec
 from cnnzoo.plain_yaml import read_mapping
+from cnnzoo.precision import decided_once
 from cnnzoo.runs.folder import released
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import InterruptedRunError, RunResult
@@ -176,11 +177,12 @@ def _train(config: TrainConfig, recipe: Path, again: str, reporter: Reporter) ->
     run = config.out / config.name
     try:
         released(run, ORPHAN_SECONDS)
-        if not (run / "last.pt").is_file():
-            return train(config, reporter=reporter)
-        _check_same(TrainConfig.from_dict(read_yaml(run / "config.yaml")), config, run, recipe)
-        moved = {"data_dir": config.data_dir} if config.data_dir else {}  # else where the run found them
-        return resume(run, {"device": config.device, **moved}, reporter=reporter)
+        with decided_once(config.out):
+            if not (run / "last.pt").is_file():
+                return train(config, reporter=reporter)
+            _check_same(TrainConfig.from_dict(read_yaml(run / "config.yaml")), config, run, recipe)
+            moved = {"data_dir": config.data_dir} if config.data_dir else {}  # else where the run found them
+            return resume(run, {"device": config.device, **moved}, reporter=reporter)
     except InterruptedRunError as stopped:
         raise InterruptedRunError(
             f"stopped at seed {config.seed}, and saved. Go on with: {again}", run, stopped.exit_code
@@ -198,7 +200,10 @@ def _check_same(done: TrainConfig, asked: TrainConfig, run: Path, recipe: Path) 
 def _test(result: RunResult, ten_crop: bool, reporter: Reporter) -> SeedResult:
     """Test a run's best epoch, unless this very file was tested so already."""
     best = result.run / "best.pt"
-    tested = saved_figures(result.run, best, dataset=result.config.dataset, ten_crop=ten_crop)
+    precision = read_recorded(result.run).get("precision")
+    tested = saved_figures(
+        result.run, best, dataset=result.config.dataset, ten_crop=ten_crop, precision=precision
+    )
     tested = tested or evaluate(
         best,
         ten_crop=ten_crop,

@@ -23,6 +23,7 @@ from cnnzoo.data.named.catalog import DEFAULT_DATASET
 from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.files import as_typed, expanded, replacing
 from cnnzoo.machine import cpu_count
+from cnnzoo.precision import decided_once
 from cnnzoo.runs.folder import locked, released
 from cnnzoo.runs.history import MEASURES
 from cnnzoo.training.reporter import Reporter
@@ -245,10 +246,10 @@ def share_of_cores(threads: int | str, tasks: int, jobs: int | str | None) -> tu
 def differences(done: TrainConfig, asked: TrainConfig, ignored: Collection[str]) -> list[str]:
     """Return in words what differs between the settings of a run and those that are asked for now.
 
-    What a run finds out by itself (the dataset where none is named, the precision) is no difference.
+    What a run finds out by itself, the dataset where none is named, is no difference.
     """
     before, now = done.to_dict(), asked.to_dict()
-    loose = {name for name in ("dataset", "precision") if now[name] in (None, "auto")}
+    loose = {"dataset"} if now["dataset"] is None else set()
     return [*in_words(differing(before, now, {*ignored, *loose})).values()]
 
 
@@ -322,7 +323,7 @@ def _train(
     released(run, ORPHAN_SECONDS)
     settings = ("imports", "device", "num_workers", "save_every", *EXTENDABLE)
     changes = {name: getattr(config, name) for name in settings}
-    with told(reporter) as report:
+    with told(reporter) as report, decided_once(config.out):
         if not (run / "last.pt").is_file():
             return train(config, reporter=report)
         return resume(

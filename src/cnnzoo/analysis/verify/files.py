@@ -299,7 +299,7 @@ class _Files:
             self.faults[name] = f"it cannot be held against last.pt: {one_line(error)}"
             return ""
         # Without a manifest nobody knows which of those is right that a resume may change, or finds out.
-        may_differ = () if self.manifest else (*CHANGEABLE, "precision", "dataset", "image_root")
+        may_differ = () if self.manifest else (*CHANGEABLE, "dataset", "image_root")
         differ = [key for key in here if here[key] != there[key] and key not in ("name", "out", *may_differ)]
         if differ:
             told = (f"{key} is {here[key]!r}, and {there[key]!r} in last.pt" for key in differ)

@@ -106,7 +106,7 @@ def _config(
         dataset=dataset or saved.dataset,
         data_dir=data_dir or known_dir,
         threads=threads,
-        precision=training.precision,
+        precision=saved.precision,
         imports=(),  # a run's code is imported by who names it, and by no run
         save_every="off",
         keep_epochs=False,

@@ -52,7 +52,7 @@ def report(
     output: Path | None = None,
     data_dir: Path | None = None,
     device: str = "auto",
-    precision: str = "auto",
+    precision: str | None = None,
     reporter: Reporter | None = None,
 ) -> Path:
     """Write one page that tells a run: recipe, curves, figures, mistakes with their images, what the net sees.
@@ -64,7 +64,7 @@ def report(
         output: The file; by default ``report.html`` in the run.
         data_dir: Where named datasets lie; by default where the run found them.
         device: As for training.
-        precision: As for training.
+        precision: As for training; by default the one that the run was trained in.
         reporter: Told of progress.
 
     Returns:
