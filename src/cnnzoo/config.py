@@ -247,7 +247,7 @@ class TrainConfig:
     threads: Annotated[
         int | str,
         Setting(
-            "On the CPU: a number, auto (all that there are, one while the machine is busy), or the record of a run.",
+            "On the CPU: a number, auto (all that there are, one where that is faster), or the record of a run.",
             "Machine",
         ),
     ] = "auto"

@@ -7,19 +7,40 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import nn
 
 import cnnzoo
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import read_yaml
 from cnnzoo.errors import UsageError
 from cnnzoo.runs.checkpoint import load_checkpoint
-from cnnzoo.training.threads import FIRST_WAIT, Switch, Threads, Watch, switches_as_text, threads_restored
+from cnnzoo.training.threads import (
+    FIRST_WAIT,
+    StreamedWatch,
+    Switch,
+    Threads,
+    Watch,
+    switches_as_text,
+    threads_restored,
+)
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused
-from tests.helpers import InterruptedRunError, StopAfter, quick, resume, same_state, train
+from tests.helpers import (
+    InterruptedRunError,
+    StopAfter,
+    forget_models,
+    patch_internal,
+    quick,
+    resume,
+    same_state,
+    train,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +127,67 @@ def test_where_one_thread_is_no_better_all_are_taken_again() -> None:
     assert with_one < 4
 
 
+# The watch of a run whose images are decoded while it trains
+
+
+def streamed(
+    watch: StreamedWatch, steps: Callable[[int, float], tuple[float, float]], seconds: float
+) -> list[tuple[float, int]]:
+    """Let a run compute and wait for ``steps(threads, clock)``; return when the number of threads changed."""
+    clock, changes = 0.0, [(0.0, watch.threads)]
+    while clock < seconds:
+        computes, waits = steps(watch.threads, clock)
+        clock += computes + waits
+        if watch.note(computes, waits) != changes[-1][1]:
+            changes.append((clock, watch.threads))
+    return changes
+
+
+def share_with(changes: list[tuple[float, int]], threads: int, since: float, until: float) -> float:
+    """Return the share of a time that passed with so many threads."""
+    whole = [*changes, (until, 0)]
+    spans = [(max(a[0], since), b[0]) for a, b in itertools.pairwise(whole) if a[1] == threads]
+    return sum(end - begin for begin, end in spans if end > begin) / (until - since)
+
+
+@pytest.mark.parametrize("base", [0.01, 0.06, 0.5])
+def test_one_thread_is_found_where_decoding_limits(base: float) -> None:
+    chance = random.Random(2)
+
+    def steps(threads: int, clock: float) -> tuple[float, float]:
+        noise = base * chance.uniform(1, 1.3)
+        return (0.1 * noise, 0.5 * noise) if threads == 1 else (0.4 * noise, 0.5 * noise)
+
+    watch = StreamedWatch(2)
+    changes = streamed(watch, steps, 4000 * base)
+    assert watch.settled == 1
+    assert changes[1][0] < max(20 * base, 1)
+    assert share_with(changes, 1, 0, 4000 * base) > 0.9
+
+
+def test_a_net_that_is_faster_with_all_threads_keeps_them_though_it_waits() -> None:
+    changes = streamed(
+        StreamedWatch(2), lambda threads, clock: (0.1, 0.02) if threads == 2 else (0.2, 0.0), 3600
+    )
+    assert changes[-1][1] == 2
+    assert share_with(changes, 2, 0, 3600) > 0.95
+    assert len(changes) < 40
+
+
+def test_a_net_that_does_not_wait_is_never_tried_with_one_thread() -> None:
+    assert streamed(StreamedWatch(2), lambda threads, clock: (1.0, 0.05), 3600) == [(0.0, 2)]
+
+
+def test_all_threads_come_back_once_decoding_does_not_limit_any_more() -> None:
+    def steps(threads: int, clock: float) -> tuple[float, float]:
+        limits = clock < 60  # until all files are in memory, say
+        return (0.02, 0.04 if limits else 0.0) if threads == 1 else (0.012, 0.07 if limits else 0.0)
+
+    changes = streamed(StreamedWatch(2), steps, 600)
+    assert share_with(changes, 1, 2, 60) > 0.8
+    assert share_with(changes, 2, 300, 600) > 0.9
+
+
 # Runs
 
 
@@ -186,10 +268,10 @@ def test_a_record_reads_back() -> None:
 
 
 def test_one_thread_and_a_fixed_number_leave_nothing_to_watch() -> None:
-    assert Threads(None, watches=True).watch is not None
-    assert Threads([Switch(1, 0, 2)], watches=True).watch is None
+    assert Threads(None, watched_by=Watch).watch is not None
+    assert Threads([Switch(1, 0, 2)], watched_by=Watch).watch is None
     torch.set_num_threads(1)
-    assert Threads(None, watches=True).watch is None
+    assert Threads(None, watched_by=Watch).watch is None
 
 
 def command_with_two_threads(folder: Path, *line: str) -> subprocess.CompletedProcess[str]:
@@ -226,3 +308,37 @@ def test_row_52_beside_busy_processes_a_run_gives_way_and_can_be_made_again(tmp_
     assert same_state(tmp_path / "again", tmp_path / "r")
     shown = command_with_two_threads(tmp_path, "train", "--resume", "r", "--out", ".", "--epochs", "7")
     assert f"threads: {plan} (THREADS@EPOCH:STEP)" in shown.stdout
+
+
+@pytest.mark.slow
+def test_a_streamed_run_tries_one_thread_and_its_record_makes_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_models(monkeypatch)
+    patch_internal(monkeypatch, "MAX_RESIDENT_BYTES", 0)
+
+    @cnnzoo.register_model("thin", image_size=128)
+    def build(num_classes: int) -> nn.Module:
+        return nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(192, num_classes))
+
+    chance = np.random.default_rng(0)
+    for label, number in itertools.product("ab", range(120)):
+        path = tmp_path / "images" / label / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = chance.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((600, 400)).save(path, quality=90)
+    settings: dict[str, Any] = {
+        **{
+            "model": "thin",
+            "model_options": {},
+            "dataset": f"folder:{tmp_path / 'images'}",
+            "num_workers": 2,
+        },
+        **{"limit_train": None, "limit_val": 8, "batch_size": 8, "epochs": 8},
+    }
+    run = train(quick(tmp_path / "runs", **settings)).run
+    record = record_of(run)
+    assert [threads for _, _, threads in record[:3]] == [2, 1, 2]
+    plan = switches_as_text([Switch(*switch) for switch in record])
+    again = train(quick(tmp_path / "again", **settings, threads=plan)).run
+    assert same_state(again, run)

@@ -33,7 +33,7 @@ from cnnzoo.training.optimizers import make_optimizer
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.settings import check_beginning, check_resize
 from cnnzoo.training.state import TrainState
-from cnnzoo.training.threads import Switch, Threads
+from cnnzoo.training.threads import StreamedWatch, Switch, Threads, Watch
 from cnnzoo.training.transfer import freeze
 
 
@@ -66,10 +66,11 @@ def set_up(
     config, dataset, preprocessing, loaders = load_data(config, report, group, device)
     train, val = loaders
     plan = config.thread_plan
-    is_resident = not isinstance(train.source, Streamed)  # else decoding is what keeps the cores busy
+    is_resident = not isinstance(train.source, Streamed)
+    is_watched = group.world_size == 1 and device.type == "cpu"
     threads = Threads(
         [Switch(*switch) for switch in plan] if plan else None,
-        watches=group.world_size == 1 and device.type == "cpu" and is_resident,
+        watched_by=(Watch if is_resident else StreamedWatch) if is_watched else None,
         say=report.warn,
     )
     mixed = any(augmentation.mixes for augmentation in train.augmentations)

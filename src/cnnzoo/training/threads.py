@@ -1,4 +1,4 @@
-"""How many threads a run computes with on the CPU, and the watch that goes on with one while the machine is busy."""
+"""How many threads a run computes with on the CPU, and the watches that go on with one where that is faster."""
 
 import math
 import time
@@ -63,7 +63,10 @@ class Watch:
 
     Attributes:
         threads: To compute the next step with.
+        why: What a person is told where it goes on with fewer.
     """
+
+    why = "The machine is busy"
 
     def __init__(self, most: int, threads: int | None = None) -> None:
         self.most = most
@@ -75,14 +78,20 @@ class Watch:
         is_single = threads is not None and threads < most
         self._go_on(threads or most, self._judge_single if is_single else self._judge_many)
 
+    @property
+    def settled(self) -> int:
+        """The threads to compute with; it goes by no trial."""
+        return self.threads
+
     def _go_on(self, threads: int, judge: Callable[[list[float]], None]) -> None:
         self.threads, self._judge = threads, judge
         self.times: list[float] = []
         self.since_switch = 0.0
         self.slow_windows = 0
 
-    def note(self, seconds: float) -> int:
-        """Take note of how long a step took, and return how many threads the next one should have."""
+    def note(self, seconds: float, waited: float = 0.0) -> int:
+        """Take note of how long a step took from when its images were there; return the threads for the next one."""
+        del waited  # for images, which lie ready
         if self.since_switch:  # the first step after a switch is one of warming up
             self.times.append(seconds)
         self.since_switch += seconds
@@ -124,6 +133,84 @@ class Watch:
             self._judge_many(times)
 
 
+WAITING_SHARE = 0.1
+"""The share of a step's time from which waiting for images limits it."""
+
+FIRST_STEPS = 2
+"""Steps after a switch that say nothing: their images were decoded before it."""
+
+GAIN = 0.95
+"""By what share of the time one thread must do with, so that it is taken."""
+
+
+class StreamedWatch:
+    """Finds out by trial whether one thread is faster where images are decoded while the net trains.
+
+    Where the net has to wait for them, torch's threads and those that decode keep each other from the cores. So it
+    times a stretch of steps with as many threads as now, two stretches with the other number and one as now, and goes
+    on with the faster; again later, each time in vain after twice the time. A net that seldom waits keeps all threads.
+
+    Args:
+        most: Threads to begin with, and never more.
+        threads: To go on with; all by default.
+
+    Attributes:
+        threads: To compute the next step with.
+        settled: To compute with between the trials.
+        why: What a person is told where it settles on one.
+    """
+
+    why = "Decoding images limits this run"
+
+    def __init__(self, most: int, threads: int | None = None) -> None:
+        self.most = most
+        self.wait = FIRST_WAIT
+        self._settle(threads or most, 0.0)
+
+    def _settle(self, threads: int, wait: float) -> None:
+        """Go on with so many threads, and try again after so many seconds."""
+        self.settled = self.threads = threads
+        self.left = wait
+        self.trial: list[float] = []  # seconds a step, of its stretches so far
+        self._begin_stretch()
+
+    def _begin_stretch(self) -> None:
+        self.times: list[float] = []
+        self.waited = 0.0
+
+    def note(self, seconds: float, waited: float = 0.0) -> int:
+        """Take note of how long a step took, and return how many threads the next one should have.
+
+        Args:
+            seconds: From when its images were there to its update.
+            waited: Seconds before that, from the update before.
+        """
+        seconds += waited
+        self.left -= seconds
+        self.times.append(seconds)
+        self.waited += waited
+        timed = self.times[FIRST_STEPS:]
+        if len(timed) >= WINDOW_STEPS and sum(timed) >= WINDOW_SECONDS:
+            waits = self.waited >= WAITING_SHARE * sum(self.times)
+            self._begin_stretch()
+            if self.trial or (self.left <= 0 and (waits or self.settled < self.most)):
+                self._go_on(_mean(sorted(timed)))
+        return self.threads
+
+    def _go_on(self, seconds_a_step: float) -> None:
+        """End a stretch of a trial, and begin the next one, or settle."""
+        self.trial.append(seconds_a_step)
+        other = 1 if self.settled == self.most else self.most
+        if len(self.trial) < 4:
+            self.threads = (self.settled, other, other, self.settled)[len(self.trial)]
+            return
+        first, *others, last = self.trial
+        times = {self.settled: first + last, other: sum(others)}
+        faster = 1 if times[1] < GAIN * times[self.most] else self.most
+        self.wait = min(2 * self.wait, LAST_WAIT) if faster == self.settled else FIRST_WAIT
+        self._settle(faster, self.wait)
+
+
 def _mean(times: list[float]) -> float:
     """Return the mean without the longest, so that a step in which a laptop slept says nothing."""
     return mean(times[:-1])
@@ -134,8 +221,8 @@ class Threads:
 
     Args:
         plan: What to follow: a record, of one switch or several; None to take what the process has.
-        watches: Whether that may change where nothing is planned.
-        say: Told once that the machine is busy.
+        watched_by: What judges whether that may change where nothing is planned; None for nobody.
+        say: Told once that the run goes on with fewer.
 
     Attributes:
         record: What was done so far.
@@ -145,15 +232,17 @@ class Threads:
         self,
         plan: Sequence[Switch] | None,
         *,
-        watches: bool = False,
+        watched_by: type[Watch] | type[StreamedWatch] | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.plan = plan
         self.record = [Switch(1, 0, plan[0].threads if plan else torch.get_num_threads())]
-        self.watch = Watch(self.now) if watches and plan is None and self.now > 1 else None
+        self.watch = watched_by(self.now) if watched_by and plan is None and self.now > 1 else None
         self.say: Callable[[str], None] | None = say
         self.full_batch = 0
-        self.began = 0.0
+        self.began: float | None = None  # when the images of the step were there; None between steps
+        self.ended: tuple[int, float] | None = None  # the epoch of the step before, and when
+        self.waited = 0.0
         torch.set_num_threads(self.now)
 
     @property
@@ -162,20 +251,23 @@ class Threads:
         return self.record[-1].threads
 
     def restore(self, record: Sequence[Switch], epoch: int, step: int) -> None:
-        """Go on behind the record of a run that was stopped; with fewer threads where this process has fewer."""
+        """Go on after the record of a run that was stopped; with fewer threads where this process has fewer."""
         if not record:  # of a run that kept none
             return
         has = torch.get_num_threads()
         self.record = list(record)
         if self.plan is None:
             self._switch(epoch, step, min(self.now, has))
-            self.watch = self.watch and Watch(min(record[0].threads, has), self.now)
+            if self.watch:
+                self.watch = type(self.watch)(min(record[0].threads, has), self.now)
         torch.set_num_threads(self.now)
 
     def begin_step(self, epoch: int, step: int) -> None:
-        """A step begins, after so many of the epoch."""
+        """The images of a step, or of its first part, have come, after so many steps of the epoch."""
         self._follow(epoch, step)
-        self.began = time.perf_counter()
+        if self.began is None:
+            self.began = time.perf_counter()
+            self.waited = self.began - self.ended[1] if self.ended and self.ended[0] == epoch else 0.0
 
     def end_step(self, epoch: int, step: int, num_images: int) -> None:
         """A step has ended, after which so many of the epoch are done; the next one may have more threads or fewer.
@@ -186,13 +278,17 @@ class Threads:
             num_images: Of the step's last batch; smaller ones than the others say nothing of the machine.
         """
         self._follow(epoch, step)
+        ended = time.perf_counter()
+        seconds = ended - (self.began or ended)
+        self.began, self.ended = None, (epoch, ended)
         if self.watch is None or num_images < self.full_batch:
             return
         self.full_batch = num_images
-        threads = self.watch.note(time.perf_counter() - self.began)
-        if threads < self.now and self.say:
+        before = self.watch.settled
+        threads = self.watch.note(seconds, self.waited)
+        if self.watch.settled < before and self.say:
             self.say(
-                f"The machine is busy: going on with {threads} thread of {self.now}, and with more once that pays. "
+                f"{self.watch.why}: going on with 1 thread of {self.watch.most}, and with more once that pays. "
                 "The run keeps a record, by which it can be made again."
             )
             self.say = None
