@@ -4,10 +4,12 @@ A test holds each table of built-in names equal to what is registered.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-from cnnzoo.errors import CnnzooError, UsageError, did_you_mean
+from cnnzoo.errors import CnnzooError, UsageError, did_you_mean, one_line
 
 T = TypeVar("T")
 Made = TypeVar("Made")
@@ -17,6 +19,30 @@ TORCHVISION = "torchvision/"
 
 MODEL_ENTRY_POINTS = "cnnzoo.models"
 """The group of entry points by which an installed package registers its models."""
+
+
+def import_torchvision() -> Any:  # noqa: ANN401
+    """Return the module torchvision.
+
+    Raises:
+        CnnzooError: It is not installed, or does not fit the installed torch.
+    """
+    try:
+        import torchvision
+    except (ImportError, RuntimeError, AttributeError) as error:
+        installed = [f"{name} {version_of(name)}" for name in ("torchvision", "torch")]
+        raise CnnzooError(
+            f"{installed[0]} cannot be imported beside {installed[1]} ({one_line(error)}). "
+            "Install the two that belong together: pip install --upgrade torch torchvision"
+        ) from error
+    return torchvision
+
+
+def version_of(package: str) -> str:
+    """Return the version of an installed package, which need not be imported; ``(not installed)`` where it is not."""
+    with suppress(PackageNotFoundError):
+        return version(package)
+    return "(not installed)"
 
 
 class Registry(Generic[T]):

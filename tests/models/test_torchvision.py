@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -48,8 +49,37 @@ def theirs(name: str, **options: object) -> nn.Module:
 
 
 def test_the_table_is_what_the_installed_torchvision_says() -> None:
-    table = Path(torchvision_nets.__file__).with_name(torchvision_nets.TORCHVISION_TABLE)
-    assert json.loads(table.read_text()) == torchvision_nets.read_torchvision()
+    path = Path(torchvision_nets.__file__).with_name(torchvision_nets.TORCHVISION_TABLE)
+    table, installed = json.loads(path.read_text()), torchvision_nets.read_torchvision()
+    if table["version"] != installed["version"]:
+        pytest.skip(f"the table is of torchvision {table['version']}")
+    assert table == installed
+
+
+@pytest.mark.slow
+def test_a_torchvision_that_does_not_fit_torch_is_one_line(tmp_path: Path) -> None:
+    # What torchvision of another release says, without the gigabytes of one.
+    package, said = tmp_path / "torchvision", "operator torchvision::nms does not exist"
+    package.mkdir()
+    (package / "__init__.py").write_text(f"raise RuntimeError({said!r})\n")
+    (tmp_path / "torchvision-0.1.0.dist-info").mkdir()
+    (tmp_path / "torchvision-0.1.0.dist-info" / "METADATA").write_text("Name: torchvision\nVersion: 0.1.0\n")
+
+    def run(*line: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+        command = [sys.executable, "-m", "cnnzoo", *line]
+        return subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    for line in (("models",), ("summary", "torchvision/resnet18"), ("train", "torchvision/vgg11")):
+        done = run(*line)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            f"Error: torchvision 0.1.0 cannot be imported beside torch {version('torch')} ({said}). "
+            "Install the two that belong together: pip install --upgrade torch torchvision\n"
+        )
+    assert run("train", "lenet", "--dataset", "fashionmnist-sample", "--dry-run").returncode == 0
 
 
 @pytest.mark.slow

@@ -8,14 +8,13 @@ import json
 import warnings
 from collections.abc import Mapping
 from functools import partial
-from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
 from torch import Tensor, nn
 
 from cnnzoo.models.registry import register_late, register_model
-from cnnzoo.registries import TORCHVISION
+from cnnzoo.registries import TORCHVISION, import_torchvision, version_of
 
 TORCHVISION_TABLE = "torchvision.json"
 """File name of the table beside this module; ``python scripts/make_model_table.py`` makes it."""
@@ -26,8 +25,7 @@ _SIZE_KEYWORDS = {"vit": "image_size", "maxvit": "input_size"}
 
 def build(name: str, num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     """Build torchvision's net ``name``: ``(N, C, image_size, image_size)`` to logits ``(N, num_classes)``."""
-    import torchvision
-
+    torchvision = import_torchvision()
     size = {"image_size": image_size, "input_size": (image_size, image_size)}
     keyword = _SIZE_KEYWORDS.get(name.split("_", maxsplit=1)[0])
     with warnings.catch_warnings():
@@ -60,8 +58,7 @@ def _set_in_channels(model: nn.Module, in_channels: int) -> None:
 
 
 def _pretrained(name: str) -> Mapping[str, Tensor]:
-    import torchvision
-
+    torchvision = import_torchvision()
     # By way of a net: the names in some of the files are older than those of its layers.
     state: Mapping[str, Tensor] = torchvision.models.get_model(
         name, weights="DEFAULT", progress=False
@@ -71,9 +68,7 @@ def _pretrained(name: str) -> Mapping[str, Tensor]:
 
 def read_torchvision() -> dict[str, Any]:
     """Return the table as the installed torchvision has it: its version, and what its makers say of each net."""
-    import torchvision
-
-    models = torchvision.models
+    models = import_torchvision().models
     return {
         "version": _version(),
         "models": {name: _says(name) for name in models.list_models(module=models)},
@@ -81,9 +76,7 @@ def read_torchvision() -> dict[str, Any]:
 
 
 def _says(name: str) -> dict[str, int]:
-    import torchvision
-
-    weights = torchvision.models.get_model_weights(name).DEFAULT
+    weights = import_torchvision().models.get_model_weights(name).DEFAULT
     return {
         "image_size": weights.transforms.keywords["crop_size"],
         "num_classes": len(weights.meta["categories"]),
@@ -92,7 +85,7 @@ def _says(name: str) -> dict[str, int]:
 
 
 def _version() -> str:
-    return version("torchvision").partition("+")[0]  # builds for other devices have the same nets
+    return version_of("torchvision").partition("+")[0]  # builds for other devices have the same nets
 
 
 def _register_all() -> None:

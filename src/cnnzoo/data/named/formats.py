@@ -16,6 +16,7 @@ import numpy as np
 
 from cnnzoo.data.named.catalog import DATASETS, IDX_FILES, DatasetSpec
 from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.registries import import_torchvision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -246,9 +247,7 @@ def read_own(spec: DatasetSpec, split: str) -> Arrays:
 
 def torchvision_class(spec: DatasetSpec) -> Any:  # noqa: ANN401
     """Return torchvision's class of a dataset, which knows its addresses and checksums."""
-    import torchvision
-
-    return getattr(torchvision.datasets, spec.torchvision)
+    return getattr(import_torchvision().datasets, spec.torchvision)
 
 
 def _is_published(spec: DatasetSpec, path: Path, md5: str) -> bool:
