@@ -146,7 +146,7 @@ def summarize(
     try:
         with (
             torch.inference_mode(False),  # its tensors have no version for the tracker to look at
-            torch.random.fork_rng(forked, device_type=device.type if forked else None),
+            torch.random.fork_rng(forked, device_type=device.type if forked else "cpu"),
         ):
             twin = _copy(model, device)
             dtype = next((p.dtype for p in twin.parameters() if p.is_floating_point()), torch.float32)
