@@ -62,6 +62,7 @@ def make_checkpoint(**changes: object) -> Checkpoint:
         "config": {"model": "lenet"},
         "epoch": 3,
         "metrics": {"val_acc": 0.5},
+        "precision": "fp32",
         "state_dict": create_model("lenet", pooling="max").state_dict(),
     }
     return Checkpoint(**{**values, **changes})
