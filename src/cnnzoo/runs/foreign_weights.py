@@ -105,6 +105,13 @@ class _InertMapping:
         return OrderedDict()
 
 
+class _InertList:
+    """Stands for a deque: older releases of torch append to plain lists only."""
+
+    def __new__(cls, *_: object) -> "list[object]":  # type: ignore[misc]
+        return []
+
+
 def read_weights(path: Path) -> list[dict[str, Tensor]]:
     """Read the weights of a checkpoint of cnnzoo, or of a file that ``torch.save`` or safetensors has written.
 
@@ -188,14 +195,18 @@ def _read_pickle(path: Path, file: BinaryIO, names: list[str]) -> object:
         what = f"{'a whole pickled model' if is_model else 'more than weights'} ({shown(foreign[0])[1:-1]})"
         raise CnnzooError(f"{path} holds {what}, which only its own code can read. {_SAVE}")
     stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-        (_InertMapping if re.search("[Dd]ict$|CfgNode$", name) else _Inert, name)
-        for name in set(names)
-        if _PLAIN.fullmatch(name)
+        (_stand_in(name), name) for name in set(names) if _PLAIN.fullmatch(name)
     ]
     file.seek(0)
     with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
         warnings.simplefilter("ignore")  # of storages and protocols of former times
         return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _stand_in(name: str) -> type:
+    if re.search("[Dd]ict$|CfgNode$", name):
+        return _InertMapping
+    return _InertList if name == "collections.deque" else _Inert
 
 
 def _state_dicts(values: object) -> Iterator[dict[str, Tensor]]:
