@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -145,7 +146,7 @@ class _TorchGroup(Group):
             )
         try:
             # At once, by the system's own answer: while torch waits for the others, Python hears of no signal.
-            with answered_by(signal.SIG_DFL):
+            with answered_by(signal.SIG_DFL), _gloo_unheard():
                 store, _, _ = next(iter(rendezvous("env://")))
                 self.store = PrefixStore(_meet(store, self.rank, self.world_size), store)
                 dist.init_process_group(
@@ -246,6 +247,26 @@ class _TorchGroup(Group):
     def sync(self, network: nn.Module, *, enabled: bool) -> AbstractContextManager[None]:
         assert isinstance(network, DistributedDataParallel)
         return nullcontext() if enabled else network.no_sync()
+
+
+@contextmanager
+def _gloo_unheard() -> Iterator[None]:
+    """Keep from stdout what Gloo prints there with torch before 2.13, where other programs read what we print."""
+    with suppress(OSError, ValueError):  # nobody reads it any more
+        sys.stdout.flush()
+    try:
+        shown = os.dup(1)
+    except OSError:  # it was closed before we began
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(shown, 1)
+        os.close(shown)
 
 
 def _meet(store: Store, rank: int, world_size: int) -> str:
