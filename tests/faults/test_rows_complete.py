@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-LAST_ROW = 60
+TABLE = TESTS.parent / "docs" / "reliability.md"
 
 
 def rows_of(name: str) -> set[int]:
@@ -28,8 +28,10 @@ def names() -> Iterator[str]:
 
 
 def test_every_row_of_the_fault_table_has_a_test() -> None:
-    tested = set().union(*map(rows_of, names()))
-    assert tested == set(range(1, LAST_ROW + 1))
+    fault_table = TABLE.read_text(encoding="utf-8").partition("## The fault table")[2]
+    rows = {int(number) for number in re.findall(r"^\| (\d+) \|", fault_table, re.MULTILINE)}
+    assert rows >= set(range(1, 61))
+    assert set().union(*map(rows_of, names())) == rows
 
 
 def test_rows_are_read_from_a_name() -> None:

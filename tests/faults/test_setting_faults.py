@@ -26,7 +26,6 @@ from cnnzoo.config import TrainConfig, field_types
 from cnnzoo.config_file import read_yaml
 from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.errors import OTHER_NAMES, UsageError
-from cnnzoo.runs.checkpoint import load_checkpoint
 from tests.conftest import Command
 from tests.faults.shared import SMALL, assert_refused, escape_codes
 from tests.helpers import contents, quick, rows, train
@@ -603,16 +602,36 @@ def test_row_50_output_that_nobody_reads_ends_quietly(tmp_path: Path) -> None:
         assert (process.wait(timeout=60), said) == (0, ""), process.args
 
 
-def test_row_50_a_run_whose_output_nobody_reads_has_saved_what_it_did(
-    processes: Processes, tmp_path: Path
+def lost_output(why: str) -> str:
+    """The warning of a training whose screen is lost."""
+    return (
+        f"Warning: cannot write to standard output: {why}. The training goes on without it; the run's folder "
+        "keeps its history.\n"
+    )
+
+
+@pytest.mark.parametrize("seeds", [(), ("--seeds", "1")], ids=["run", "study"])
+def test_row_50_a_training_whose_reader_is_gone_goes_on(
+    processes: Processes, tmp_path: Path, seeds: tuple[str, ...]
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
-    started = processes.start(*SMALL, "--epochs", "500", cwd=tmp_path, stdout=tmp_path / "pipe")
-    with (tmp_path / "pipe").open() as reader:
-        assert any(line.startswith("epoch ") for line in reader)
+    started = processes.start(*SMALL, "--epochs", "6", *seeds, cwd=tmp_path, stdout=tmp_path / "pipe")
+    with (tmp_path / "pipe").open() as reader:  # `| head`
+        assert any("epoch 1/6" in line for line in reader)
     ended = started.wait()
-    assert (ended.code, ended.err) == (0, "")
-    run = tmp_path / "runs" / "r"
-    saved = load_checkpoint(run / "last.pt").epoch
-    assert 1 <= saved == len(rows(run)) < 500
-    assert processes.run("train", "--resume", "r", "--epochs", str(saved + 1), cwd=tmp_path).code == 0
+    assert (ended.code, ended.err) == (0, lost_output("Broken pipe"))
+    assert len(rows(tmp_path / "runs" / "r" / ("seed-0" if seeds else ""))) == 6
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)], ids=["screen", "quiet"])
+def test_row_50_a_training_goes_on_where_the_disk_below_its_output_is_full(
+    processes: Processes, tmp_path: Path, quiet: tuple[str, ...]
+) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full")
+    ended = processes.run(*SMALL, "--epochs", "2", *quiet, cwd=tmp_path, stdout=full)
+    assert (ended.code, ended.err) == (0, lost_output("No space left on device"))
+    assert len(rows(tmp_path / "runs" / "r")) == 2
+    table = processes.run("models", cwd=tmp_path, stdout=full)
+    assert_refused(table, "cannot write to standard output: No space left on device")

@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from cnnzoo.cli import GroupedCommand, app
+from cnnzoo.cli.streams import output_optional
 
 
 @app.command("reproduce", cls=GroupedCommand)
+@output_optional()
 def reproduce_command(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file of settings with a target.")],
     seeds: Annotated[

@@ -5,13 +5,19 @@ import io
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from cnnzoo.errors import one_line
 from cnnzoo.signals import stop_was_heard
 
 WIDTHS = range(20, 10_000)
 """Columns in which lines can be written; what ``$COLUMNS`` says beyond them (some CI systems: 0) is no width."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a stream that may have room again later."""
 
 
 def make_safe() -> None:
@@ -47,21 +53,56 @@ def discard(stream: TextIO) -> None:
     _discard(stream.fileno())
 
 
-class _Outliving(io.FileIO):
-    """A stream that goes on as nothing where its terminal is gone, or its reader is while this process stops.
+@contextmanager
+def output_optional() -> Iterator[None]:
+    """Go on within the block without stdout once it cannot be written to, with one warning on stderr.
 
-    What is printed then is for nobody, and must not keep a run from being saved.
+    For commands that train: their result is a run's folder, and what they print is only their screen.
+    """
+    _Outliving.is_optional = True
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        _Outliving.is_optional = False
+
+
+class _Outliving(io.FileIO):
+    """A stream that drops what nobody can read any more, where this must not keep a run from being saved.
+
+    That is what is printed to a terminal that is gone, while this process stops, or within ``output_optional``.
+
+    Attributes:
+        is_optional: Whether ``output_optional`` applies, to all streams of this kind.
+        is_warned: Whether a person was warned of the loss.
     """
 
+    is_optional = False
+    is_warned = False
+
     def write(self, data: object, /) -> int:
-        """Write, or drop what nobody can read any more."""
+        """Write, or drop what cannot be written."""
         try:
             return super().write(data)  # type: ignore[arg-type]
         except OSError as error:
-            if error.errno != errno.EIO and not (error.errno == errno.EPIPE and stop_was_heard()):
+            is_gone = error.errno == errno.EIO or (error.errno == errno.EPIPE and stop_was_heard())
+            if not (is_gone or self.is_optional):
                 raise
-            _discard(self.fileno())
+            if error.errno not in FULL:
+                _discard(self.fileno())
+            if not is_gone and not self.is_warned and self.fileno() == 1:
+                self.is_warned = True
+                _warn_of_lost_output(error)
             return memoryview(data).nbytes  # type: ignore[arg-type]
+
+
+def _warn_of_lost_output(error: OSError) -> None:
+    from cnnzoo.ui.screen import print_warning
+
+    print_warning(
+        f"cannot write to standard output: {one_line(error)}. The training goes on without it; the run's folder "
+        "keeps its history."
+    )
 
 
 def _outliving_its_end(stream: io.TextIOWrapper) -> io.TextIOWrapper:

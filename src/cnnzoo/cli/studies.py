@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from cnnzoo.cli.streams import output_optional
 from cnnzoo.errors import UsageError
 from cnnzoo.signals import warnings_ignored
 
@@ -23,6 +24,7 @@ def parse_jobs(text: str | None) -> int | str | None:
     raise UsageError(f"--jobs must be a number of at least 1, or auto, not {text!r}.")
 
 
+@output_optional()
 def train_study(
     settings: Mapping[str, Any],
     vary: Mapping[str, object] | None = None,

@@ -17,6 +17,7 @@ from cnnzoo.cli.settings import (
     read_settings,
     with_settings,
 )
+from cnnzoo.cli.streams import output_optional
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import UsageError
 from cnnzoo.signals import warnings_ignored
@@ -74,7 +75,7 @@ def _train(
     )
     _in_processes(processes or 1)
 
-    from cnnzoo.ui.tracking import tracked, tracker_names
+    from cnnzoo.ui.tracking import tracker_names
 
     trackers = tracker_names(log or ())
     given = given_settings({"model": model, **flags})
@@ -96,12 +97,27 @@ def _train(
         )
         return
 
+    _train_run(resume, config, given, source=source, quiet=quiet, trackers=trackers)
+
+
+@output_optional()
+def _train_run(
+    resume: str | None,
+    file: Path | None,
+    given: dict[str, Any],
+    *,
+    source: str,
+    quiet: bool,
+    trackers: tuple[str, ...],
+) -> None:
+    """Train one run, new or resumed, and show it."""
     from cnnzoo.distributed.group import current
     from cnnzoo.training.result import InterruptedRunError
     from cnnzoo.training.resume import resume as resume_run
     from cnnzoo.training.train import train
     from cnnzoo.ui.curves import draw_run
     from cnnzoo.ui.screen import QuietScreen, Screen
+    from cnnzoo.ui.tracking import tracked
     from cnnzoo.ui.train import print_result
 
     is_first = current().is_first
@@ -109,12 +125,12 @@ def _train(
     try:
         run = None
         if resume is not None:
-            run, given = current().broadcast(lambda: _run_to_resume(resume, config, given))
+            run, given = current().broadcast(lambda: _run_to_resume(resume, file, given))
         with tracked(trackers, screen) as reporter:
             if run is not None:
                 result = resume_run(run, given, reporter=reporter)
             else:
-                settings = TrainConfig.from_dict(read_settings(config, given), source=source)
+                settings = TrainConfig.from_dict(read_settings(file, given), source=source)
                 result = train(settings, reporter=reporter)
     except InterruptedRunError as interruption:
         if is_first:
