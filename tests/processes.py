@@ -4,12 +4,15 @@ Nothing is shared after the fork: a child has its own streams, folder, environme
 real. POSIX only.
 """
 
+import ctypes
 import gc
 import json
 import os
+import platform
 import resource
 import runpy
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -20,6 +23,9 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
+
+SYSTEM_CALLS = {"x86_64": {"flock": 73, "fsync": 74}, "aarch64": {"flock": 32, "fsync": 82}}
+"""Linux's numbers of the system calls that tests have refused, by machine."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class Processes:
         cwd: Path,
         env: Mapping[str, str] | None = None,
         limits: Mapping[str, int] | None = None,
+        refused: Mapping[str, int] | None = None,
         tty: str | None = None,
         stdout: Path | None = None,
     ) -> Started:
@@ -82,6 +89,7 @@ class Processes:
             cwd: Its folder.
             env: Variables to add.
             limits: Names of ``resource.RLIMIT_…`` with their values.
+            refused: Names of ``SYSTEM_CALLS`` with the error by which the kernel refuses them.
             tty: A terminal for all three streams, in place of files.
             stdout: A pipe for what is printed, in place of a file.
         """
@@ -92,6 +100,9 @@ class Processes:
             "cwd": str(cwd),
             "env": dict(env or {}),
             "limits": dict(limits or {}),
+            "refused": {
+                SYSTEM_CALLS[platform.machine()][name]: code for name, code in (refused or {}).items()
+            },
             "streams": [tty or os.devnull, tty or str(stdout or streams[0]), tty or str(streams[1])],
         }
         return Started(self, self.ask(job), streams)
@@ -179,6 +190,8 @@ def _become(job: Mapping[str, Any]) -> None:
     for name, value in job["limits"].items():
         limit = getattr(resource, f"RLIMIT_{name}")
         resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
+    for system_call, error in job["refused"].items():
+        _refuse(int(system_call), error)
     sys.argv = ["cnnzoo", *job["args"]]
     sys.path[0] = job["cwd"]
     code: object = 1
@@ -193,6 +206,29 @@ def _become(job: Mapping[str, Any]) -> None:
     os._exit(
         code if isinstance(code, int) else 1
     )  # tidying up all that was imported would take longer than the run
+
+
+def _refuse(system_call: int, error: int) -> None:
+    """Have the kernel answer a system call of this process with an error, by a filter of seccomp."""
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+    instructions = b"".join(
+        struct.pack("HBBI", *instruction)
+        for instruction in (
+            (0x20, 0, 0, 0),  # load the number of the call
+            (0x15, 0, 1, system_call),  # unless it is this one, skip the next line
+            (0x06, 0, 0, 0x00050000 | error),  # SECCOMP_RET_ERRNO
+            (0x06, 0, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
+        )
+    )
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    program = Program(4, instructions)
+    assert libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0, os.strerror(
+        ctypes.get_errno()
+    )  # PR_SET_SECCOMP
 
 
 def _warm_up() -> None:

@@ -14,6 +14,11 @@ from typing import BinaryIO
 
 from cnnzoo.errors import CnnzooError, one_line
 
+UNSUPPORTED = frozenset(
+    {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY}
+)
+"""Errors by which a file system (CIFS, FUSE, DrvFs, NFS) says that it has no such call as ``fsync`` or ``flock``."""
+
 
 @contextmanager
 def replacing(
@@ -38,11 +43,11 @@ def replacing(
             yield file
             file.flush()
             _fault_point(f"{path.name}:written")
-            os.fsync(file.fileno())
+            _sync(file.fileno())
         _fault_point(f"{path.name}:synced")
         temporary.replace(path)
         _fault_point(f"{path.name}:replaced")
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         _forget(temporary)
         room = f"Make room for {num_bytes / 1e6:,.1f} MB" if num_bytes else "Make room"
@@ -57,6 +62,24 @@ def replacing(
     except BaseException:
         _forget(temporary)
         raise
+
+
+def sync_folder(folder: Path) -> bool:
+    """Sync a folder to the disk: only then a rename in it outlives a power loss.
+
+    Returns:
+        Whether the file system has such a call.
+
+    Raises:
+        OSError: It has, and the call failed.
+    """
+    if os.name != "posix":  # Windows has no such call
+        return True
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        return _sync(handle)
+    finally:
+        os.close(handle)
 
 
 def file_sha256(path: Path) -> str:
@@ -105,14 +128,15 @@ def _fault_point(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _sync_folder(folder: Path) -> None:
-    # A rename outlives a power cut only once its folder is on the disk too. Windows has no such call.
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _sync(handle: int) -> bool:
+    """Sync what is open to the disk; return whether the file system has such a call."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return False
+    return True
 
 
 def _forget(temporary: Path) -> None:

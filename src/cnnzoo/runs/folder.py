@@ -3,12 +3,13 @@
 import errno
 import os
 import re
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
-from cnnzoo.files import as_typed, expanded, natural
+from cnnzoo.files import UNSUPPORTED, as_typed, expanded, natural, sync_folder
 
 _OF_STUDY = re.compile(r"(.*-)?seed-\d+").fullmatch
 
@@ -62,46 +63,82 @@ def _make_next(out: Path, prefix: str, number: int) -> Path:
 
 
 @contextmanager
-def locked(run: Path, otherwise: str = "Choose another folder with --out.") -> Iterator[None]:
+def file_lock(path: Path, seconds: float = 0) -> Iterator[bool]:
+    """Hold a lock that ends with this process, however it ends.
+
+    Args:
+        path: The file.
+        seconds: Time to wait for another process that holds it.
+
+    Yields:
+        Whether it is held: False where the file system has no locks.
+
+    Raises:
+        filelock.Timeout: Another process holds it.
+        OSError: The file cannot be opened.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(path, timeout=seconds)
+    try:
+        with warnings.catch_warnings():  # filelock's own, where it takes a substitute for flock
+            warnings.simplefilter("ignore", UserWarning)
+            lock.acquire()
+    except NotImplementedError:  # an older filelock, which has no substitute
+        pass
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
+
+
+@contextmanager
+def locked(run: Path, otherwise: str = "Choose another folder with --out.") -> Iterator[list[str]]:
     """Keep every other process from training in ``run``; the lock ends with this process, however it ends.
 
     Args:
         run: The folder.
         otherwise: What a person can do where it cannot be written to.
 
+    Yields:
+        What the folder's file system lacks that keeps runs safe, and what follows from it.
+
     Raises:
         CnnzooError: Another process trains there, or the folder cannot be written to.
     """
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
-    lock = FileLock(run / ".lock", timeout=0)
-    try:
-        lock.acquire()
-        if not os.access(run, os.W_OK):  # a lock that was there already can be had all the same
-            lock.release()
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except Timeout as error:
-        raise CnnzooError(
-            f"another process is training in {run}. Wait for it, or train into another folder."
-        ) from error
-    except OSError as error:
-        raise CnnzooError(f"cannot write into {run}: {one_line(error)}. {otherwise}") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    with ExitStack() as held:
+        try:
+            has_locks = held.enter_context(file_lock(run / ".lock"))
+            if not os.access(run, os.W_OK):  # a lock that was there already can be had all the same
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            has_sync = sync_folder(run)
+        except Timeout as error:
+            raise CnnzooError(
+                f"another process is training in {run}. Wait for it, or train into another folder."
+            ) from error
+        except OSError as error:
+            raise CnnzooError(f"cannot write into {run}: {one_line(error)}. {otherwise}") from error
+        yield [
+            *([] if has_locks else ["has no locks: a second training into the same run is not refused"]),
+            *([] if has_sync else ["does not sync folders: a power loss may cost the last save"]),
+        ]
 
 
 def is_locked(run: Path) -> bool:
     """Whether another process trains in ``run``; nothing is written there."""
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
     if not os.access(
         run / ".lock", os.W_OK
     ):  # a folder that cannot be written to, or in which nobody has trained
         return False
     try:
-        with FileLock(run / ".lock", timeout=0):
+        with file_lock(run / ".lock"):
             return False
     except Timeout:
         return True
@@ -111,10 +148,8 @@ def is_locked(run: Path) -> bool:
 
 def released(run: Path, seconds: float) -> None:
     """Wait until no other process trains in ``run``, at most so many seconds."""
-    from filelock import FileLock, Timeout
-
     if _is_folder(run):
-        with suppress(Timeout, OSError), FileLock(run / ".lock", timeout=seconds):
+        with suppress(OSError), file_lock(run / ".lock", seconds):  # filelock's Timeout is one, too
             pass
 
 

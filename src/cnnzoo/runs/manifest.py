@@ -9,12 +9,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import file_sha256, replacing
+from cnnzoo.runs.folder import file_lock
 from cnnzoo.runs.serialization import stored_sha256
 from cnnzoo.validation import check
 
@@ -137,18 +138,13 @@ def _alone(run: Path, otherwise: str = OTHERWISE) -> Iterator[None]:
     Raises:
         CnnzooError: The folder cannot be written to, or another command holds it for a minute.
     """
-    from filelock import FileLock
-
-    lock = FileLock(run / LOCK, timeout=60)
-    try:
-        lock.acquire()
-    except OSError as error:  # filelock's Timeout is one, too
-        advice = f"{otherwise[0].upper()}{otherwise[1:]}."
-        raise CnnzooError(f"cannot write {run / MANIFEST}: {one_line(error)}. {advice}") from error
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(file_lock(run / LOCK, seconds=60))
+        except OSError as error:  # filelock's Timeout is one, too
+            advice = f"{otherwise[0].upper()}{otherwise[1:]}."
+            raise CnnzooError(f"cannot write {run / MANIFEST}: {one_line(error)}. {advice}") from error
         yield
-    finally:
-        lock.release()
 
 
 def _known(run: Path) -> Manifest | None:

@@ -3,8 +3,8 @@
 import hashlib
 import io
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,14 +45,23 @@ class Run:
     _saved: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @contextmanager
-    def held(self, *, is_new: bool = True) -> Iterator[None]:
+    def held(self, warn: Callable[[str], None], *, is_new: bool = True) -> Iterator[None]:
         """Let these processes alone train there; the lock is that of the one that writes.
+
+        Args:
+            warn: Told what the folder's file system lacks.
+            is_new: Whether the run has just been made.
 
         Raises:
             CnnzooError: Others do, or it cannot be written to.
         """
+        if not self.writes:
+            yield
+            return
         otherwise = () if is_new else ("Make it writable, or copy the run and resume the copy.",)
-        with locked(self.folder, *otherwise) if self.writes else nullcontext():
+        with locked(self.folder, *otherwise) as lacks:
+            if lacks:
+                warn(f"The file system of {self.folder.parent} {'; it '.join(lacks)}. The run goes on.")
             yield
 
     def write_config(self, config: TrainConfig, recorded: Mapping[str, Any]) -> None:

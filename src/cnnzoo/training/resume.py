@@ -70,7 +70,7 @@ def resume(
         if group.is_first and not (run / "last.pt").is_file():
             raise CnnzooError(f"{run} has no last.pt to go on from. Start a new run: cnnzoo train MODEL")
         folder = Run(run, writes=group.is_first)
-        with folder.held(is_new=False):
+        with folder.held(report.warn, is_new=False):
             saved = group.broadcast(lambda: load_checkpoint(run / "last.pt"))
             config = _resumed_config(saved, changes or {}, run)
             if group.is_first and (warning := changed_sources(run, config.imports)):

@@ -58,7 +58,7 @@ def train(
         state.last_epoch = last_epoch
         folder = group.broadcast(lambda: create_run(config.out, _run_prefix(state.config), config.name))
         run = Run(folder, writes=group.is_first)
-        with run.held():
+        with run.held(report.warn):
             run.keep_sources(config.imports)
             return run_loop(state, loaders, run, report)
 
