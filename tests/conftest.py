@@ -1,6 +1,7 @@
 """What tests share."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -58,8 +59,10 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
     def run(*args: str | Path) -> Ended:
         monkeypatch.setattr(sys, "argv", ["cnnzoo", *map(str, args)])
+        interrupts = signal.getsignal(signal.SIGINT)
         with pytest.raises(SystemExit) as end:
             main()
+        signal.signal(signal.SIGINT, interrupts)  # those of a program that has ended
         said = capsys.readouterr()
         assert isinstance(end.value.code, int)
         return Ended(end.value.code, said.out, said.err)

@@ -57,7 +57,10 @@ def test_no_private_name_crosses_a_module() -> None:
 
 
 def test_no_two_modules_call_something_public_by_one_name() -> None:
-    """But for the loop's ``evaluate``, which that of ``cnnzoo eval`` calls, and each paper's ``PAPER``."""
+    """But for the loop's ``evaluate``, which that of ``cnnzoo eval`` calls, and each paper's ``PAPER``.
+
+    ``TYPE_CHECKING`` is typing's, where importing typing would take too long.
+    """
     homes = defaultdict(set)
     for file in FILES:
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -66,7 +69,7 @@ def test_no_two_modules_call_something_public_by_one_name() -> None:
     twice = {name: files for name, files in homes.items() if len(files) > 1 and not name.startswith("_")}
     assert twice.pop("evaluate") == {"training/loop.py", "analysis/eval/evaluation.py"}
     assert all(file.startswith("papers/") for file in twice.pop("PAPER"))
-    assert not twice
+    assert twice.keys() <= {"TYPE_CHECKING"}
 
 
 def names_that(defining: ast.stmt) -> list[str]:

@@ -4,11 +4,13 @@ The public names are imported on first use, so that ``import cnnzoo`` costs noth
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from cnnzoo.version import __version__ as __version__
 
+TYPE_CHECKING = False  # as typing has it, whose import takes longer than all else before Ctrl-C is answered
 if TYPE_CHECKING:
+    from typing import Any
+
     from cnnzoo.analysis.compare.compare import compare
     from cnnzoo.analysis.eval.evaluation import EvaluationResult, evaluate
     from cnnzoo.analysis.features import activations, features
@@ -104,7 +106,7 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401  (what a module attribute may be)
+def __getattr__(name: str) -> "Any":  # noqa: ANN401  (what a module attribute may be)
     if name not in _HOME:
         raise AttributeError(f"module 'cnnzoo' has no attribute {name!r}")
     return getattr(import_module(f"cnnzoo.{_HOME[name]}"), name)

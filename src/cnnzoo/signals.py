@@ -1,13 +1,14 @@
-"""Signals: Ctrl-C before the first step, which Python may drop, and those that ask a run to stop. Imports no torch."""
+"""Signals that ask a run to stop. Imports no torch."""
 
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import FrameType
+from contextlib import contextmanager
 from typing import Any, Protocol
+
+from cnnzoo.interrupts import Interrupt
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 """Those by which a person or the system ends a program; a second one of them ends it at once."""
@@ -24,43 +25,17 @@ STOPS = (*ENDING, *WARNINGS)
 """All that ask a run to stop."""
 
 
-class Interrupt:
-    """Python's answer to Ctrl-C, KeyboardInterrupt, which also remembers that it was given.
-
-    Where one is raised in a destructor or a weak reference's callback, Python says so and goes on.
-
-    Attributes:
-        seen: Whether it was given.
-    """
-
-    seen = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Answer the signal."""
-        self.seen = True
-        signal.default_int_handler(number, frame)
-
-
 @contextmanager
-def answered_by(handler: "Interrupt | signal.Handlers") -> Iterator[None]:
-    """Let ``handler`` answer Ctrl-C within the block; where Python allows none, in other threads, nothing changes."""
+def interrupts_end_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process within the block; in other threads Python allows no such thing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, handler)
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def interrupts_remembered() -> AbstractContextManager[None]:
-    """Have no Ctrl-C lost that comes before the first step: the trainer looks for one there.
-
-    A handler that is not Python's own is somebody's, and stays.
-    """
-    is_pythons = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    return answered_by(Interrupt()) if is_pythons else nullcontext()
 
 
 class Agreeing(Protocol):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, app
+from cnnzoo.cli.app import GroupedCommand, app
 
 data = typer.Typer(
     help="List the datasets; fetch or verify one.", rich_markup_mode=None, invoke_without_command=True

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
+from cnnzoo.cli.app import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.cli.options import CsvColumnsOption, ImageRootOption, find_checkpoint, parse_columns
 from cnnzoo.config import PrecisionName
 

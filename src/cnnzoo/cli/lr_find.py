@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, app
+from cnnzoo.cli.app import GroupedCommand, app
 from cnnzoo.cli.settings import given_settings, read_settings, with_settings
 from cnnzoo.config import TrainConfig
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
+from cnnzoo.cli.app import GroupedCommand, ImportOption, app, import_option
 
 
 @app.command("models", cls=GroupedCommand)

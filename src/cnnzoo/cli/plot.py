@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
+from cnnzoo.cli.app import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.cli.pictures import (
     Request,
     draw_activations,

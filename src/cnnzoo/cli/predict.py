@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
+from cnnzoo.cli.app import GroupedCommand, ImportOption, app, import_option
 from cnnzoo.cli.options import find_checkpoint
 from cnnzoo.config import PrecisionName
 from cnnzoo.errors import CnnzooError, UsageError, named

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, app
+from cnnzoo.cli.app import GroupedCommand, app
 from cnnzoo.errors import UsageError
 
 runs = typer.Typer(rich_markup_mode=None, invoke_without_command=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
-from cnnzoo.cli import EARLY_IMPORTS
+from cnnzoo.cli.app import EARLY_IMPORTS
 from cnnzoo.cli.options import parse_options
 from cnnzoo.config import Count, Setting, TrainConfig, field_types
 from cnnzoo.config_file import read_yaml

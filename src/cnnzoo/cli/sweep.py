@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, app
+from cnnzoo.cli.app import GroupedCommand, app
 from cnnzoo.cli.settings import (
     JobsOption,
     LogOption,

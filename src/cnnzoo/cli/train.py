@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, app
+from cnnzoo.cli.app import GroupedCommand, app
 from cnnzoo.cli.plan import DryRunOption, PlotScheduleOption, check_dry_run, show_plan
 from cnnzoo.cli.settings import (
     JobsOption,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cnnzoo.cli import GroupedCommand, ImportOption, app, import_option
+from cnnzoo.cli.app import GroupedCommand, ImportOption, app, import_option
 
 
 @app.command("verify", cls=GroupedCommand)

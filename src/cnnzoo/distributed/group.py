@@ -1,7 +1,6 @@
 """The processes that train one net together: how they meet, what they tell each other, and how they part."""
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from cnnzoo.device import device_name
 from cnnzoo.distributed.failures import END_SECONDS, comes_true, with_one_voice
 from cnnzoo.errors import CnnzooError, UsageError, one_line
-from cnnzoo.signals import answered_by
+from cnnzoo.signals import interrupts_end_at_once
 
 T = TypeVar("T")
 
@@ -146,7 +145,7 @@ class _TorchGroup(Group):
             )
         try:
             # At once, by the system's own answer: while torch waits for the others, Python hears of no signal.
-            with answered_by(signal.SIG_DFL), _gloo_unheard():
+            with interrupts_end_at_once(), _gloo_unheard():
                 store, _, _ = next(iter(rendezvous("env://")))
                 self.store = PrefixStore(_meet(store, self.rank, self.world_size), store)
                 dist.init_process_group(

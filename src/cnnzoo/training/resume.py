@@ -16,13 +16,13 @@ from cnnzoo.data.named.catalog import get_dataset_spec
 from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import process_group
 from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.interrupts import Interrupt
 from cnnzoo.models.registry import import_models
 from cnnzoo.precision import Precision
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.history import best_row, write_history
 from cnnzoo.runs.run import Run
 from cnnzoo.runs.sources import changed_sources, imports_advised
-from cnnzoo.signals import interrupts_remembered
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult, as_typed_setting
 from cnnzoo.training.schedule import Limit, limit_reached
@@ -65,7 +65,7 @@ def resume(
         CnnzooError: Anything else that a person can mend; what was saved before stays whole.
         InterruptedRunError: A signal of ``signals.STOPS``; the run is saved and can be resumed.
     """
-    with interrupts_remembered(), process_group() as group, threads_restored():
+    with Interrupt(), process_group() as group, threads_restored():
         report = reporter if reporter and group.is_first else Reporter()
         if group.is_first and not (run / "last.pt").is_file():
             raise CnnzooError(f"{run} has no last.pt to go on from. Start a new run: cnnzoo train MODEL")

@@ -16,11 +16,12 @@ from cnnzoo.data.datasets import short_name
 from cnnzoo.device import describe_device, deterministic, explain_oom
 from cnnzoo.distributed.group import Group, process_group
 from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.interrupts import Interrupt
 from cnnzoo.models.registry import get_spec
 from cnnzoo.runs.folder import create_run
 from cnnzoo.runs.run import Run
 from cnnzoo.runs.sources import IMPORTED_FOLDER, kept_sources
-from cnnzoo.signals import interrupts_remembered, stop_signals
+from cnnzoo.signals import stop_signals
 from cnnzoo.training.loop import fit
 from cnnzoo.training.meter import NonFiniteLossError
 from cnnzoo.training.pretrained import load_pretrained
@@ -52,7 +53,7 @@ def train(
     """
     if last_epoch is not None and last_epoch < 1:
         raise UsageError(f"last_epoch must be at least 1, not {last_epoch}.")
-    with interrupts_remembered(), process_group() as group, threads_restored():
+    with Interrupt(), process_group() as group, threads_restored():
         report = reporter if reporter and group.is_first else Reporter()
         state, loaders = begin(config, report, group)
         state.last_epoch = last_epoch

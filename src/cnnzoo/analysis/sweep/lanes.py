@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -164,20 +165,15 @@ class _Lanes:
         process.start()
         theirs.close()
         self.running[task.name] = process, ours
+        if self.stopped is not None:  # while it was started, and not known to `stop`
+            _send(process, self.stopped)
 
     def stop(self, number: int) -> None:
         """Have all of them stop and save; asked a second time to end, at once."""
-        if number in ENDING:
-            sent = signal.SIGTERM
-        elif self.stopped is None:
-            sent = signal.Signals(number)
-        else:
-            return
-        self.stopped = self.stopped or number
-        for process, _ in self.running.values():
-            if process.pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, sent)
+        if number in ENDING or self.stopped is None:
+            self.stopped = self.stopped or number
+            for process, _ in self.running.values():
+                _send(process, number)
 
     def listen(self) -> None:
         """Hear what the lanes have to tell, for a moment."""
@@ -214,12 +210,25 @@ class _Lanes:
         return Fault(f"its process was ended by {why}{memory}", "killed", 1)
 
 
+def _send(process: BaseProcess, number: int) -> None:
+    if process.pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM if number in ENDING else number)
+
+
 def _warm_context() -> BaseContext:
     """Return what starts processes that have torch already; on Windows, which has no such thing, cold ones."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cnnzoo.training.resume", "cnnzoo.analysis.eval.evaluation"])
+    # A terminal sends Ctrl-C to it, too, while it imports; lanes inherit that it does not hear.
+    resource_tracker.ensure_running()  # which has its own way of not hearing, and hears again afterwards
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return context
 
 
