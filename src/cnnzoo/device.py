@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnzoo.errors import CnnzooError, UsageError, did_you_mean, one_line, shown
+from cnnzoo.machine import cpu_count
 
 DEVICES = ("auto", "cpu", "gpu", "cuda", "mps", "xpu")
 DEVICE_NAMES = "auto, cpu, gpu, cuda, cuda:1 or 1, mps or xpu"
@@ -132,8 +133,19 @@ def prepare(device: torch.device, *, deterministic: bool = False) -> None:
         device: Where is to be computed.
         deterministic: Whether matrix products are to give the same each time.
     """
+    if (threads := granted_threads()) < torch.get_num_threads():
+        torch.set_num_threads(threads)
     keep_freed_memory(device)
     prepare_cuda(device, deterministic=deterministic)
+
+
+def granted_threads() -> int:
+    """Return the number of threads to compute with where nobody has named one: torch's, but no more than cores.
+
+    torch does not know the quota of a container. With more threads than it grants, each operator waits for one that is
+    kept from running.
+    """
+    return min(torch.get_num_threads(), cpu_count())
 
 
 def keep_freed_memory(device: torch.device) -> None:

@@ -72,10 +72,11 @@ def _version(asked: bool) -> None:
 
         import torch
 
-        from cnnzoo.device import describe_device, pick_device
+        from cnnzoo.device import describe_device, pick_device, prepare
         from cnnzoo.version import __version__
 
         device = pick_device("auto")
+        prepare(device)
         typer.echo(f"cnnzoo {__version__}")
         typer.echo(f"torch {torch.__version__}")
         typer.echo(f"Python {platform.python_version()}")

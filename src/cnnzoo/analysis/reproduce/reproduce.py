@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cnnzoo.analysis.eval.evaluation import evaluate
 from cnnzoo.analysis.eval.saved import saved_figures
 from cnnzoo.analysis.reproduce.receipts import (
@@ -31,6 +29,7 @@ from cnnzoo.analysis.sweep.sweep import (
 from cnnzoo.config import TrainConfig
 from cnnzoo.config_file import RECORDED, TARGET, read_recorded, read_yaml
 from cnnzoo.data.datasets import full_name
+from cnnzoo.device import granted_threads
 from cnnzoo.errors import UsageError
 from cnnzoo.files import as_typed, expanded, replacing
 from cnnzoo.models.registry import get_spec
@@ -103,7 +102,7 @@ def reproduce(
     again = f"{_command(recipe, seeds)} --out {as_typed(out)}"
     lanes, threads = share_of_cores(config.threads, seeds, jobs)
     if threads == "auto":
-        threads = torch.get_num_threads()  # and no watch, so that the receipt can name it
+        threads = granted_threads()  # and no watch, so that the receipt can name it
     configs = [
         config.replace(seed=seed, name=f"seed-{seed}", threads=threads)
         for seed in range(config.seed, config.seed + seeds)
