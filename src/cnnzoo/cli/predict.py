@@ -48,12 +48,13 @@ def predict_command(
     explain: Annotated[
         Literal["gradcam", "occlusion"] | None,
         typer.Option(
-            help="Write a picture of what each answer rests on beside each picture, such as 1.png.gradcam.png; "
-            "needs captum."
+            help="Write a picture of what each answer rests on into the run's folder explanations, such as "
+            "explanations/photos/1.png.gradcam.png; needs captum."
         ),
     ] = None,
     explain_to: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write those into a folder of their own.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write those there, also beside the pictures [in the run]."),
     ] = None,
     format_: Annotated[
         Literal["table", "csv", "jsonl"],

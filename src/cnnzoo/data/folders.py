@@ -1,7 +1,7 @@
 """Data sets of image files: what is in them, and all of a part read."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -216,6 +216,8 @@ def list_files(name: str, reading: Reading, *, all_for_test: bool = False) -> Im
             return trees.list_all(tree) if all_for_test else trees.list_tree(tree)
 
         listing = kept_listing(index.recall("listing", lambda: keep_listing(list_anew())))
+        if kind == "folder":  # a table says itself what is used
+            listing = replace(listing, notes=(*listing.notes, *tree.note_on_outputs()))
     except OSError as error:
         raise CnnzooError(
             f"the {'table' if kind == 'csv' else 'folder'} {error.filename or path} cannot be read "

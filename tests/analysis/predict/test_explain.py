@@ -83,7 +83,7 @@ def test_occlusion_is_how_much_less_probable_the_answer_is_behind_a_square(run: 
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_an_explanation_lies_beside_its_picture_and_is_none_itself(
+def test_an_explanation_lies_in_the_run_by_the_name_of_its_picture(
     command: Command, run: Path, tmp_path: Path
 ) -> None:
     garment(tmp_path / "scans" / "1.png", 3)
@@ -94,17 +94,27 @@ def test_an_explanation_lies_beside_its_picture_and_is_none_itself(
         assert done.code == 0
         lines = done.out.splitlines()
         assert lines[0] == f"{usual[0]},explanation"
-        assert [line.rpartition(",")[2] for line in lines[1:]] == [
-            f"scans/{n}.png.{method}.png" for n in (1, 2)
-        ]
+        maps = [run / "explanations" / "scans" / f"{n}.png.{method}.png" for n in (1, 2)]
+        assert [line.rpartition(",")[2] for line in lines[1:]] == [*map(str, maps)]
         assert [line.split(",")[:2] for line in lines[1:]] == [line.split(",")[:2] for line in usual[1:]]
-        overlay = np.asarray(Image.open(tmp_path / "scans" / f"1.png.{method}.png")).astype(int)
+        overlay = np.asarray(Image.open(maps[0])).astype(int)
         assert overlay.shape == (224, 224, 3)
         picture = np.asarray(Image.open(tmp_path / "scans" / "1.png")).repeat(8, 0).repeat(8, 1)
         coloured = np.ptp(overlay, axis=2) > 0
         assert 0 < coloured.mean() < 1
         assert (overlay[~coloured][:, 0] == picture[~coloured]).mean() > 0.9
-    assert "Passed over in scans: 4 explanations" in command("predict", run, "scans").err
+    assert sorted(path.name for path in (tmp_path / "scans").iterdir()) == ["1.png", "2.png"]
+
+
+def test_row_61_an_explanation_beside_its_picture_is_none_itself(
+    command: Command, run: Path, tmp_path: Path
+) -> None:
+    garment(tmp_path / "scans" / "1.png", 3)
+    done = command("predict", run, "scans", "--explain", "gradcam", "--explain-to", "scans")
+    assert "Explained in scans/1.png.gradcam.png" in done.out
+    again = command("predict", run, "scans", "--format", "csv")
+    assert len(again.out.splitlines()) == 2
+    assert "What cnnzoo itself has written in scans is not used: 1 explanation." in again.err
 
 
 def test_explanations_of_pictures_of_the_same_name_lie_apart(

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnzoo.analysis.predict.pictures import EXPLAINED, STDIN, Picture
+from cnnzoo.analysis.predict.pictures import STDIN, Picture
 from cnnzoo.analysis.trained_net import TrainedNet
+from cnnzoo.data.listing.outputs import EXPLAINED
 from cnnzoo.device import explain_oom
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import replacing
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Method = Literal["gradcam", "occlusion"]
+
+EXPLANATIONS = "explanations"
+"""The folder of a run into which explanations are written."""
 
 SHOWN_SIZE = 224
 """Pixels a side that explanations have at least."""
@@ -44,7 +48,8 @@ class Explainer:
         net: The net that answers.
         method: Which of the two.
         pictures: All that are to be explained.
-        folder: Where to write; None for beside each picture, and for stdin the current folder.
+        folder: Where to write, each below it as the pictures lie below the folder that holds them all; None for the
+            folder ``explanations`` of the net's run, where they lie below the name of that folder.
 
     Raises:
         CnnzooError: captum is not installed.
@@ -58,9 +63,10 @@ class Explainer:
             import captum.attr as captum
         except ImportError as error:
             raise CnnzooError("--explain needs captum. Install it: pip install 'cnnzoo[explain]'") from error
-        self.net, self.method, self.folder = net, method, folder
+        self.net, self.method = net, method
         parents = [str(_whole(picture.path).parent) for picture in pictures]
         self.root = Path(os.path.commonpath(parents)) if parents else Path()
+        self.folder = net.run / EXPLANATIONS / self.root.name if folder is None else folder
         self.occlusion = captum.Occlusion(lambda images: net.model(images).float().softmax(1))
         self.grad_cam, self.enlarged = None, captum.LayerAttribution.interpolate
         if method == "gradcam":
@@ -104,10 +110,8 @@ class Explainer:
         Raises:
             CnnzooError: It cannot be written.
         """
-        path = Path("stdin") if name == STDIN else Picture(name).path
-        if self.folder is not None:
-            path = self.folder / (path.name if name == STDIN else _whole(path).relative_to(self.root))
-        path = path.with_name(path.name + EXPLAINED[self.method])
+        below = Path("stdin") if name == STDIN else _whole(Picture(name).path).relative_to(self.root)
+        path = self.folder / below.with_name(below.name + EXPLAINED[self.method])
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -10,16 +10,12 @@ from pathlib import Path
 
 from cnnzoo.data.decoding.images import MAX_FILE_BYTES, read_content
 from cnnzoo.data.listing.listing import PassedOver
-from cnnzoo.data.listing.walk import images_below
+from cnnzoo.data.listing.walk import walk
 from cnnzoo.errors import one_line
 from cnnzoo.files import expanded, natural
 
 STDIN = "-"
 """What stands for the bytes of one picture on stdin."""
-
-
-EXPLAINED = {"gradcam": ".gradcam.png", "occlusion": ".occlusion.png"}
-"""What the names of our own pictures of how a net saw another end with, by the method that made them."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +86,14 @@ def find_pictures(words: Iterable[str | os.PathLike[str]]) -> Found:
                 continue
             passed = PassedOver()
             try:
-                inside = images_below(folder, passed)
+                tree = walk(folder)
+                inside, _ = tree.images_below(passed)
             except OSError as error:
                 missing.append(f"the folder {name} cannot be read ({one_line(error)}).")
                 continue
-            pictures = [str(path) for path in inside if not path.name.endswith(tuple(EXPLAINED.values()))]
-            passed.files["explanation"] += len(inside) - len(pictures)
-            names += pictures
-            notes += passed.note(folder)
-            if not pictures:
+            names += [str(folder / file) for file in inside]
+            notes += (*passed.note(folder), *tree.note_on_outputs())
+            if not inside:
                 missing.append(f"there is no image in {name}.")
     each = {Path(name): Picture(name) for name in sorted(names, key=natural)}
     from_stdin = () if content is None else (Picture(STDIN, content),)

@@ -185,7 +185,7 @@ def predict_each(
         invert: Whether to show negatives; see ``PictureReader``.
         crop_to_ink: Whether to cut out and centre a drawn figure; likewise.
         explain: How to explain each likeliest class, in a picture that is written; see ``Explainer``.
-        explain_to: The folder for those; by default beside each picture.
+        explain_to: The folder for those; by default ``explanations`` in the net's run.
         batch_size: Pictures at once; by default as many as ``evaluate`` takes, and 32 where they are explained.
         reporter: Told of progress.
 
@@ -285,7 +285,7 @@ def predict(
         crop_to_ink: Cut out a drawn figure and centre it as MNIST's makers did (LeCun et al. 1998, section III.A).
         explain: Write for each picture another one, of what the likeliest class rests on: ``gradcam`` (Selvaraju et
             al. 2017) or ``occlusion`` (Zeiler and Fergus 2014). Needs captum.
-        explain_to: The folder for those; by default beside each picture.
+        explain_to: The folder for those; by default ``explanations`` in the net's run.
         batch_size: Pictures at once; by default as many as ``evaluate`` takes, and 32 where they are explained.
         device: As for training.
         precision: As for training; by default the one that the run was trained in.

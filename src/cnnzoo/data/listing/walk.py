@@ -4,13 +4,15 @@ import hashlib
 import os
 import stat
 from array import array
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnnzoo.data.decoding.images import suffixes
 from cnnzoo.data.listing.listing import PassedOver
+from cnnzoo.data.listing.outputs import OF_A_RUN, OF_A_STUDY, OWN_FILES, RUNS, is_explanation
+from cnnzoo.errors import named
 
 _HIDDEN = (".", "__MACOSX", "@eaDir")
 """How names begin that are passed over: hidden ones, and what macOS and Synology put into archives and shares."""
@@ -30,6 +32,9 @@ class _Contents:
         times: Of these, two each: when they were last written, and when anything of them last changed.
         others: How many files of each suffix or kind are no images.
         num_hidden: Images with a hidden name.
+        num_explanations: Pictures that cnnzoo itself has written of how a net saw another one.
+        is_run: Whether its files are those of a run of cnnzoo.
+        is_study: Whether it has a file that a study of cnnzoo has beside its runs.
         error: Why it could not be looked into.
     """
 
@@ -39,6 +44,9 @@ class _Contents:
     times: "array[float]" = field(default_factory=lambda: array("d"))
     others: Counter[str] = field(default_factory=Counter)
     num_hidden: int = 0
+    num_explanations: int = 0
+    is_run: bool = False
+    is_study: bool = False
     error: OSError | None = None
 
     @property
@@ -50,18 +58,22 @@ class _Contents:
 class Tree:
     """A folder of a tree that has been walked.
 
+    What cnnzoo itself has written below it, runs and explanations, is not in it.
+
     Attributes:
         path: Where it is.
+        own_outputs: What was left out because cnnzoo has written it, such as ``runs/``; of the walked folder alone.
     """
 
     path: Path
     _identity: _Identity
-    _walked: dict[_Identity, _Contents] = field(compare=False, repr=False)
+    _walked: Mapping[_Identity, _Contents] = field(compare=False, repr=False)
+    own_outputs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """The folder's own."""
-        return self.path.name
+        """The folder's own; of the current folder ``.``."""
+        return self.path.name or str(self.path)
 
     @property
     def num_files(self) -> int:
@@ -85,6 +97,12 @@ class Tree:
             digest.update(contents.sizes)
             digest.update(contents.times)
         return digest.digest()
+
+    def note_on_outputs(self) -> list[str]:
+        """Return the sentence on what was left out because cnnzoo has written it; none where there is nothing."""
+        if not self.own_outputs:
+            return []
+        return [f"What cnnzoo itself has written in {self.path} is not used: {named(self.own_outputs, 5)}."]
 
     def subfolders(self) -> list["Tree"]:
         """Return the folders in it, sorted by name, but hidden ones and those that systems leave behind."""
@@ -153,28 +171,78 @@ def walk(root: Path) -> Tree:
         path, identity = waiting.pop()
         if identity in walked:
             continue
-        walked[identity] = contents = _contents(path, readable)
+        contents = _contents(path, readable)
+        if contents.is_run and identity != top:
+            contents = _Contents(is_run=True)
+        walked[identity] = contents
         waiting += [(os.path.join(path, name), inner) for name, inner in contents.folders]  # noqa: PTH118
-    return Tree(root, top, walked)
+    kept, own_outputs = _without_outputs(walked, top)
+    return Tree(root, top, kept, own_outputs)
 
 
-def images_below(folder: Path, passed: PassedOver) -> list[Path]:
-    """Return the image files below a folder, sorted, through links too, each real folder once.
+def _without_outputs(
+    walked: dict[_Identity, _Contents], top: _Identity
+) -> tuple[dict[_Identity, _Contents], tuple[str, ...]]:
+    """Return what was walked without what cnnzoo has written, and the names of that below the top folder.
 
-    Names that begin with a dot are left out.
-
-    Args:
-        folder: Where to look.
-        passed: Told what is passed over.
+    These are runs, studies with their runs, a folder ``runs`` with runs, whatever else lies there, and folders that
+    hold nothing but such folders, explanations, or what a study begins with.
     """
-    names, _ = walk(folder).images_below(passed)
-    return [folder / name for name in names]
+    above: dict[_Identity, list[_Identity]] = defaultdict(list)
+    called_runs: set[_Identity] = set()
+    for identity, contents in walked.items():
+        for name, inner in contents.folders:
+            above[inner].append(identity)
+            if name == RUNS:
+                called_runs.add(inner)
+
+    def those(are: Callable[[_Contents], object]) -> set[_Identity]:
+        return {identity for identity, contents in walked.items() if are(contents)} - {top}
+
+    studies = those(lambda contents: contents.is_study)
+    outputs = those(lambda contents: contents.is_run)
+    for holders in (studies, called_runs - {top}):
+        outputs |= holders & {folder for output in outputs for folder in above[output]}
+    own = outputs | studies | called_runs | those(lambda contents: contents.num_explanations)
+    others = those(lambda contents: contents.images or contents.error) - outputs
+    dropped = outputs | (_with_those_above(own, above) - _with_those_above(others, above, outputs) - {top})
+    kept: set[_Identity] = set()
+    left_out: list[str] = []
+    waiting = [("", top)]
+    while waiting:
+        before, identity = waiting.pop()
+        if identity in kept:
+            continue
+        kept.add(identity)
+        contents = walked[identity]
+        inside = [(f"{before}{name}/", inner) for name, inner in contents.folders]
+        left_out += [name for name, inner in inside if inner in dropped]
+        waiting += [(name, inner) for name, inner in inside if inner not in dropped]
+        contents.folders = [(name, inner) for name, inner in contents.folders if inner not in dropped]
+    left_out.sort()
+    if num := sum(walked[identity].num_explanations for identity in kept):
+        left_out.append(f"{num:,} explanation{'s' if num > 1 else ''}")
+    return {identity: walked[identity] for identity in walked if identity in kept}, tuple(left_out)
+
+
+def _with_those_above(
+    folders: set[_Identity], above: Mapping[_Identity, list[_Identity]], but: Set[_Identity] = frozenset()
+) -> set[_Identity]:
+    """Return folders with all in which they lie, as far as no way leads through ``but``."""
+    found: set[_Identity] = set()
+    waiting = [*folders]
+    while waiting:
+        if (folder := waiting.pop()) not in found and folder not in but:
+            found.add(folder)
+            waiting += above[folder]
+    return found
 
 
 def _contents(path: str, readable: frozenset[str]) -> _Contents:
     """Look into one folder."""
     found = _Contents()
     names: list[str] = []
+    own: set[str] = set()
     sizes: list[int] = []
     times: list[float] = []
     try:
@@ -183,6 +251,7 @@ def _contents(path: str, readable: frozenset[str]) -> _Contents:
                 name = entry.name
                 stem, _, suffix = name.rpartition(".")
                 is_image = suffix.lower() in readable and bool(stem)
+                own |= OWN_FILES & {name}
                 if name.startswith(_HIDDEN):
                     found.num_hidden += is_image and Path(path, name).is_file()
                     continue
@@ -195,7 +264,9 @@ def _contents(path: str, readable: frozenset[str]) -> _Contents:
                         raise
                     continue
                 if stat.S_ISREG(status.st_mode):
-                    if is_image:
+                    if is_explanation(name):
+                        found.num_explanations += 1
+                    elif is_image:
                         names.append(name)
                         sizes.append(status.st_size)
                         times += status.st_mtime, status.st_ctime
@@ -210,6 +281,7 @@ def _contents(path: str, readable: frozenset[str]) -> _Contents:
         return _Contents(error=error)
     found.images = "\0".join(names)
     found.sizes, found.times = array("q", sizes), array("d", times)
+    found.is_run, found.is_study = len(own & OF_A_RUN) > 1, bool(own & OF_A_STUDY)
     return found
 
 
