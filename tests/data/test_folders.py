@@ -20,7 +20,7 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import load_dataset, split_validation
 from cnnzoo.data.decoding.images import decode_image
 from cnnzoo.data.folders import list_files
-from cnnzoo.data.listing.listing import Part, is_for_test, relative_name
+from cnnzoo.data.listing.listing import Part
 from cnnzoo.data.reading import Folder, Reading
 from cnnzoo.data.sources import Dataset, Resident, Streamed
 from cnnzoo.errors import CnnzooError, UsageError
@@ -153,21 +153,60 @@ def test_the_seed_moves_the_validation_images_and_never_the_test_images(tmp_path
     assert not {int(image[0, 0, 0]) for image in test.images} & (pictures[0] | pictures[2])
 
 
-def test_row_42_a_class_without_a_test_image_is_named_and_one_without_a_training_image_refused(
+def test_row_42_a_class_of_one_image_has_none_to_test_or_none_to_train_on(tmp_path: Path) -> None:
+    tree(tmp_path, 40)
+    for file in sorted((tmp_path / "dog").iterdir()):
+        if f"dog/{file.name}" in names(tmp_path, "test"):
+            kept = file.rename(tmp_path / file.name)
+    for file in sorted((tmp_path / "dog").iterdir())[1:]:
+        file.unlink()
+    (note,) = list_files(f"folder:{tmp_path}", Reading()).notes[1:]
+    assert note == "The test part has no images of dog: what eval says is not about them."
+    for file in (tmp_path / "dog").iterdir():
+        file.unlink()
+    kept.rename(tmp_path / "dog" / kept.name)
+    with pytest.raises(CnnzooError, match=r"has too few images of dog: .* none is left to train on"):
+        open_folder(tmp_path, "train")
+
+
+def test_row_42_a_class_of_two_images_or_more_has_one_in_each_part_whatever_their_names(
     tmp_path: Path,
 ) -> None:
-    tree(tmp_path, 40)
-    kept = names(tmp_path, "test")
-    for name in kept:
-        if name.startswith("dog"):
-            (tmp_path / name).unlink()
-    (note,) = list_files(f"folder:{tmp_path}", Reading()).notes
-    assert note == "The test part has no images of dog: what eval says is not about them."
-    one = save(tmp_path / "eel" / Path(min(kept)).name)
-    while not is_for_test(relative_name(one, tmp_path)):
-        one = one.rename(one.with_name(f"a{one.name}"))
-    with pytest.raises(CnnzooError, match=r"has too few images of eel: .* none is left to train on"):
-        open_folder(tmp_path, "train")
+    for label in range(60):
+        for number in range(2 + label % 3):
+            save(tmp_path / f"class{label:02}" / f"{number}.png")
+    listing = list_files(f"folder:{tmp_path}", Reading()).listing
+    for part in PARTS:
+        assert {*listing.counts(part)} == {*listing.classes}
+    rows = [f"{file.relative_to(tmp_path)},{file.parent.name}" for file in sorted(tmp_path.rglob("*.png"))]
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["file,label", *rows]))
+    table_listing = list_files(f"csv:{table}", Reading()).listing
+    for part in PARTS:
+        assert {*table_listing.parts[part].files} == {*listing.parts[part].files}
+
+
+def test_row_42_only_the_one_image_that_was_taken_over_changes_sides(tmp_path: Path) -> None:
+    def sides() -> dict[tuple[str, str], set[str]]:
+        found = {(part, label): set[str]() for part in PARTS for label in ("cat", "dog")}
+        for part in PARTS:
+            for name in names(tmp_path, part):
+                found[part, name.partition("/")[0]].add(name)
+        return found
+
+    tree(tmp_path, 2)
+    before, moved = sides(), 0
+    for number in range(2, 30):
+        tree(tmp_path, number + 1)
+        after = sides()
+        for label in ("cat", "dog"):
+            for one, other in (PARTS, PARTS[::-1]):
+                gone = before[one, label] & after[other, label]
+                assert gone in (set(), before[one, label])
+                assert len(gone) <= 1
+                moved += len(gone)
+        before = after
+    assert moved > 0
 
 
 @pytest.mark.parametrize("num", [1, 2])

@@ -114,8 +114,8 @@ class ImageFiles:
                 )
         if not samples:
             raise CnnzooError(
-                f"{self.listing.root} has no {part} images: which are kept for it depends on their names. Add images, "
-                "or put some into test/ and the others into train/."
+                f"{self.listing.root} has no {part} images, since no class has two. Add images, or put some into "
+                "test/ and the others into train/."
             )
         records = self.reading.record_images or len(samples) <= MAX_FILES
         digests = np.zeros((len(samples), 32), dtype=np.uint8) if records else None

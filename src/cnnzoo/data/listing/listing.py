@@ -176,8 +176,8 @@ class PassedOver:
         return [f"Passed over in {where}: {named(kinds, 5)}."]
 
 
-def is_for_test(name: bytes) -> bool:
-    """Whether an image without a part of its own is kept for the test.
+def place_of(name: bytes) -> float:
+    """Return the place of an image without a part of its own, 0 to 1; below ``TEST_SHARE`` it is kept for the test.
 
     That depends on its relative name alone, so that it stays where it is whatever is added, and wherever the folder
     is moved.
@@ -185,16 +185,28 @@ def is_for_test(name: bytes) -> bool:
     if not name.isascii():  # macOS takes letters apart
         text = unicodedata.normalize("NFC", name.decode(errors="surrogateescape"))
         name = text.encode(errors="surrogateescape")
-    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") < TEST_SHARE * 2**64
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") / 2**64
 
 
 def cut_test(samples: Samples, classes: Sequence[str], root: Path) -> dict[Part, Samples]:
-    """Keep a share of images for the test, image by image.
+    """Keep a share of images for the test, image by image, and of a class of two or more at least one in each part.
+
+    Where all of a class fall into one part, the one that is nearest to the other part goes there; it alone may go back
+    when images are added.
 
     Raises:
-        CnnzooError: A class has no image left to train on.
+        CnnzooError: A class has no image left to train on: its only one is kept for the test.
     """
-    tested = np.fromiter(map(is_for_test, samples.files.names()), dtype=bool, count=len(samples))
+    places = np.fromiter(map(place_of, samples.files.names()), dtype=np.float64, count=len(samples))
+    tested = places < TEST_SHARE
+    nums, nums_tested = (
+        np.bincount(labels, minlength=len(classes)) for labels in (samples.labels, samples.labels[tested])
+    )
+    for lacking, is_tested in ((nums_tested == 0, True), (nums_tested == nums, False)):
+        order = np.flatnonzero((lacking & (nums > 1))[samples.labels])
+        order = order[np.argsort(places[order] if is_tested else -places[order], kind="stable")]
+        _, first = np.unique(samples.labels[order], return_index=True)
+        tested[order[first]] = is_tested
     parts: dict[Part, Samples] = {
         "train": samples.take(np.flatnonzero(~tested)),
         "test": samples.take(np.flatnonzero(tested)),

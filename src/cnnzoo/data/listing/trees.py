@@ -41,8 +41,8 @@ def list_tree(root: Tree) -> Listing:
 
     Folders named like parts (``train``, ``seg_train``, ``training_set``; ``val``, ``dev``; ``test``) that hold class
     folders are parts. Beside ``train/``, ``test/`` is the test set, or ``val/`` where there is no ``test/``; with all
-    three, ``val/`` validates. Without such a part, about a fifth of the images is kept for the test, each by its name.
-    A folder that holds nothing but the class folders is entered.
+    three, ``val/`` validates. Without such a part, about a fifth of the images is kept for the test, each by its name,
+    and one at least of a class that has two. A folder that holds nothing but the class folders is entered.
 
     Raises:
         CnnzooError: There are no classes or one only, a class has no images to train on, another part has classes that
