@@ -5,7 +5,7 @@ import shutil
 import struct
 import time
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,7 @@ def test_row_42_a_class_of_two_images_or_more_has_one_in_each_part_whatever_thei
 
 def test_row_42_only_the_one_image_that_was_taken_over_changes_sides(tmp_path: Path) -> None:
     def sides() -> dict[tuple[str, str], set[str]]:
-        found = {(part, label): set[str]() for part in PARTS for label in ("cat", "dog")}
+        found: dict[tuple[str, str], set[str]] = defaultdict(set)
         for part in PARTS:
             for name in names(tmp_path, part):
                 found[part, name.partition("/")[0]].add(name)

@@ -276,7 +276,11 @@ def test_row_42_too_few_images_for_the_validation_split_are_refused(command: Com
     for label, shade in (("cat", 1), ("dog", 2)):
         for part in ("train", "test"):
             picture(tmp_path / "pets" / part / label / "only.png", shade + 100 * (part == "test"))
-    refuse(command, tmp_path, "a validation share of 0.2 cannot be kept of 2 images. Change --val-split")
+    refuse(
+        command,
+        tmp_path,
+        "a validation share of 0.2 cannot be kept of 2 images. Add images: no class has two",
+    )
 
 
 @pytest.mark.parametrize("share", ["0.01", "0.99"])

@@ -169,9 +169,13 @@ def split_validation(
     else:
         train, val = order[:num_train], order[num_train:]
     if not (len(train) and len(val)) or (not stratified and not 1 <= num_train < num):
+        mend = (
+            "Add images: no class has two to train on."
+            if stratified
+            else "Change --val-split, or add images."
+        )
         raise CnnzooError(
-            f"a validation share of {share:g} cannot be kept of {num} image{'' if num == 1 else 's'}. "
-            "Change --val-split, or add images."
+            f"a validation share of {share:g} cannot be kept of {num} image{'' if num == 1 else 's'}. {mend}"
         )
     return source.subset(train), source.subset(val)
 
