@@ -33,12 +33,15 @@ def load_training_data(
         The config with the dataset that is really used, that dataset, the images to train on, and to validate on.
 
     Raises:
-        CnnzooError: The dataset cannot be had, or has a fault.
+        CnnzooError: The dataset cannot be had, or has a fault. Where neither it nor ``data_dir`` is named, the sample
+            takes its place.
     """
     if config.dataset is None:
         try:
             return load_training_data(config.replace(dataset=DEFAULT_DATASET), image_size, reporter)
         except DatasetUnavailableError as error:
+            if config.data_dir is not None:  # who says where it lies does not mean the sample
+                raise
             reporter.warn(
                 f"Training on the sample that ships with cnnzoo, 7,000 images instead of 70,000. {error} "
                 "Results on the sample are not comparable with those on the full set."

@@ -890,13 +890,12 @@ class Listener(Reporter):
 
 
 def test_where_no_dataset_was_named_and_the_full_one_cannot_be_had_the_sample_is_used_with_a_warning(
-    mirror: Mirror, tmp_path: Path
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror.offered.clear()
+    monkeypatch.setenv("CNNZOO_DATA", str(tmp_path))
     listener = Listener()
-    config, dataset, train, val = load_training_data(
-        TrainConfig(model="lenet", data_dir=tmp_path), 28, listener
-    )
+    config, dataset, train, val = load_training_data(TrainConfig(model="lenet"), 28, listener)
     assert config.dataset == dataset.name == "fashionmnist-sample"
     assert len(train.labels) + len(val.labels) == 6000
     (warning,) = listener.warnings
@@ -914,10 +913,18 @@ def test_where_no_dataset_was_named_the_full_one_is_used_if_it_can_be_had(
     assert listener.warnings == []
 
 
-def test_a_named_dataset_that_cannot_be_had_is_an_error(mirror: Mirror, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dataset", ["fashionmnist", None])
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_dataset_that_cannot_be_had_is_an_error_where_it_or_its_folder_is_named(
+    fashion: dict[str, bytes], mirror: Mirror, tmp_path: Path, dataset: str | None, broken: bool
+) -> None:
     mirror.offered.clear()
+    if broken:
+        put(tmp_path, fashion, packed=False)
+        (tmp_path / "train-images-idx3-ubyte").write_bytes(b"broken")
     listener = Listener()
-    config = TrainConfig(model="lenet", dataset="fashionmnist", data_dir=tmp_path)
-    with pytest.raises(DatasetUnavailableError, match=r"404.*\(1\).*\(2\).*\(3\)"):
+    config = TrainConfig(model="lenet", dataset=dataset, data_dir=tmp_path)
+    says = r"train-images-idx3-ubyte is not the file" if broken else "is not on this machine"
+    with pytest.raises(DatasetUnavailableError, match=rf"{says}.*404.*\(1\).*\(2\).*\(3\)"):
         load_training_data(config, 28, listener)
     assert listener.warnings == []
