@@ -569,12 +569,15 @@ def test_row_36_bad_images_are_skipped_where_that_is_asked_for_and_counted(
 
     dataset = load(tmp_path, skip_bad_images=True)
     assert isinstance(dataset.source, Streamed if streamed else Resident)
-    assert dataset.num_skipped == len(BROKEN) + 1
+    (skipped,) = dataset.skipped
+    assert (skipped.part, skipped.num_images) == ("train", 8 + len(BROKEN) + 1)
+    bad = [f"train/cat/bad{number}.png" for number in range(len(BROKEN))]
+    assert sorted(skipped.names) == sorted([*bad, "train/dog/bomb.png"])
     assert dataset.channels == 1
     assert dataset.source.labels.tolist() == [0] * 4 + [1] * 4
     ((images, _),) = dataset.source.batches([torch.arange(8)], torch.device("cpu"))
     assert images[:, 0, 0, 0].tolist() == [50] * 4 + [200] * 4
-    assert load(tmp_path, "test", skip_bad_images=True).num_skipped == 0
+    assert load(tmp_path, "test", skip_bad_images=True).skipped == ()
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -594,5 +597,5 @@ def test_a_class_of_bad_images_only_is_refused_by_its_name(
 def test_skipping_changes_nothing_of_a_whole_folder(tmp_path: Path) -> None:
     tree(tmp_path)
     strict, lenient = load(tmp_path), load(tmp_path, skip_bad_images=True)
-    assert (strict.num_skipped, lenient.num_skipped) == (0, 0)
+    assert strict.skipped == lenient.skipped == ()
     assert strict.sha256 == lenient.sha256

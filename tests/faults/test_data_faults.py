@@ -1,6 +1,7 @@
 """Rows 32 to 42 as a person meets them: one line, exit 1, and nothing left behind. The readers' own tests go deeper."""
 
 import io
+import json
 import re
 import struct
 import tarfile
@@ -176,8 +177,62 @@ def test_row_36_a_broken_image_is_named_and_can_be_left_out(
 
     done = command(*split, "--skip-bad-images")
     assert done.code == 0
-    assert done.err == "Warning: 1 image that cannot be read is left out of split.\n"
+    assert done.err == (
+        f"Warning: 1 of 11 training images cannot be read and is left out: train/cat/{name}.\n"
+    )
     assert len(rows(tmp_path / "runs" / "r")) == 1
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_row_36_eval_counts_and_names_test_images_that_cannot_be_read(
+    command: Command, tmp_path: Path, own: bool
+) -> None:
+    for tree in ("train", "test"):
+        for label in ("cat", "dog"):
+            for number in range(12):
+                picture(tmp_path / "split" / tree / label / f"{number:02}.png", 20 * number + len(tree))
+    train = (
+        "train",
+        "lenet",
+        "--dataset",
+        "folder:split",
+        "--epochs",
+        "1",
+        "--name",
+        "r",
+        "--skip-bad-images",
+    )
+    assert command(*train).code == 0
+    for number in range(12):
+        (tmp_path / "split" / "test" / "cat" / f"{number:02}.png").write_bytes(b"")
+    if not own:
+        (tmp_path / "split" / "test").rename(tmp_path / "other")
+    done = command("eval", "r", "--format", "json", *(() if own else ("--dataset", "other")))
+    assert done.code == 0, done
+    first = [f"{'test/' if own else ''}cat/{number:02}.png" for number in range(10)]
+    assert f"12 of 24 test images cannot be read and are left out: {', '.join(first)} and 2 more." in done.err
+    found = json.loads(done.out)
+    assert (found["num_images"], found["num_unreadable"], found["unreadable"]) == (12, 12, first)
+    assert found["num_left_out"] == 0
+    assert "no images of cat" in command("eval", "r", *(() if own else ("--dataset", "other"))).out
+
+
+def test_row_36_validation_images_that_cannot_be_read_are_counted_apart(
+    command: Command, tmp_path: Path
+) -> None:
+    for tree, num in (("train", 6), ("val", 4), ("test", 2)):
+        for label in ("cat", "dog"):
+            for number in range(num):
+                picture(tmp_path / "split" / tree / label / f"{number}.png", 20 * number + len(tree))
+    for file in ("train/dog/1.png", "val/cat/2.png", "val/cat/3.png"):
+        (tmp_path / "split" / file).write_bytes(b"")
+    done = command("train", "lenet", "-d", "split", "--epochs", "1", "--name", "r", "--skip-bad-images")
+    assert done.err == (
+        "Warning: 1 of 12 training images cannot be read and is left out: train/dog/1.png. "
+        "2 of 8 validation images cannot be read and are left out: val/cat/2.png, val/cat/3.png.\n"
+    )
+    found = json.loads(command("eval", "r", "--split", "val", "--format", "json").out)
+    assert (found["num_images"], found["num_unreadable"]) == (6, 2)
 
 
 def test_row_37_a_decompression_bomb_is_named_and_not_unpacked(

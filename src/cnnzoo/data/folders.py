@@ -15,7 +15,7 @@ from cnnzoo.data.listing import trees
 from cnnzoo.data.listing.duplicates import MAX_FILES, describe_duplicates, find_duplicates
 from cnnzoo.data.listing.index import Index, keep_listing, kept_listing
 from cnnzoo.data.listing.kinds import SAMPLE_SIZE, Kinds, KindWatch, find_kinds
-from cnnzoo.data.listing.listing import Listing, Part
+from cnnzoo.data.listing.listing import Listing, Part, Skipped
 from cnnzoo.data.listing.tables import list_table
 from cnnzoo.data.listing.walk import walk
 from cnnzoo.data.reading import Folder, Reading, decode_all, without_bad_images
@@ -149,6 +149,7 @@ class ImageFiles:
         if folder is None:
             return None
         skips = self.reading.skip_bad_images
+        labels_before = folder.labels
         sha256 = listing_sha256 = folder.sha256
         found: list[str] = []
         if folder.fits_memory(image_size):
@@ -164,6 +165,12 @@ class ImageFiles:
             if skips:
                 folder = without_bad_images(folder, image_size, progress)
             source = folder.streamed(image_size, num_workers, watch=self._watch, warn=warn)
+        if split == "train" and (gone := np.setdiff1d(labels_before, folder.labels)).size:
+            names = named([self.classes[label] for label in gone])
+            raise CnnzooError(
+                f"no image of class {names} in {folder.root} can be read. Mend some, or remove the class."
+            )
+        skipped = (Skipped(split, len(labels_before), folder.skipped),) if folder.skipped else ()
         return Dataset(
             self.name,
             folder.classes,
@@ -171,8 +178,8 @@ class ImageFiles:
             source,
             folder.root,
             sha256,
-            num_skipped=folder.num_skipped,
-            notes=(*self.notes, *_skipped(folder), *found),
+            skipped=skipped,
+            notes=(*self.notes, *(each.note() for each in skipped), *found),
             listing_sha256=listing_sha256,
             pixel_range=folder.pixel_range,
         )
@@ -224,9 +231,3 @@ def list_files(name: str, reading: Reading, *, all_for_test: bool = False) -> Im
             f"({one_line(error)}). Say where it lies: --dataset {kind}:NEW"
         ) from error
     return ImageFiles(name, listing, reading, index)
-
-
-def _skipped(folder: Folder) -> list[str]:
-    num = folder.num_skipped
-    images = f"{num} images that cannot be read are" if num > 1 else "1 image that cannot be read is"
-    return [f"{images} left out of {folder.root}."] if num else []

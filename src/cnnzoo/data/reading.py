@@ -20,7 +20,7 @@ from cnnzoo.data.decoding.images import (
     read_content,
 )
 from cnnzoo.data.listing.kinds import KindWatch
-from cnnzoo.data.listing.listing import Files, Samples
+from cnnzoo.data.listing.listing import Files, Samples, shown_name
 from cnnzoo.data.sources import Streamed
 from cnnzoo.errors import CnnzooError
 
@@ -70,7 +70,7 @@ class Folder:
         samples: The images.
         channels: 1 (grey) or 3 (RGB).
         pixel_range: Of images of more than 8 bits a pixel.
-        num_skipped: Broken images that were left out.
+        skipped: Names of broken images that were left out, below ``root``.
         digests: The SHA-256 of each file's bytes, uint8 ``(N, 32)``; None where nobody keeps them.
     """
 
@@ -79,7 +79,7 @@ class Folder:
     samples: Samples
     channels: int
     pixel_range: PixelRange | None = None
-    num_skipped: int = 0
+    skipped: tuple[str, ...] = ()
     digests: "NDArray[np.uint8] | None" = None
 
     @property
@@ -133,18 +133,19 @@ class Folder:
         """Return the folder with the images at ``indices`` only.
 
         Raises:
-            CnnzooError: A class has none of them.
+            CnnzooError: There are none.
         """
         if len(indices) == len(self.samples):
             return self
         places = np.array(indices, dtype=np.int64)
         samples = self.samples.take(places)
-        for label in np.setdiff1d(self.labels, samples.labels):
-            raise CnnzooError(f"no image of class {self.classes[label]} in {self.root} can be read.")
+        gone = np.setdiff1d(np.arange(len(self.samples)), places)
+        if not indices:
+            raise CnnzooError(f"no image in {self.root} can be read.")
         return dataclasses.replace(
             self,
             samples=samples,
-            num_skipped=len(self.samples) - len(samples),
+            skipped=tuple(shown_name(self.files[index], self.root) for index in gone.tolist()),
             digests=None if self.digests is None else self.digests[places],
         )
 
@@ -160,8 +161,7 @@ def decode_all(
     """Read every image of a folder: uint8 ``(N, C, image_size, image_size)``, and the folder of those images.
 
     Raises:
-        CnnzooError: Some are broken, and are not to be skipped: the message names the first. Or a class has
-            no others.
+        CnnzooError: Some are broken, and are not to be skipped: the message names the first. Or all are.
     """
     images = np.empty((len(folder.files), folder.channels, image_size, image_size), dtype=np.uint8)
     kept: list[int] = []
@@ -184,7 +184,7 @@ def without_bad_images(folder: Folder, image_size: int, progress: Progress) -> F
     """Read every image once, and return the folder of those that can be read.
 
     Raises:
-        CnnzooError: A class has none.
+        CnnzooError: None can be read.
     """
     images = _decode_each(folder, image_size, progress, None)
     return folder.keep([index for index, image in enumerate(images) if not isinstance(image, CnnzooError)])

@@ -16,7 +16,7 @@ from torch import Tensor
 from cnnzoo.data import Warn
 from cnnzoo.data.decoding.images import PixelRange, decode_image, digest_of, quiet, read_content
 from cnnzoo.data.listing.kinds import KindWatch
-from cnnzoo.data.listing.listing import Files
+from cnnzoo.data.listing.listing import Files, Skipped
 from cnnzoo.device import send
 from cnnzoo.errors import CnnzooError
 
@@ -221,7 +221,7 @@ class Dataset:
         source: The images and labels.
         location: The folder that they came from.
         sha256: Of the images and labels; of the paths and sizes where images are streamed from files.
-        num_skipped: Broken images that were left out.
+        skipped: Broken images that were left out, of each part that has some.
         listing_sha256: Of the paths and sizes of files of one's own; else empty.
         pixel_range: What was made black and white of images of more than 8 bits a pixel.
         notes: What a person should know of it, in whole sentences.
@@ -233,7 +233,7 @@ class Dataset:
     source: Source
     location: Path
     sha256: str
-    num_skipped: int = 0
+    skipped: tuple[Skipped, ...] = ()
     listing_sha256: str = ""
     pixel_range: PixelRange | None = None
     notes: tuple[str, ...] = ()

@@ -56,7 +56,8 @@ def load_training_data(
         dataset = replace(dataset, notes=(*dataset.notes, *images.describe_duplicates()))
     if own_val := load_split(images, "val", config, image_size, reporter):
         train_source, val_source = dataset.source, own_val.source
-        dataset = replace(dataset, notes=tuple(dict.fromkeys((*dataset.notes, *own_val.notes))))
+        notes = tuple(dict.fromkeys((*dataset.notes, *own_val.notes)))
+        dataset = replace(dataset, notes=notes, skipped=(*dataset.skipped, *own_val.skipped))
     else:
         train_source, val_source = split_validation(
             dataset.source, config.val_split, config.seed, stratified=dataset.is_stratified

@@ -105,9 +105,13 @@ def test_a_broken_test_image_is_left_out_where_eval_left_it_out(command: Command
     refused = command("report", run, "-o", "page.html")
     assert refused.code == 1
     assert "--skip-bad-images" in refused.err
-    assert command("eval", run, "--skip-bad-images").code == 0
+    says = "1 of 10 test images cannot be read and is left out: test/cat/3.png."
+    assert command("eval", run, "--skip-bad-images").err == f"Warning: {says}\n"
     done = command("report", run, "-o", "page.html")
-    assert (done.code, done.out) == (0, "page.html\n")
+    assert (done.code, done.out, done.err) == (0, "page.html\n", f"Warning: {says}\n")
+    assert "Left out is 1 test image that cannot be read: test/cat/3.png." in Path("page.html").read_text(
+        "utf-8"
+    )
     assert "cannot be shown" not in Path("page.html").read_text(encoding="utf-8")
     assert "✓ test images: 9 in " in command("verify", run).out
 

@@ -17,6 +17,7 @@ from cnnzoo.analysis.eval.scores import Scores, scores_of
 from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images, validation_images
 from cnnzoo.analysis.trained_net import load_net
 from cnnzoo.data.datasets import full_name
+from cnnzoo.data.listing.listing import SHOWN_NAMES
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing, ten_crops
 from cnnzoo.device import (
@@ -86,6 +87,8 @@ class EvaluationFigures(Scores):
         ten_crop: Whether ten squares of each image were averaged.
         data_sha256: Checksum of the images.
         num_left_out: Images that were left out, because the run was trained on them.
+        num_unreadable: Images that were left out, because they cannot be read.
+        unreadable: Names of the first ten of these, below the data set's folder.
         class_weights: What the run's training weighed its classes by; the figures here are unweighted.
     """
 
@@ -103,6 +106,8 @@ class EvaluationFigures(Scores):
     ten_crop: bool
     data_sha256: str
     num_left_out: int
+    num_unreadable: int
+    unreadable: list[str]
     class_weights: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -224,6 +229,7 @@ def evaluate(
     seconds = time.perf_counter() - started
 
     logits, labels = outcome.logits.float().cpu(), outcome.labels.cpu()
+    unreadable = [name for each in images.skipped if each.part == split for name in each.names]
     result = EvaluationResult(
         **vars(scores_of(logits, labels, saved.classes, top_k=top_k)),
         checkpoint=str(checkpoint),
@@ -240,6 +246,8 @@ def evaluate(
         ten_crop=ten_crop,
         data_sha256=images.sha256,
         num_left_out=chosen.num_left_out,
+        num_unreadable=len(unreadable),
+        unreadable=unreadable[:SHOWN_NAMES],
         class_weights=config.class_weights or "",
         predictions=Predictions(logits, labels, saved.classes, chosen, preprocessing),
     )

@@ -97,8 +97,9 @@ def held_out_images(
     dataset = load_split(images, "test", config, saved.preprocessing.full_size, reporter)
     assert dataset is not None  # only validation images may be missing
     source = _as_net_counts(dataset, saved, checkpoint)
-    if dataset.notes and not is_own:
-        reporter.warn(" ".join(dataset.notes))
+    # Of the run's own images all but this was told when it was trained.
+    if notes := [each.note() for each in dataset.skipped] if is_own else dataset.notes:
+        reporter.warn(" ".join(notes))
     called = "" if is_own and (is_files(name) or name == saved.dataset) else short_name(name)
     if is_own or include_trained:
         return HeldOut(dataset, source, called)

@@ -25,6 +25,9 @@ Sample = tuple[Path, int]
 TEST_SHARE = 0.2
 """Share of images without a part of their own that is kept for the test, about."""
 
+SHOWN_NAMES = 10
+"""Names of images that cannot be read, at most, where they are told."""
+
 
 class Files(Sequence[Path]):
     """Files below a folder: their names one after another in one text, each made a path when it is asked for.
@@ -156,6 +159,30 @@ class Listing:
         if not missing or "train" not in self.parts:
             return []
         return [f"The test part has no images of {named(missing)}: what eval says is not about them."]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """The images of a part that cannot be read and were left out.
+
+    Attributes:
+        part: Which part.
+        num_images: Images of the part, with these.
+        names: Theirs, below the data set's folder.
+    """
+
+    part: Part
+    num_images: int
+    names: tuple[str, ...]
+
+    def note(self) -> str:
+        """Return the sentence that counts them and names the first ten."""
+        num = len(self.names)
+        kind = {"train": "training", "val": "validation", "test": "test"}[self.part]
+        return (
+            f"{num:,} of {self.num_images:,} {kind} images cannot be read and {'is' if num == 1 else 'are'} left out: "
+            f"{named(self.names, SHOWN_NAMES)}."
+        )
 
 
 @dataclass
