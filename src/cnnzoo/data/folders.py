@@ -16,6 +16,7 @@ from cnnzoo.data.listing.duplicates import MAX_FILES, describe_duplicates, find_
 from cnnzoo.data.listing.index import Index, keep_listing, kept_listing
 from cnnzoo.data.listing.kinds import SAMPLE_SIZE, Kinds, KindWatch, find_kinds
 from cnnzoo.data.listing.listing import Listing, Part, Skipped
+from cnnzoo.data.listing.lists import find_lists, list_lists
 from cnnzoo.data.listing.tables import list_table
 from cnnzoo.data.listing.walk import walk
 from cnnzoo.data.reading import Folder, Reading, decode_all, without_bad_images
@@ -213,14 +214,24 @@ def list_files(name: str, reading: Reading, *, all_for_test: bool = False) -> Im
                 path, "the CSV file of labels"
             )  # which says so, before a whole disk is walked for a typo
         tree = walk(path if kind == "folder" else expanded(reading.image_root or path.parent))
-        content = file_sha256(path) if kind == "csv" and path.is_file() else None
-        index = Index(tree, name, content, reading.columns, reading.image_root, all_for_test)
+        lists = find_lists(tree) if kind == "folder" else None
+        texts = lists.files.values() if lists else [path] if kind == "csv" else []
+        contents = [file_sha256(text) for text in texts]
+        index = Index(tree, name, contents, reading.columns, reading.image_root, all_for_test)
 
         def list_anew() -> Listing:
             if kind == "csv":
                 searches = reading.image_root is None
                 return list_table(path, tree, reading.columns, searches=searches, all_for_test=all_for_test)
-            return trees.list_all(tree) if all_for_test else trees.list_tree(tree)
+            if lists and (listed := list_lists(lists, all_for_test=all_for_test)):
+                return listed
+            listed = trees.list_all(tree) if all_for_test else trees.list_tree(tree)
+            unused = (
+                (f"{lists} are not used: most of their lines name no image there with a class.",)
+                if lists
+                else ()
+            )
+            return replace(listed, notes=(*listed.notes, *unused))
 
         listing = kept_listing(index.recall("listing", lambda: keep_listing(list_anew())))
         if kind == "folder":  # a table says itself what is used

@@ -1,7 +1,9 @@
 """Folders as people have them: what is a part, what is a class, what is passed over, and what is said of it."""
 
 import dataclasses
+import itertools
 import os
+import shlex
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -177,6 +179,61 @@ def test_row_55_what_is_not_clear_is_refused_with_what_was_seen(tmp_path: Path) 
 
 
 # Classes
+
+
+@pytest.mark.parametrize("around", ["", "the pictures"])
+@pytest.mark.parametrize(
+    ("copies", "classes"),
+    [
+        (("color", "grayscale"), ("apple", "corn")),
+        (("original", "resized", "segmented"), ("apple", "corn", "pear", "plum")),
+        (("a", "b"), ("0", "1", "2")),
+    ],
+)
+def test_row_55_the_same_class_folders_in_several_folders_are_asked_about(
+    tmp_path: Path, around: str, copies: tuple[str, ...], classes: tuple[str, ...]
+) -> None:
+    root = tmp_path / "x" / around
+    for copy in copies:
+        tree(root / copy, 4, classes)
+    for all_for_test in (False, True):
+        with pytest.raises(CnnzooError) as raised:
+            list_files(f"folder:{tmp_path / 'x'}", Reading(), all_for_test=all_for_test)
+        says = str(raised.value)
+        assert "with the same folders" in says
+        _, *ways = says.partition(". If")[0].split("--dataset ")
+        for copy, way in zip(copies, ways, strict=True):
+            (name,) = shlex.split(way.removesuffix(" or "))
+            assert name == f"folder:{root / copy}"
+            assert list_files(name, Reading()).classes == classes
+
+
+def test_row_55_the_same_few_folders_in_many_classes_are_parts_of_these(tmp_path: Path) -> None:
+    for name in ("cat", "dog", "eel"):
+        tree(tmp_path / name, 4, ("day", "night"))
+    images = listed(tmp_path)
+    assert (images.classes, images.notes) == (("cat", "dog", "eel"), ())
+
+
+def test_row_55_several_folders_with_parts_are_all_named(tmp_path: Path) -> None:
+    for copy, part in itertools.product(("a", "b"), ("train", "test")):
+        tree(tmp_path / copy / part, 3)
+    assert f"a/, b/ have a training part: use folder:{tmp_path}/a or folder:{tmp_path}/b" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize("ending", ["_mask", "-mask", " (mask)", "_mask_1", "_Segmentation", "_gt"])
+def test_row_56_masks_beside_their_images_are_remarked_on(tmp_path: Path, parts: bool, ending: str) -> None:
+    for part in ("train", "test") if parts else ("",):
+        tree(tmp_path / part, 10)
+        picture(tmp_path / part / "cat" / "face_mask.png")  # of a person: there is no face.png
+        if part != "test":
+            picture(tmp_path / part / "cat" / f"3{ending}.png", 99)
+    (note,) = listed(tmp_path).notes
+    where = "train/" if parts else ""
+    assert note.startswith(
+        f"1 image is named like the mask of another one and used like any other: {where}cat/3{ending}.png."
+    )
 
 
 def test_row_38_the_test_part_may_lack_classes_that_are_named(tmp_path: Path) -> None:

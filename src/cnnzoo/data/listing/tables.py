@@ -1,13 +1,11 @@
 """Tables of labels: CSV files that say of which class each image is."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from cnnzoo.data.decoding.images import suffixes
-from cnnzoo.data.listing.listing import Files, Listing, Part, PassedOver, Samples, cut_test
+from cnnzoo.data.listing.listing import Listing, Part, PassedOver
+from cnnzoo.data.listing.names import ImagesByName
 from cnnzoo.data.listing.trees import part_of
 from cnnzoo.data.listing.walk import Tree
 from cnnzoo.errors import CnnzooError, UsageError, did_you_mean, named
@@ -24,51 +22,6 @@ _PARTS = ("split", "set", "subset", "dataset", "partition", "part", "usage", "ph
 
 _LOOKED_AT = 200
 """Rows by which the column of the files is found."""
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """Images below a folder, by what a table may call them.
-
-    Attributes:
-        path: The folder.
-        names: Of the images, below it.
-        sizes: Bytes of each.
-        by_name: Their places by relative names, and by names and stems that only one image has.
-    """
-
-    path: Path
-    names: list[str]
-    sizes: list[int]
-    by_name: dict[str, int]
-
-    @classmethod
-    def of(cls, tree: Tree) -> "_Folder":
-        """Look below a folder."""
-        names, sizes = tree.images_below(PassedOver())
-        alone: dict[str, int] = {}
-        shared: set[str] = set()
-        for place, name in enumerate(names):
-            without_suffix, file = name.rpartition(".")[0], name.rpartition("/")[2]
-            for called in (file, file.rpartition(".")[0], without_suffix):
-                if alone.setdefault(called, place) != place:
-                    shared.add(called)
-        for called in shared:
-            del alone[called]
-        return cls(tree.path, names, sizes, alone | {name: place for place, name in enumerate(names)})
-
-    def find(self, cell: str) -> int | None:
-        """Return the place of the image that a cell names, by its path, its name, or that without the suffix."""
-        name = cell.replace("\\", "/").removeprefix("./")
-        place = self.by_name.get(name)
-        return self.by_name.get(name.rpartition("/")[2]) if place is None else place
-
-    def samples(self, labels: Iterable[tuple[int, int]]) -> Samples:
-        """Return the images at places, each with its label."""
-        pairs = np.array(list(labels), dtype=np.int64).reshape(-1, 2)
-        names = [self.names[place].encode(errors="surrogateescape") for place in pairs[:, 0].tolist()]
-        sizes = np.array(self.sizes, dtype=np.int64)[pairs[:, 0]]
-        return Samples(Files.of(self.path, names), pairs[:, 1], sizes)
 
 
 def list_table(
@@ -101,39 +54,19 @@ def list_table(
         raise UsageError(
             "--csv-columns takes two headings, of the files and of the labels, as in file,label."
         )
-    folders = map(_Folder.of, _places(path, tree) if searches else [tree])
+    folders = map(ImagesByName.of, _places(path, tree) if searches else [tree])
     wanted = [_column(table, name) for name in columns]
     files, folder = _find_files(table, wanted[:1] or range(len(table.header)), folders)
     labels = wanted[1] if wanted else _find_labels(table, files)
     parts = _find_parts(table, {files, labels})
     images, passed = _images(table, folder, files, labels, parts)
-    classes = _sorted(list({label for label, _ in images.values()}))
-    if len(classes) < 2 and not all_for_test:
-        what = f"one class only ({classes[0]})" if classes else "no labels"
-        raise CnnzooError(
-            f"{path} has {what} in its column {table.header[labels]!r}. It needs two classes or more."
-        )
     notes = [
         f"Of {path} the column {table.header[files]!r} is taken for the images (in {folder.path}), and "
         f"{table.header[labels]!r} for the labels; --csv-columns and --image-root say otherwise."
     ]
-    numbers = {name: label for label, name in enumerate(classes)}
-    labelled: dict[Part, list[tuple[int, int]]] = {}
-    for image, (label, part) in images.items():
-        labelled.setdefault(part or "train", []).append((image, numbers[label]))
-    by_part = {part: folder.samples(members) for part, members in labelled.items()}
-    everything = folder.samples(sample for members in labelled.values() for sample in members)
-    if all_for_test:
-        by_part = {"test": by_part.get("test") or by_part.get("val") or everything}
-    elif len(by_part) < 2 or "train" not in by_part:
-        by_part = cut_test(everything, classes, folder.path)
-    elif "test" not in by_part:
-        by_part["test"] = by_part.pop("val")
-    listing = Listing(folder.path, tuple(classes), by_part, (*([] if columns else notes), *passed.note(path)))
-    trained = listing.counts("train")
-    if not all_for_test and (unknown := [name for name in classes if name not in trained]):
-        raise CnnzooError(f"{path} has no training images of {named(unknown)}. Add some, or take these out.")
-    return listing
+    notes = [*([] if columns else notes), *passed.note(path)]
+    source = f"the column {table.header[labels]!r} of {path}"
+    return folder.listing(images, source, notes, all_for_test=all_for_test)
 
 
 def _places(path: Path, tree: Tree) -> Iterator[Tree]:
@@ -160,11 +93,13 @@ def _column(table: Table, name: str) -> int:
     return table.header.index(name)
 
 
-def _find_files(table: Table, columns: Sequence[int], folders: Iterable[_Folder]) -> tuple[int, _Folder]:
+def _find_files(
+    table: Table, columns: Sequence[int], folders: Iterable[ImagesByName]
+) -> tuple[int, ImagesByName]:
     """Return the column whose cells name images, and the folder in which they do: the first with the most."""
     step = max(1, len(table.rows) // _LOOKED_AT)
     looked_at = [row.cells for row in table.rows[::step]]
-    found: list[tuple[int, int, _Folder]] = []
+    found: list[tuple[int, int, ImagesByName]] = []
     for folder in folders:
         for column in columns:
             num = sum(folder.find(cells[column]) is not None for cells in looked_at if column < len(cells))
@@ -211,7 +146,7 @@ def _find_parts(table: Table, taken: set[int]) -> int | None:
 
 
 def _images(
-    table: Table, folder: _Folder, files: int, labels: int, parts: int | None
+    table: Table, folder: ImagesByName, files: int, labels: int, parts: int | None
 ) -> tuple[dict[int, tuple[str, Part | None]], PassedOver]:
     """Return the label and the part of each image, by its place, and what is passed over."""
     passed = PassedOver()
@@ -231,11 +166,6 @@ def _images(
             images[image] = cells[labels], part_of(cells[parts]) if parts is not None else None
     passed.files["image that it does not name"] = len(folder.names) - len(images)
     return images, passed
-
-
-def _sorted(labels: list[str]) -> list[str]:
-    """Return labels in their order: by number where all are whole numbers."""
-    return sorted(labels, key=int) if all(label.isdecimal() for label in labels) else sorted(labels)
 
 
 def _values(table: Table, column: int) -> set[str]:

@@ -2,12 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
-from cnnzoo.data.listing.listing import Files, Listing, Part, PassedOver, Samples, cut_test
+from cnnzoo.data.listing.listing import Files, Listing, Part, PassedOver, Samples, cut_test, shown_name
 from cnnzoo.data.listing.walk import Tree
 from cnnzoo.errors import CnnzooError, named
 
@@ -19,6 +20,10 @@ _WORDS: dict[str, Part] = {
 _AFFIX = "(?:data|dataset|img|image|imgs|images|pics|pictures|set|sets|split|part|folder|dir|x|my)?"
 _NAME = re.compile(f"{_AFFIX}({'|'.join(sorted(_WORDS, key=len, reverse=True))}){_AFFIX}")
 _TOKENS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_MASK = re.compile(
+    rb"[ _.(-]+(mask|segmentation|seg|annotation|annot|groundtruth|ground[_-]truth|gt|label)s?([ _.-]?\d+)?\)?$",
+    re.IGNORECASE,
+)
 _LETTERS = re.compile(r"[A-Za-z]+")
 
 DEPTH = 3
@@ -54,10 +59,11 @@ def list_tree(root: Tree) -> Listing:
     if train:
         return _list_parts(root, top, train)
     _refuse_parts(root, top)
-    for tree in _trees_below(root, alone=sum(inner.has_images() for inner in top) == 1):
+    if below := [*_trees_below(root, alone=sum(inner.has_images() for inner in top) == 1)]:
+        names = named([f"{tree.path.relative_to(root.path)}/" for tree in below])
         raise CnnzooError(
-            f"{root.path} has no class folders, but {tree.path.relative_to(root.path)}/ has a training part: "
-            f"use folder:{tree.path}"
+            f"{root.path} has no class folders, but {names} {'has' if len(below) == 1 else 'have'} a training part: "
+            f"use {' or '.join(f'folder:{tree.path}' for tree in below[:3])}"
         )
     if len(top) == 1 and (inside := _class_level(root)) == top[0]:
         note = f"The classes are the folders in {inside.name}/, which is all that {root.path} holds."
@@ -74,6 +80,7 @@ def list_all(root: Tree) -> Listing:
     """
     parts = {part_of(tree.name): inside for tree in root.subfolders() if (inside := _class_level(tree))}
     inside = parts.get("test") or parts.get("val") or parts.get("train") or _class_level(root) or root
+    _refuse_copies(inside)
     passed = PassedOver()
     classes = tuple(tree.name for tree in inside.subfolders() if tree.has_images())
     if not classes:
@@ -99,7 +106,8 @@ def _list_classes(root: Tree, notes: list[str]) -> Listing:
     _refuse_empty(root.path, classes, samples, passed)
     passed.files.update(_beside(root))
     parts = cut_test(samples, classes, root.path)
-    return Listing(root.path, classes, parts, (*notes, *passed.note(root.path)))
+    notes = [*notes, *passed.note(root.path), *_note_on_masks([samples])]
+    return Listing(root.path, classes, parts, tuple(notes))
 
 
 def _list_parts(root: Tree, top: Sequence[Tree], train: Tree) -> Listing:
@@ -155,7 +163,8 @@ def _list_parts(root: Tree, top: Sequence[Tree], train: Tree) -> Listing:
             raise CnnzooError(f"{tree.path} has no images. Put some into its class folders, or remove it.")
         passed.files.update(in_part.files)
         passed.files.update(_beside(inside))
-    return Listing(root.path, classes, parts, tuple(passed.note(root.path)))
+    notes = [*passed.note(root.path), *_note_on_masks(parts.values())]
+    return Listing(root.path, classes, parts, tuple(notes))
 
 
 def _class_level(tree: Tree, classes: Collection[str] = ()) -> Tree | None:
@@ -213,7 +222,53 @@ def _trees_below(root: Tree, *, alone: bool, depth: int = DEPTH) -> Iterator[Tre
             yield from _trees_below(tree, alone=alone, depth=depth - 1)
 
 
+def _refuse_copies(tree: Tree) -> None:
+    """Refuse folders with the same class folders, as many as there are folders or more: ``color/`` and ``grayscale/``.
+
+    Fewer are taken for parts of classes, such as ``day`` and ``night`` of many.
+    """
+    inside = {
+        folder: {inner.name for inner in folder.subfolders() if inner.has_images()}
+        for folder in tree.subfolders()
+        if not folder.num_images()
+    }
+    copies = [folder for folder, names in inside.items() if len(names) > 1]
+    if len(copies) < 2:
+        return
+    shared = set.intersection(*(inside[copy] for copy in copies))
+    num_all = len(set.union(*(inside[copy] for copy in copies)))
+    if len(shared) >= max(len(copies), num_all / 2) and not any(map(part_of, shared)):
+        ways = " or ".join(f"--dataset {quote(f'folder:{copy.path}')}" for copy in copies)
+        raise CnnzooError(
+            f"{tree.path} has {_folders(copies)} with the same folders ({named(sorted(shared))}). Name the one that is "
+            f"meant: {ways}. If these are the classes, put their images right into them."
+        )
+
+
+def _note_on_masks(parts: Iterable[Samples]) -> list[str]:
+    """Return a sentence on images that are called as masks of others beside them; none where there are none."""
+    masks: list[str] = []
+    for samples in parts:
+        names = [name.rpartition(b".")[0] for name in samples.files.names()]
+        if ends := {
+            place: match.start() for place, name in enumerate(names) if (match := _MASK.search(name))
+        }:
+            known = {*names}
+            found = (samples.files[place] for place, end in ends.items() if names[place][:end] in known)
+            masks += [shown_name(file, samples.files.root) for file in found]
+    if not masks:
+        return []
+    what = (
+        "1 image is named like the mask" if len(masks) == 1 else f"{len(masks):,} images are named like masks"
+    )
+    return [
+        f"{what} of another one and used like any other: {named(masks, 1)}. Move masks out of the class folders "
+        "if that is not meant."
+    ]
+
+
 def _classes(tree: Tree) -> tuple[str, ...]:
+    _refuse_copies(tree)
     classes = tuple(inner.name for inner in tree.subfolders())
     if len(classes) < 2:
         what = f"one class only ({classes[0]})" if classes else "no class folders"
