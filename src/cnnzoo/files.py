@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -114,6 +115,11 @@ def as_typed(path: Path) -> str:
     """Return a path as a person types it after a command: quoted, and never taken for an option."""
     text = str(path)
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
+
+
+def composed(name: str) -> str:
+    """Return a name with each letter in one piece (NFC), as names are compared: macOS takes letters apart (NFD)."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def natural(name: str) -> list[str | int]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,24 @@ def test_row_55_row_56_folders_as_people_have_them_train_and_are_evaluated(
     assert "classes: 2: " in done.out
     assert command("eval", "r").code == 0
     assert command("train", "--resume", "r", "--epochs", "2").code == 0
+
+
+def test_row_63_a_run_is_tested_on_another_folder_whose_letters_are_taken_apart(
+    command: Command, tmp_path: Path
+) -> None:
+    tree(tmp_path / "pets", 10, ("Bär", "Kätzchen"))
+    (tmp_path / "weights.yaml").write_text(unicodedata.normalize("NFD", "Bär: 2\nKätzchen: 1\n"))
+    done = command(*TRAIN, "--dataset", "pets", "--class-weights", "weights.yaml")
+    assert (done.code, done.err) == (0, "")
+    before = evaluated(command, "r")
+    shutil.copytree(tmp_path / "pets", tmp_path / "copy")
+    for file in (tmp_path / "copy").iterdir():
+        file.rename(file.with_name(unicodedata.normalize("NFD", file.name)))
+    again = evaluated(command, "r", "--dataset", "copy")
+    assert (again["num_images"], again["data_sha256"]) == (before["num_images"], before["data_sha256"])
+    picture(tmp_path / "copy" / unicodedata.normalize("NFD", "Bär") / "new.png", 77, (50, 50))
+    other = evaluated(command, "r", "--dataset", "copy", "--include-trained")
+    assert other["num_images"] == 21
 
 
 # What a run was trained on

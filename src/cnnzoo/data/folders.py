@@ -51,7 +51,8 @@ class ImageFiles:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of it, in whole sentences."""
-        return (*self.listing.notes, *self.listing.missing_in_test())
+        listing = self.listing
+        return (*listing.notes, *listing.alike_classes(), *listing.missing_in_test())
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import CnnzooError, UsageError, did_you_mean, named, one_line, shown
-from cnnzoo.files import expanded
+from cnnzoo.files import composed, expanded
 from cnnzoo.plain_csv import read_table
 from cnnzoo.plain_yaml import read_mapping
 from cnnzoo.registries import LOSSES
@@ -134,7 +134,8 @@ def class_weights_of(setting: str, labels: Tensor, classes: Sequence[str]) -> Te
     if setting == BALANCED:
         weights = torch.where(counts > 0, 1 / counts.clamp_min(1), 0)
     else:
-        by_name = _weights_in(expanded(Path(setting)))
+        classes = [*map(composed, classes)]
+        by_name = {composed(name): weight for name, weight in _weights_in(expanded(Path(setting))).items()}
         for name in by_name:
             if name not in classes:
                 hint = did_you_mean(name, classes)

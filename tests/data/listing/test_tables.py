@@ -1,7 +1,10 @@
 """Tables of labels: which column is which, where the images lie, and what is passed over."""
 
+import unicodedata
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -120,6 +123,26 @@ def test_without_such_a_column_an_image_keeps_its_part_when_rows_are_added(tmp_p
     few, many = listed(table(tmp_path / "t.csv", rows[:100])), listed(table(tmp_path / "u.csv", rows))
     for part in ("train", "test"):
         assert {*few.listing.parts[part]} < {*many.listing.parts[part]}
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_row_63_cells_headings_and_labels_are_compared_by_their_composed_letters(
+    tmp_path: Path, forms: tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]
+) -> None:
+    on_disk, in_table = (partial(unicodedata.normalize, form) for form in forms)
+    pictures(tmp_path, [on_disk(f"Mädchen {number}.png") for number in range(20)])
+    rows = [
+        (
+            in_table(f"Mädchen {number}"),
+            "b" if number % 2 else (on_disk("é") if number % 4 else in_table("é")),
+        )
+        for number in range(20)
+    ]
+    path = table(tmp_path / "t.csv", rows, in_table("Bild,Größe"))
+    images = listed(path, "Bild", on_disk("Größe"))
+    assert images.classes == ("b", "é")
+    assert sum(map(len, images.listing.parts.values())) == 20
+    assert images.notes == ()
 
 
 def test_row_56_rows_and_images_that_are_not_used_are_counted(tmp_path: Path) -> None:

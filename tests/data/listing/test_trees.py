@@ -5,6 +5,7 @@ import itertools
 import os
 import shlex
 import shutil
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -234,6 +235,49 @@ def test_row_56_masks_beside_their_images_are_remarked_on(tmp_path: Path, parts:
     assert note.startswith(
         f"1 image is named like the mask of another one and used like any other: {where}cat/3{ending}.png."
     )
+
+
+def apart(name: str) -> str:
+    """Return a name with its letters taken apart, as macOS writes it."""
+    return unicodedata.normalize("NFD", name)
+
+
+def test_row_63_parts_have_the_same_classes_however_their_letters_are_composed(tmp_path: Path) -> None:
+    tree(tmp_path / "train", 5, ("Äpfel", apart("Öl"), "o"))
+    tree(tmp_path / "test", 3, (apart("Äpfel"), "Öl", "o"))
+    images = listed(tmp_path)
+    assert images.classes == ("o", "Äpfel", "Öl")
+    assert counts(images) == {
+        "train": dict.fromkeys(images.classes, 5),
+        "test": dict.fromkeys(images.classes, 3),
+    }
+    assert images.notes == ()
+
+
+def test_row_63_a_tree_is_the_same_wherever_its_names_were_taken_apart(tmp_path: Path) -> None:
+    for root, form in ((tmp_path / "here", str), (tmp_path / "there", apart)):
+        for number, (label, name) in enumerate(itertools.product(("Äpfel", "Birnen", "Zöpfe"), "aäbözü")):
+            picture(root / form(label) / f"{form(name)}.png", number)
+    here, there = listed(tmp_path / "here"), listed(tmp_path / "there")
+    assert here.classes == there.classes
+    for part in ("train", "test"):
+        one, other = here.load(part, 8, 0, lambda *_: None), there.load(part, 8, 0, lambda *_: None)
+        assert one
+        assert other
+        assert (one.sha256, one.listing_sha256) == (other.sha256, other.listing_sha256)
+
+
+def test_row_63_classes_that_differ_in_case_or_blanks_alone_are_remarked_on(tmp_path: Path) -> None:
+    tree(tmp_path, 5, ("Cat", "cat", "cat ", "dog", "sea lion", "Sea  Lion", "sealion"))
+    (note,) = listed(tmp_path).notes
+    assert note == (
+        "Classes whose names differ in case or blanks alone: Cat and cat and 'cat ', 'Sea  Lion' and sea lion. "
+        "If they are one, rename them."
+    )
+    tree(tmp_path / "x" / "train", 5)
+    tree(tmp_path / "x" / "test", 5, ("cat ", "dog"))
+    assert "classes that" in (says := refusal(tmp_path / "x"))
+    assert "does not have: 'cat '." in says
 
 
 def test_row_38_the_test_part_may_lack_classes_that_are_named(tmp_path: Path) -> None:

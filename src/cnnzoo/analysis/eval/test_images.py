@@ -1,5 +1,6 @@
 """The images that a run is tested on: its own test part, or another data set, without what it was trained on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cnnzoo.data.listing.listing import shown_name
 from cnnzoo.data.reading import Reading
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
 from cnnzoo.errors import CnnzooError, named
+from cnnzoo.files import composed
 from cnnzoo.runs.checkpoint import Checkpoint
 from cnnzoo.runs.run import read_trained
 from cnnzoo.training.images import load_split, load_training_data, reading_again
@@ -126,19 +128,25 @@ def _own_again(saved: Checkpoint, name: str, reading: Reading) -> ImageFiles | N
     except CnnzooError:  # it is read as a test set, and that says what is wrong
         return None
     is_own = folder is not None and folder.sha256 == saved.listing_sha256
-    return images if is_own and images.classes == saved.classes else None
+    return images if is_own and images.classes == _names_of(saved.classes) else None
 
 
 def _as_net_counts(dataset: Dataset, saved: Checkpoint, checkpoint: Path) -> Source:
     """Return the images with the labels of the net's classes, by their names."""
-    if unknown := [name for name in dataset.classes if name not in saved.classes]:
+    known = _names_of(saved.classes)
+    if unknown := [name for name in _names_of(dataset.classes) if name not in known]:
         raise CnnzooError(
             f"{dataset.name} has the classes {named(dataset.classes)}, of which {checkpoint} does not know "
             f"{named(unknown)}; it was trained for {named(saved.classes)}. Choose another --dataset."
         )
-    if dataset.classes == saved.classes:
+    if _names_of(dataset.classes) == known:
         return dataset.source
-    places = torch.tensor([saved.classes.index(name) for name in dataset.classes])
+    places = torch.tensor([known.index(name) for name in _names_of(dataset.classes)])
     source = dataset.source
     assert isinstance(source, Resident | Streamed)
     return replace(source, labels=places[source.labels])
+
+
+def _names_of(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return names as they are compared; a checkpoint may have those of a registered dataset."""
+    return tuple(map(composed, classes))

@@ -3,7 +3,6 @@
 import hashlib
 import operator
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 
 from cnnzoo.errors import CnnzooError, named
+from cnnzoo.files import composed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,7 +124,7 @@ class Samples(Sequence[Sample]):
         digest = hashlib.sha256()
         for start in range(0, len(self), 10_000):
             some = self[start : start + 10_000]
-            lines = zip(some.files.names(), some.sizes.tolist(), strict=True)
+            lines = zip(map(_composed, some.files.names()), some.sizes.tolist(), strict=True)
             digest.update(b"".join([b"%b %d\n" % line for line in lines]))
         return digest.hexdigest()
 
@@ -151,6 +151,18 @@ class Listing:
             return Counter()
         nums = np.bincount(self.parts[part].labels, minlength=len(self.classes)).tolist()
         return Counter({name: num for name, num in zip(self.classes, nums, strict=True) if num})
+
+    def alike_classes(self) -> list[str]:
+        """Return a sentence on classes whose names differ in case or blanks alone; none where there are none."""
+        alike: dict[str, list[str]] = {}
+        for name in self.classes:
+            alike.setdefault(" ".join(name.casefold().split()), []).append(quoted_blanks(name))
+        groups = [" and ".join(names) for names in alike.values() if len(names) > 1]
+        if not groups:
+            return []
+        return [
+            f"Classes whose names differ in case or blanks alone: {named(groups)}. If they are one, rename them."
+        ]
 
     def missing_in_test(self) -> list[str]:
         """Return a sentence on the classes of which the test part has no images; none where it has all."""
@@ -209,10 +221,7 @@ def place_of(name: bytes) -> float:
     That depends on its relative name alone, so that it stays where it is whatever is added, and wherever the folder
     is moved.
     """
-    if not name.isascii():  # macOS takes letters apart
-        text = unicodedata.normalize("NFC", name.decode(errors="surrogateescape"))
-        name = text.encode(errors="surrogateescape")
-    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") / 2**64
+    return int.from_bytes(hashlib.sha256(_composed(name)).digest()[:8], "big") / 2**64
 
 
 def cut_test(samples: Samples, classes: Sequence[str], root: Path) -> dict[Part, Samples]:
@@ -247,6 +256,11 @@ def cut_test(samples: Samples, classes: Sequence[str], root: Path) -> dict[Part,
     return parts
 
 
+def quoted_blanks(name: str) -> str:
+    """Return a name, in quotes where nobody would see all of its blanks."""
+    return name if name == " ".join(name.split()) else repr(name)
+
+
 def relative_name(file: Path, root: Path) -> bytes:
     """Return a file's name below ``root``, or its whole path elsewhere; it may hold bytes that are no UTF-8."""
     name = file.relative_to(root) if file.is_relative_to(root) else file
@@ -256,6 +270,12 @@ def relative_name(file: Path, root: Path) -> bytes:
 def shown_name(file: Path, root: Path) -> str:
     """Return a file's name below ``root`` as it can be printed."""
     return relative_name(file, root).decode(errors="backslashreplace")
+
+
+def _composed(name: bytes) -> bytes:
+    if name.isascii():
+        return name
+    return composed(name.decode(errors="surrogateescape")).encode(errors="surrogateescape")
 
 
 def _counted(num: int, kind: str) -> str:

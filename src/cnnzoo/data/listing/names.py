@@ -9,6 +9,7 @@ import numpy as np
 from cnnzoo.data.listing.listing import Files, Listing, Part, PassedOver, Samples, cut_test
 from cnnzoo.data.listing.walk import Tree
 from cnnzoo.errors import CnnzooError, named
+from cnnzoo.files import composed
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class ImagesByName:
         path: The folder.
         names: Of the images, below it.
         sizes: Bytes of each.
-        by_name: Their places by relative names, and by names and stems that only one image has.
+        by_name: Their places by relative names, and by names and stems that only one image has, all composed.
     """
 
     path: Path
@@ -33,18 +34,19 @@ class ImagesByName:
         names, sizes = tree.images_below(PassedOver())
         alone: dict[str, int] = {}
         shared: set[str] = set()
-        for place, name in enumerate(names):
+        whole = {composed(name): place for place, name in enumerate(names)}
+        for name, place in whole.items():
             without_suffix, file = name.rpartition(".")[0], name.rpartition("/")[2]
             for called in (file, file.rpartition(".")[0], without_suffix):
                 if alone.setdefault(called, place) != place:
                     shared.add(called)
         for called in shared:
             del alone[called]
-        return cls(tree.path, names, sizes, alone | {name: place for place, name in enumerate(names)})
+        return cls(tree.path, names, sizes, alone | whole)
 
     def find(self, cell: str) -> int | None:
         """Return the place of the image that a cell names, by its path, its name, or that without the suffix."""
-        name = cell.replace("\\", "/").removeprefix("./")
+        name = composed(cell).replace("\\", "/").removeprefix("./")
         place = self.by_name.get(name)
         return self.by_name.get(name.rpartition("/")[2]) if place is None else place
 
@@ -53,7 +55,7 @@ class ImagesByName:
 
         Only a name without folders is looked for in all of them.
         """
-        parts = name.replace("\\", "/").removeprefix("./").split("/")
+        parts = composed(name).replace("\\", "/").removeprefix("./").split("/")
         ends = ("/".join(parts[start:]) for start in range(max(1, len(parts) - 1)))
         return next((self.by_name[end] for end in ends if end in self.by_name), None)
 
@@ -85,14 +87,14 @@ class ImagesByName:
         Raises:
             CnnzooError: There is one class only, or the training part lacks one.
         """
-        classes = _sorted(list({label for label, _ in images.values()}))
+        classes = _sorted(list({composed(label) for label, _ in images.values()}))
         if len(classes) < 2 and not all_for_test:
             what = f"one class only ({classes[0]})" if classes else "no labels"
             raise CnnzooError(f"{source} has {what}. It needs two classes or more.")
         numbers = {name: label for label, name in enumerate(classes)}
         labelled: dict[Part, list[tuple[int, int]]] = {}
         for image, (label, part) in images.items():
-            labelled.setdefault(part or "train", []).append((image, numbers[label]))
+            labelled.setdefault(part or "train", []).append((image, numbers[composed(label)]))
         by_part = {part: self.samples(members) for part, members in labelled.items()}
         everything = self.samples(sample for members in labelled.values() for sample in members)
         if all_for_test:

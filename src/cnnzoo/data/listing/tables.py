@@ -9,6 +9,7 @@ from cnnzoo.data.listing.names import ImagesByName
 from cnnzoo.data.listing.trees import part_of
 from cnnzoo.data.listing.walk import Tree
 from cnnzoo.errors import CnnzooError, UsageError, did_you_mean, named
+from cnnzoo.files import composed
 from cnnzoo.plain_csv import Table, read_table
 
 _LABELS = (
@@ -87,10 +88,11 @@ def _places(path: Path, tree: Tree) -> Iterator[Tree]:
 
 
 def _column(table: Table, name: str) -> int:
-    if name not in table.header:
-        hint = did_you_mean(name, table.header)
-        raise UsageError(f"{table.path} has no column {name!r}. {hint}It has {named(table.header, 8)}.")
-    return table.header.index(name)
+    header = [*map(composed, table.header)]
+    if composed(name) not in header:
+        hint = did_you_mean(name, header)
+        raise UsageError(f"{table.path} has no column {name!r}. {hint}It has {named(header, 8)}.")
+    return header.index(composed(name))
 
 
 def _find_files(
@@ -156,7 +158,7 @@ def _images(
         image = folder.find(cells[files])
         if image is None or not cells[labels]:
             passed.files[f"row without {'an image that is there' if image is None else 'a label'}"] += 1
-        elif image in images and images[image][0] != cells[labels]:
+        elif image in images and composed(images[image][0]) != composed(cells[labels]):
             raise CnnzooError(
                 f"{table.place(row)}: {cells[files]} is {cells[labels]} here, and {images[image][0]} above. "
                 "Give each image one label."

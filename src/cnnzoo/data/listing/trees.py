@@ -3,14 +3,25 @@
 import dataclasses
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from shlex import quote
 
 import numpy as np
 
-from cnnzoo.data.listing.listing import Files, Listing, Part, PassedOver, Samples, cut_test, shown_name
+from cnnzoo.data.listing.listing import (
+    Files,
+    Listing,
+    Part,
+    PassedOver,
+    Samples,
+    cut_test,
+    quoted_blanks,
+    shown_name,
+)
 from cnnzoo.data.listing.walk import Tree
 from cnnzoo.errors import CnnzooError, named
+from cnnzoo.files import composed
 
 _WORDS: dict[str, Part] = {
     **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
@@ -82,7 +93,7 @@ def list_all(root: Tree) -> Listing:
     inside = parts.get("test") or parts.get("val") or parts.get("train") or _class_level(root) or root
     _refuse_copies(inside)
     passed = PassedOver()
-    classes = tuple(tree.name for tree in inside.subfolders() if tree.has_images())
+    classes = _names([tree for tree in inside.subfolders() if tree.has_images()])
     if not classes:
         raise CnnzooError(
             f"{root.path} has no class folders with images. It needs a folder of images for each class."
@@ -149,10 +160,10 @@ def _list_parts(root: Tree, top: Sequence[Tree], train: Tree) -> Listing:
     for part, tree in by_part.items():
         inside = levels[part]
         if unknown := sorted(
-            {child.name for child in inside.subfolders() if child.has_images()} - {*classes}
+            {*_names([child for child in inside.subfolders() if child.has_images()])} - {*classes}
         ):
             raise CnnzooError(
-                f"{tree.path} has classes that {train.path} does not have: {named(unknown)}. "
+                f"{tree.path} has classes that {train.path} does not have: {named([*map(quoted_blanks, unknown)])}. "
                 "Give the training part a folder of images for each."
             )
         in_part = PassedOver()
@@ -175,7 +186,7 @@ def _class_level(tree: Tree, classes: Collection[str] = ()) -> Tree | None:
         classes: Names that are known to be classes, and wrap nothing.
     """
     inner = tree.subfolders()
-    if len(inner) == 1 and inner[0].name not in classes and not tree.num_images():
+    if len(inner) == 1 and composed(inner[0].name) not in classes and not tree.num_images():
         deeper = sum(below.has_images() for below in inner[0].subfolders())
         if deeper > 1 or (deeper and part_of(inner[0].name)):
             return inner[0]
@@ -228,7 +239,7 @@ def _refuse_copies(tree: Tree) -> None:
     Fewer are taken for parts of classes, such as ``day`` and ``night`` of many.
     """
     inside = {
-        folder: {inner.name for inner in folder.subfolders() if inner.has_images()}
+        folder: {*_names([inner for inner in folder.subfolders() if inner.has_images()])}
         for folder in tree.subfolders()
         if not folder.num_images()
     }
@@ -269,7 +280,7 @@ def _note_on_masks(parts: Iterable[Samples]) -> list[str]:
 
 def _classes(tree: Tree) -> tuple[str, ...]:
     _refuse_copies(tree)
-    classes = tuple(inner.name for inner in tree.subfolders())
+    classes = _names(tree.subfolders())
     if len(classes) < 2:
         what = f"one class only ({classes[0]})" if classes else "no class folders"
         flat = ", but images without one" if tree.num_images() and not classes else ""
@@ -277,6 +288,11 @@ def _classes(tree: Tree) -> tuple[str, ...]:
             f"{tree.path} has {what}{flat}. It needs a folder of images for each of two classes or more."
         )
     return classes
+
+
+def _names(classes: Iterable[Tree]) -> tuple[str, ...]:
+    """Return the names of class folders as they are compared, sorted, each once."""
+    return tuple(sorted({composed(folder.name) for folder in classes}))
 
 
 def _samples(root: Path, inside: Tree, classes: Sequence[str], passed: PassedOver) -> Samples:
@@ -291,14 +307,16 @@ def _samples(root: Path, inside: Tree, classes: Sequence[str], passed: PassedOve
     names: list[bytes] = []
     sizes: list[int] = []
     labels: list[int] = []
-    folders = {tree.name: tree for tree in inside.subfolders()}
-    for label, name in enumerate(classes):
-        if name in folders:
-            below, of_class = folders[name].images_below(passed, above=(inside,))
-            before = f"{folders[name].path.relative_to(root).as_posix()}/"
-            names += [f"{before}{file}".encode(errors="surrogateescape") for file in below]
-            sizes += of_class
-            labels += [label] * len(below)
+    numbers = {name: label for label, name in enumerate(classes)}
+    folders = [
+        (numbers[name], tree) for tree in inside.subfolders() if (name := composed(tree.name)) in numbers
+    ]
+    for label, folder in sorted(folders, key=itemgetter(0)):
+        below, of_class = folder.images_below(passed, above=(inside,))
+        before = f"{folder.path.relative_to(root).as_posix()}/"
+        names += [f"{before}{file}".encode(errors="surrogateescape") for file in below]
+        sizes += of_class
+        labels += [label] * len(below)
     return Samples(Files.of(root, names), np.array(labels, dtype=np.int64), np.array(sizes, dtype=np.int64))
 
 

@@ -13,6 +13,7 @@ from cnnzoo.data.decoding.images import suffixes
 from cnnzoo.data.listing.listing import PassedOver
 from cnnzoo.data.listing.outputs import OF_A_RUN, OF_A_STUDY, OWN_FILES, RUNS, is_explanation
 from cnnzoo.errors import named
+from cnnzoo.files import composed
 
 _HIDDEN = (".", "__MACOSX", "@eaDir")
 """How names begin that are passed over: hidden ones, and what macOS and Synology put into archives and shares."""
@@ -147,7 +148,7 @@ class Tree:
             passed.files.update(contents.others)
             found += zip([before + name for name in contents.names], contents.sizes, strict=True)
             waiting += [(f"{before}{name}/", inner) for name, inner in contents.folders]
-        found.sort()
+        found.sort(key=lambda each: composed(each[0]))  # the same on every system
         return [name for name, _ in found], [size for _, size in found]
 
     def _look(self, identity: _Identity) -> _Contents:
