@@ -20,7 +20,9 @@ OF_A_STUDY = frozenset({".lock", "results.csv", "receipt.json"})
 OWN_FILES = OF_A_RUN | OF_A_STUDY
 """All of these."""
 
+_ENDS = tuple(EXPLAINED.values())
+
 
 def is_explanation(name: str) -> bool:
     """Return whether a file is called as an explanation of ``cnnzoo predict --explain`` is."""
-    return name.endswith(tuple(EXPLAINED.values()))
+    return name.endswith(_ENDS)
