@@ -115,6 +115,36 @@ def test_rows_that_excel_left_short_end_in_empty_cells(tmp_path: Path) -> None:
     assert table.notes == ("rows with fewer fields than headings, such as line 3, end in empty ones",)
 
 
+@pytest.mark.parametrize("text", ["a,b\n1,x\n2,é", 'a,b\n1,"x"\n2,"y', "a,b\n1,x\n2\n", "a,b\n1,0.55\n2,0."])
+def test_a_last_row_that_was_cut_off_is_told(tmp_path: Path, text: str) -> None:
+    content = text.encode()[:-1] if text.endswith("é") else text.encode()
+    assert read(tmp_path / "a.csv", content).is_cut_off
+
+
+@pytest.mark.parametrize(
+    "text", ["a,b\n1,x\n2,y", 'a,b\n1,"x"\n2,"y"\n', "a,b\n1,0.55\n2,0.\n", "a,b\n", "a,b\n1,é"]
+)
+def test_a_last_row_that_may_be_whole_is_not_taken_for_cut_off(tmp_path: Path, text: str) -> None:
+    assert not read(tmp_path / "a.csv", text).is_cut_off
+
+
+def test_an_older_encoding_is_told_by_the_words_of_the_headings(tmp_path: Path) -> None:
+    words = ["ラベル", "라벨", "标签", "標籤", "метка"]
+    for word, encoding in zip(words, ["cp932", "cp949", "gb18030", "cp950", "cp1251"], strict=True):
+        (tmp_path / "a.csv").write_bytes(f"file,{word}\na.png,x\n".encode(encoding))
+        assert read_table(tmp_path / "a.csv", words=words).header == ["file", word]
+
+
+def test_a_label_table_below_a_comment_and_one_whose_heading_is_one_are_read(tmp_path: Path) -> None:
+    assert cells(read(tmp_path / "a.csv", "# mine, all of it\nfile,label\na.png,3\n"))[0] == ["file", "label"]
+    assert cells(read(tmp_path / "a.csv", "#file,label\na.png,cat\nb.png,dog\n"))[0] == ["#file", "label"]
+    assert cells(read(tmp_path / "a.csv", "file,label,note\na.png,A,\nb.png,7,\n"))[0] == [
+        "file",
+        "label",
+        "note",
+    ]
+
+
 def test_a_last_row_that_was_cut_off_has_only_the_cells_that_it_has(tmp_path: Path) -> None:
     table = read(tmp_path / "a.csv", "a,b\n1,2\n3\n")
     assert table.cell(table.rows[-1], 0) == "3"

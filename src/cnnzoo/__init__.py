@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cnnzoo.errors import CnnzooError
     from cnnzoo.models.registry import create_model, list_models, register_model
     from cnnzoo.runs.checkpoint import load_checkpoint
-    from cnnzoo.runs.histories.read import read_history
+    from cnnzoo.runs.histories.read import read_histories, read_history
     from cnnzoo.training.losses import register_loss
     from cnnzoo.training.optimizers import register_optimizer
     from cnnzoo.training.reporter import Reporter
@@ -58,6 +58,7 @@ __all__ = [
     "plot_features",
     "plot_filters",
     "predict",
+    "read_histories",
     "read_history",
     "register_augmentation",
     "register_dataset",
@@ -93,6 +94,7 @@ _HOME = {
     "plot_features": "ui.plot",
     "plot_filters": "ui.plot",
     "predict": "analysis.predict.predict",
+    "read_histories": "runs.histories.read",
     "read_history": "runs.histories.read",
     "register_augmentation": "data.augment",
     "register_dataset": "data.named.catalog",

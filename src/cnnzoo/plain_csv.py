@@ -5,7 +5,9 @@ import csv
 import io
 import re
 import string
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +29,22 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
+
+# What Excel writes where it does not write Unicode, by the language of the machine.
+_OLDER = {
+    "gb18030": "GB18030",
+    "cp932": "Shift-JIS",
+    "cp950": "Big5",
+    "cp949": "CP949",
+    "cp1251": "Windows-1251",
+    "cp1252": "Windows-1252",
+}
+
+# What a line above the headings begins with that only explains.
+_COMMENT = re.compile(r"""[\s"']*(#|%|//)""").match
+
+_HALF = "\ufffd"
+"""What stands for a letter of which only the first bytes are there."""
 
 # Of as many of two kinds in a heading, the first: a comma is what stands within headings and numbers, too.
 _DELIMITERS = ";\t|,"
@@ -53,6 +71,8 @@ class Table:
             less, if no other has: that may be one that was cut off.
         delimiter: What stands between two cells.
         is_guessed: Whether nothing in the file says its encoding, so that letters may be others.
+        is_cut_off: Whether the last row was cut off while it was written: it has less cells than all others, a quote
+            or a letter without its end, or no line end and a last number shorter than all others by two digits.
         notes: What had to be assumed, a phrase each.
     """
 
@@ -61,6 +81,7 @@ class Table:
     rows: list[Row]
     delimiter: str
     is_guessed: bool = False
+    is_cut_off: bool = False
     notes: tuple[str, ...] = ()
 
     def place(self, row: Row, column: int | None = None) -> str:
@@ -79,16 +100,18 @@ class Table:
         return row.cells[column]
 
 
-def read_table(path: Path, wanted: str = "a CSV file") -> Table:
+def read_table(path: Path, wanted: str = "a CSV file", words: Collection[str] = ()) -> Table:
     """Read a CSV file, whatever its encoding, delimiter and line ends.
 
-    Text is UTF-8, UTF-16 or UTF-32, or else GB18030 or Windows-1252, whichever it looks like. The delimiter
-    is what a first line such as ``sep=;`` says, or what the headings have most of. The first row is the
-    header; single cells above it are a title, and passed over.
+    Text is UTF-8, UTF-16 or UTF-32, or else one of what Excel writes: GB18030, Shift-JIS, Big5, CP949, Windows-1251
+    and Windows-1252, told apart by the words that its first lines have. The delimiter is what a first line such as
+    ``sep=;`` says, or what the headings have most of. The first row is the header; comments and titles above it
+    are passed over.
 
     Args:
         path: The file.
         wanted: What it should be, for the errors, such as ``the CSV file of a history``.
+        words: What its headings may have in other letters than A to Z, by which an older encoding is told.
 
     Raises:
         CnnzooError: The file cannot be read, has more than a GiB, is not text, or is empty; or one of its
@@ -98,7 +121,7 @@ def read_table(path: Path, wanted: str = "a CSV file") -> Table:
         content = _read(path)
     except OSError as error:
         raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
-    if (decoded := _decode(content)) is None:
+    if (decoded := _decode(content, words)) is None:
         raise CnnzooError(f"{path} is not a text file. Name {wanted}.")
     text, notes = _unwrap(decoded[0]), [*decoded[1]]
     above, titles, delimiter = _layout(text)
@@ -110,7 +133,7 @@ def read_table(path: Path, wanted: str = "a CSV file") -> Table:
         raise CnnzooError(f"{path} is not a CSV file: {one_line(error)}. Name {wanted}.") from error
     if not rows:
         raise CnnzooError(f"{path} is empty. Name {wanted}.")
-    table = Table(path, rows[0].cells, rows[1:], delimiter, bool(decoded[1]))
+    table = Table(path, rows[0].cells, rows[1:], delimiter, is_guessed=bool(decoded[1]))
     if long := next((row for row in table.rows if len(row.cells) > len(table.header)), None):
         raise _ragged(table, long)
     short = [row for row in table.rows if len(row.cells) < len(table.header)]
@@ -119,7 +142,18 @@ def read_table(path: Path, wanted: str = "a CSV file") -> Table:
         notes.append(f"rows with fewer fields than headings, such as line {short[0].line}, end in empty ones")
         for row in short:
             row.cells.extend([""] * (len(table.header) - len(row.cells)))
-    return replace(table, notes=tuple(notes))
+    is_cut_off = bool(rows[1:]) and _is_cut_off(table, text)
+    return replace(table, is_cut_off=is_cut_off, notes=tuple(notes))
+
+
+def _is_cut_off(table: Table, text: str) -> bool:
+    *rows, last = table.rows
+    if len(last.cells) < len(table.header) or text.count('"') % 2 or text.endswith(_HALF):
+        return True
+    others = [row.cells[-1] for row in rows if row.cells != table.header]
+    are_numbers = bool(others) and all(_FIGURE(cell) for cell in others)
+    is_ended = text.rstrip(" \t\x1a").endswith(("\n", "\r"))
+    return not is_ended and are_numbers and len(last.cells[-1]) + 2 <= min(map(len, others))
 
 
 def _rows(text: str, above: int, delimiter: str) -> list[Row]:
@@ -151,16 +185,16 @@ def _read(path: Path) -> bytes:
     return bytes(content)
 
 
-def _decode(content: bytes) -> tuple[str, tuple[str, ...]] | None:
+def _decode(content: bytes, words: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
     """Return the text, and what was assumed of its encoding; None if it is no text."""
     encoding = _encoding(content[:_HEAD])
     notes: tuple[str, ...] = ()
-    if encoding == "utf-8" and not _is_in(content, "utf-8"):
-        encoding = _older_encoding(content)
-        notes = (f"it is not UTF-8, and read as {'GB18030' if encoding == 'gb18030' else 'Windows-1252'}",)
+    if encoding == "utf-8" and _text(content, "utf-8") is None:
+        encoding = _older_encoding(content, words)
+        notes = (f"it is not UTF-8, and read as {_OLDER[encoding]}",)
     elif encoding in ("utf-16-le", "utf-16-be"):
         notes = ("it has no byte order mark, and is read as UTF-16",)
-    if encoding is None or not _is_in(content, encoding) or "\0" in (text := content.decode(encoding)):
+    if encoding is None or (text := _text(content, encoding)) is None or "\0" in text:
         return None
     return text.lstrip("\ufeff"), notes
 
@@ -179,23 +213,37 @@ def _encoding(head: bytes) -> str | None:
     return None
 
 
-def _is_in(content: bytes, encoding: str) -> bool:
+def _text(content: bytes, encoding: str) -> str | None:
+    """Return a file's text, None if it is not in that encoding; in place of a last letter that was cut off a mark."""
+    decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        content.decode(encoding)
+        text = decoder.decode(content)
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
+    if not decoder.getstate()[0]:
+        return text
+    return f"{text}{_HALF}" if "\n" in text else None
 
 
-def _older_encoding(content: bytes) -> str:
-    """Return what text that is not UTF-8 is in: the languages of Western Europe, or Chinese.
+def _older_encoding(content: bytes, words: Collection[str]) -> str:
+    """Return what text that is not UTF-8 is in: the encoding in which its first lines have the most of the words.
 
-    A Chinese word has several signs of two bytes from 0xA1 on each; a Western one has single letters with
-    an accent. The machine's language is not asked: a file says the same on every machine.
+    Without any of them it is Chinese or of Western Europe: a Chinese word has several signs of two bytes from 0xA1
+    on each; a Western one has single letters with an accent. The machine's language is not asked: a file says the
+    same on every machine.
     """
+    head = content[:_HEAD].rpartition(b"\n")[0] or content[:_HEAD]
+    found = {
+        encoding: sum(len(word) for word in words if word in text)
+        for encoding in _OLDER
+        if (text := head.decode(encoding, errors="replace").lower()) and _text(content, encoding) is not None
+    }
+    likeliest = max(found, key=lambda encoding: found[encoding], default="")
+    if likeliest and found[likeliest]:
+        return likeliest
     runs = [len(run) for run in re.findall(rb"[\xa1-\xfe]+", content)]
     chinese = any(length >= 4 for length in runs) and all(length % 2 == 0 for length in runs)
-    return "gb18030" if chinese and _is_in(content, "gb18030") else "cp1252"
+    return "gb18030" if chinese and _text(content, "gb18030") is not None else "cp1252"
 
 
 def _unwrap(text: str) -> str:
@@ -215,13 +263,37 @@ def _layout(text: str) -> tuple[int, int, str]:
     above, line = lines[0]
     if named := re.fullmatch(r'"?sep=([^\w"])"?[;,\t]*', line.strip("\r\n"), re.IGNORECASE):
         return above + 1, 0, named[1]
+    if (clear := _clear_header([text for _, text in lines])) is not None:
+        return lines[clear][0], clear, _fields(lines[clear][1])[1]
     for titles, (number, headings) in enumerate(lines):
         fields, delimiter = _fields(headings)
-        if len(fields) > 1 and not any(re.search(r"\d", field) and _FIGURE(field) for field in fields):
+        if len(fields) > 1 and not _has_figure(fields):
             return number, titles, delimiter
         if not line.split(delimiter)[0].strip(_BLANKS):
             break  # the column that pandas gives no name: what stands beside it is a heading, not a title
     return above, 0, _fields(line)[1]
+
+
+def _clear_header(lines: Sequence[str]) -> int | None:
+    """Return which line is the header for sure: cells without a figure, a row with one below, and only titles above.
+
+    A title has less cells, or is marked as a comment. The header itself may be, too, as NumPy writes it.
+    """
+    fields = [_fields(line)[0] for line in lines]
+    for place, (headings, row) in enumerate(pairwise(fields)):
+        if len(headings) > 1 and not _has_figure(headings) and _has_figure(row):
+            titles = zip(lines[:place], fields[:place], strict=True)
+            # A line with half of a quoted heading is no title.
+            are_titles = all(
+                line.count('"') % 2 == 0 and (_COMMENT(line) or len(cells) < len(headings))
+                for line, cells in titles
+            )
+            return place if are_titles else None
+    return None
+
+
+def _has_figure(fields: Sequence[str]) -> bool:
+    return any(re.search(r"\d", field) and _FIGURE(field) for field in fields)
 
 
 def _fields(line: str) -> tuple[list[str], str]:

@@ -35,12 +35,12 @@ def draw_curves(asked: Request) -> None:
     histories = _read(paths or [_newest(asked.out)])
     output = asked.output
     if output is None:
-        output = histories[0].path.with_suffix(".png") if len(histories) == 1 else Path("comparison.png")
+        paths = list(dict.fromkeys(history.path for history in histories))
+        output = paths[0].with_suffix(".png") if len(paths) == 1 else Path("comparison.png")
     if any(output.absolute() == history.path.absolute() for history in histories):
         raise UsageError(f"{output} is a history itself. Name another file for the picture with --output.")
-    for history in histories:
-        for note in history.notes:
-            say(f"{history.path}: {note}", err=True)
+    for path, note in dict.fromkeys((history.path, note) for history in histories for note in history.notes):
+        say(f"{path}: {note}", err=True)
     save_figure(plot_histories(histories), output)
 
     if len(histories) == 1:
@@ -48,7 +48,7 @@ def draw_curves(asked: Request) -> None:
     else:
         say(str(output))
         for history in histories:
-            say(f"{history.path} ({history.describe_best()})")
+            say(f"{history.name} ({history.describe_best()})")
     if asked.show:
         show(lambda figure: plot_histories(histories, figure))
 
@@ -76,8 +76,9 @@ HELP = "\n\n".join(
     (
         "Draw a run: its curves, or what its network has learnt and sees.",
         *(f"{kind}: {describe_kind(kind)}." for kind in KINDS),
-        "curves reads the histories of cnnzoo and of its tutorial, and those of Keras, Lightning, fastai, timm and "
-        "Ultralytics. It prints what it had to assume.",
+        "curves reads the histories of cnnzoo and of its tutorial, and those of Keras, Lightning, fastai, timm, "
+        "Ultralytics, Hugging Face and W&B. A column of folds, seeds, runs or models makes several curves. It prints "
+        "what it had to assume.",
         "batch takes the options of `cnnzoo train`, as in `cnnzoo plot batch lenet --augment flip` (a model's options "
         "with --option).",
         "A run that is called like a kind is given by its path.",
@@ -139,14 +140,14 @@ def plot(
 
 def _read(paths: list[Path]) -> list[History]:
     """Read the histories of all that have one, and say which have none; if no one has, that is an error."""
-    from cnnzoo.runs.histories.read import NoHistoryError, read_history
+    from cnnzoo.runs.histories.read import NoHistoryError, read_histories
     from cnnzoo.ui.screen import print_warning
 
     histories: list[History] = []
     missing: list[NoHistoryError] = []
     for path in paths:
         try:
-            histories.append(read_history(path))
+            histories += read_histories(path)
         except NoHistoryError as error:
             missing.append(error)
     if not histories:

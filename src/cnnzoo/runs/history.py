@@ -152,6 +152,7 @@ class History:
         dataset: The data it was trained on, likewise.
         monitor: Which of the columns says what the best epoch is, if the history has it.
         notes: What was assumed of another tool's file, and what of it is left out, a phrase each.
+        curve: Which of the file's trainings it is, such as ``fold 0``; empty if it is the only one.
     """
 
     path: Path
@@ -160,10 +161,20 @@ class History:
     dataset: str | None = None
     monitor: str = "val_acc"
     notes: tuple[str, ...] = ()
+    curve: str = ""
 
     @property
     def name_parts(self) -> tuple[str, ...]:
-        """The path's parts down to the one that names the run: the file's, or its folder's."""
+        """The path's parts down to the one that names the run, the file's or its folder's, and then the curve."""
+        return (*self._file_parts, self.curve) if self.curve else self._file_parts
+
+    @property
+    def name(self) -> str:
+        """The path, and the curve if the file has several."""
+        return f"{self.path}, {self.curve}" if self.curve else str(self.path)
+
+    @property
+    def _file_parts(self) -> tuple[str, ...]:
         path = self.path.absolute()
         return (path.parent if path.name in _USUAL_NAMES else path.with_suffix("")).parts
 
@@ -171,7 +182,7 @@ class History:
     def title(self) -> str:
         """The model and the data, or else the run's name."""
         if self.model is None:
-            return self.name_parts[-1]
+            return self._file_parts[-1]
         return f"{self.model} on {PurePath(self.dataset).name}" if self.dataset else self.model
 
     @property

@@ -299,15 +299,93 @@ def test_rows_of_a_test_beside_validations_are_not_drawn(tmp_path: Path) -> None
     history = read(tmp_path / "a.csv", text)
     assert_reads(history, "not drawn: rows of the test", train_loss=[2, 1], val_loss=[2.5, 1.5])
     history = read(tmp_path / "a.csv", text.replace("val", "test").replace("1,test,9\n", ""))
-    assert_reads(history, train_loss=[2, 1], val_loss=[2.5, 1.5])
+    drawn = "rows of the test are drawn as validation"
+    assert_reads(history, drawn, train_loss=[2, 1], val_loss=[2.5, 1.5])
 
 
 @pytest.mark.parametrize("batch", [False, True])
 def test_rows_of_every_batch_are_averaged(tmp_path: Path, batch: bool) -> None:
     rows = [(0, 0, 3), (0, 1, 1), (1, 0, 1), (1, 1, 0.5), (2, 0, 0.25)]
-    text = "epoch,batch,loss\n" + "".join(f"{e},{b},{loss}\n" for e, b, loss in rows)
-    history = read(tmp_path / "a.csv", text if batch else text.replace("batch", "colour"))
+    text = "".join(f"{e},{b},{loss}\n" if batch else f"{e},{loss}\n" for e, b, loss in rows)
+    history = read(tmp_path / "a.csv", f"epoch,batch,loss\n{text}" if batch else f"epoch,loss\n{text}")
     assert_reads(history, MEAN, train_loss=[2, 0.75, 0.25])
+
+
+# Epochs in fractions, lines that were cut off, comments
+
+
+FRACTIONS = "epochs are fractions: a row is of the epoch within which it was written"
+
+
+def test_row_58_hugging_faces_fractions_of_epochs_are_their_epochs(tmp_path: Path) -> None:
+    text = (
+        "loss,grad_norm,learning_rate,epoch,step,eval_loss,eval_accuracy,train_loss\n"
+        "4,1,5e-5,0.5,50,,,\n2,1,5e-5,1.0,100,,,\n,,,1.0,100,2.5,0.5,\n"
+        "1,1,5e-5,1.5,150,,,\n0.5,1,5e-5,2.0,200,,,\n,,,2.0,200,1.5,0.75,\n,,,2.0,200,,,1.9\n"
+    )
+    assert_reads(
+        read(tmp_path / "trainer.csv", text),
+        FRACTIONS,
+        MEAN,
+        "not drawn: train_loss",
+        train_loss=[3, 0.75],
+        val_loss=[2.5, 1.5],
+        val_acc=[0.5, 0.75],
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "train", "val"),
+    [
+        ("0,4,\n0.5,2,\n1,1,\n1,,9\n1.5,0.5,\n", [3, 0.75], [9, NAN]),  # epoch + batch / batches
+        ("0,4,\n0.5,2,\n1,3,\n1,,9\n2,1,\n2,,8\n", [3, 1], [9, 8]),  # its first fraction rounded to 0
+        ("0.33,4,\n0.67,2,\n1.0,3,\n1.0,,9\n", [3], [9]),
+    ],
+)
+def test_row_58_fractions_count_from_where_they_begin(
+    tmp_path: Path, rows: str, train: list[float], val: list[float]
+) -> None:
+    history = read(tmp_path / "a.csv", f"epoch,loss,val_loss\n{rows}")
+    assert_reads(history, FRACTIONS, MEAN, train_loss=train, val_loss=val)
+
+
+def test_row_58_a_validation_before_the_first_fraction_is_no_epochs(tmp_path: Path) -> None:
+    left = "the validation in line 2 belongs to no epoch of the training, and is left out"
+    history = read(tmp_path / "a.csv", "epoch,loss,val_loss\n0,,9\n0.5,4,\n1,2,\n1,,1\n")
+    assert_reads(history, FRACTIONS, MEAN, left, train_loss=[3], val_loss=[1])
+
+
+WHOLE = "epoch,loss,val_acc\n1,0.91234,0.51234\n2,0.81234,0.61234\n3,0.71234,0.71234\n"
+
+
+@pytest.mark.parametrize("cut", range(3, 16))
+def test_row_58_a_last_line_that_was_cut_off_is_left_out_and_named(tmp_path: Path, cut: int) -> None:
+    history = read(tmp_path / "a.csv", WHOLE[:-cut])
+    note = "line 4 was cut off, and is left out"
+    assert_reads(history, note, train_loss=[0.91234, 0.81234], val_acc=[0.51234, 0.61234])
+
+
+def test_row_58_a_line_without_an_end_is_whole_where_nothing_is_missing(tmp_path: Path) -> None:
+    assert len(read(tmp_path / "a.csv", WHOLE[:-1]).frame) == 3
+    assert len(read(tmp_path / "a.csv", "epoch,acc\n1,0.75\n2,0.9").frame) == 2
+
+
+@pytest.mark.parametrize(
+    "comment", ["# by hand", "# lr 0.1, seed 3", "#a,b,c,d,e", "% x, y", "// x", "A log, lenet"]
+)
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_row_58_comments_above_the_headings_are_passed_over(
+    tmp_path: Path, comment: str, times: int, delimiter: str
+) -> None:
+    text = "epoch,loss,val_loss\n1,2,3\n2,1,2\n".replace(",", delimiter)
+    note = f"what stands above the headings in line {times + 1} is passed over"
+    history = read(tmp_path / "a.csv", f"{comment}\n" * times + text)
+    assert_reads(history, note, train_loss=[2, 1], val_loss=[3, 2])
+
+
+def test_row_58_headings_may_be_the_comment_as_numpy_writes_them(tmp_path: Path) -> None:
+    assert_reads(read(tmp_path / "a.csv", "# epoch,loss\n1,2\n2,1\n"), train_loss=[2, 1])
 
 
 # Headings and spreadsheets
@@ -461,6 +539,15 @@ def test_a_history_survives_any_spreadsheet(
             "it is not UTF-8, and read as Windows-1252",
         ),
         ("Époque;Train Loss;Val Acc\n1;2,5;0,5\n", "latin-1", "it is not UTF-8, and read as Windows-1252"),
+        ("エポック,訓練損失,検証精度\n1,2.5,0.5\n", "cp932", "it is not UTF-8, and read as Shift-JIS"),
+        ("epoch,train_loss,検証精度\n1,2.5,0.5\n", "cp932", "it is not UTF-8, and read as Shift-JIS"),
+        ("輪次,訓練損失,驗證準確率\n1,2.5,0.5\n", "cp950", "it is not UTF-8, and read as Big5"),
+        ("에포크,훈련 손실,검증 정확도\n1,2.5,0.5\n", "cp949", "it is not UTF-8, and read as CP949"),
+        (
+            "Эпоха;Потери (обучение);Точность на валидации\n1;2,5;0,5\n",
+            "cp1251",
+            "it is not UTF-8, and read as Windows-1251",
+        ),
     ],
 )
 def test_headings_of_older_encodings_are_read_and_that_is_said(

@@ -18,6 +18,12 @@ _LABELS = (
 )
 """Headings of labels, without spaces and signs, the likeliest first."""
 
+_FOREIGN_WORDS = (
+    *("文件", "图片", "标签", "类别", "檔案", "圖片", "標籤", "類別", "ファイル", "画像", "ラベル", "クラス"),
+    *("파일", "이미지", "라벨", "레이블", "클래스", "файл", "изображени", "метка", "класс"),
+)
+"""What headings have in other letters than A to Z: they tell the encoding of a file."""
+
 _PARTS = ("split", "set", "subset", "dataset", "partition", "part", "usage", "phase")
 """Headings of what says whether an image is for training or for the test."""
 
@@ -46,7 +52,7 @@ def list_table(
         CnnzooError: It is no such table; the message says what was seen.
         OSError: A folder cannot be read.
     """
-    table = read_table(path, "the CSV file of labels")
+    table = read_table(path, "the CSV file of labels", _FOREIGN_WORDS)
     if any(Path(cell).suffix.lower() in suffixes() for cell in table.header):
         raise CnnzooError(
             f"{path} begins with an image and not with headings. Write a first line such as file,label."

@@ -1,8 +1,9 @@
 """From the rows of a log to one row per epoch: steps, sessions, and validations that belong to no epoch."""
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -11,6 +12,7 @@ class LoggedRow:
 
     Attributes:
         line: The line of the file that it is on.
+        cells: What that has, as text.
         epoch: The epoch, as the file counts.
         step: The step, in the epoch or in the training; 0 if the file tells none.
         values: The measures that it holds, at least one.
@@ -18,6 +20,7 @@ class LoggedRow:
     """
 
     line: int
+    cells: list[str]
     epoch: int
     step: float
     values: dict[str, float]
@@ -64,10 +67,10 @@ def gather_epochs(
     stepped &= len({row.step for row in rows}) > 1  # a batch of 64 in every row is no step
     if not stepped and _has_several_rows_an_epoch(rows):
         stepped = True
-        rows = [LoggedRow(one.line, one.epoch, at, one.values) for at, one in enumerate(rows)]
+        rows = [replace(one, step=at, resumed=False) for at, one in enumerate(rows)]
     elif len({row.epoch for row in rows}) == 1 and all(row.is_whole for row in rows):
         # All of epoch 0, training and validation side by side: fits of an epoch each, not steps.
-        rows = [LoggedRow(one.line, one.epoch, 0, one.values, one.resumed) for one in rows]
+        rows = [replace(one, step=0) for one in rows]
     left_out: list[int] = []
     if stepped and not any(row.trains for row in rows):
         idle = _idle_alone(rows)
@@ -108,6 +111,25 @@ def gather_epochs(
             f"the validation in {_lines(left_out)} belongs to no epoch of the training, and is left out"
         )
     return epochs, tuple(notes)
+
+
+def whole_epochs(rows: Sequence[LoggedRow]) -> list[LoggedRow]:
+    """Return rows whose epochs are fractions with the epoch in which each was, counted from 1.
+
+    Training logged at 0.5, 1.0 and 1.5 was in the epochs 1, 1 and 2. Where it is logged from 0.0 on, as
+    epoch + batch / batches, 1.0 is the first batch of epoch 2, and a validation there is still that of epoch 1.
+
+    Args:
+        rows: Their steps are thousandths of an epoch.
+    """
+    trained = [row.step / 1000 for row in rows if row.trains]
+    at_start = 0 in trained and max(trained) % 1 > 0
+    return [
+        replace(row, epoch=math.floor(row.step / 1000) + 1)
+        if at_start and row.trains
+        else replace(row, epoch=max(math.ceil(row.step / 1000 - 1e-3), int(row.trains)))
+        for row in rows
+    ]
 
 
 def _lines(numbers: Sequence[int]) -> str:

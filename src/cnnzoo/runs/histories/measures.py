@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from cnnzoo.errors import CnnzooError
 from cnnzoo.plain_csv import Row, Table
-from cnnzoo.runs.histories.columns import Column, Columns, shown_column
+from cnnzoo.runs.histories.columns import Column, Columns
+from cnnzoo.runs.histories.headings import shown_column
 from cnnzoo.runs.histories.numbers import MISSING, decimal_mark, is_ambiguous, to_number
 
 _ALWAYS_PERCENT = "eval_top1"  # timm's: 0.87 in its first epoch is 0.87 %, not 87 %

@@ -61,6 +61,15 @@ def to_number(cell: str, mark: str) -> tuple[float, bool]:
     return float(text.strip("%")), "%" in text
 
 
+def is_number(cell: str) -> bool:
+    """Whether a cell holds a number, in any country's writing."""
+    try:
+        to_number(cell, ".")
+    except ValueError:
+        return False
+    return True
+
+
 def _plain(cell: str) -> str:
     """Return a cell in lower case, with one kind of minus and of percent, and without marks that are no part of it."""
     if _IS_PLAIN(cell):  # as nearly all are, of logs of a million steps

@@ -1,24 +1,25 @@
 """Histories as files have them: read cnnzoo's own and those of other tools, by their columns."""
 
-import re
-from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnzoo.config_file import read_yaml
-from cnnzoo.errors import CnnzooError, one_line
-from cnnzoo.plain_csv import Row, Table, read_table
-from cnnzoo.runs.histories.columns import PLAIN, STEP, Columns, find_columns, split_of
-from cnnzoo.runs.histories.epochs import LoggedRow, gather_epochs
-from cnnzoo.runs.histories.measures import Measured, not_a_number, read_measures
-from cnnzoo.runs.histories.numbers import to_number
+from cnnzoo.errors import CnnzooError, named, one_line
+from cnnzoo.plain_csv import read_table
+from cnnzoo.runs.histories.apart import check_apart
+from cnnzoo.runs.histories.columns import Columns, find_columns
+from cnnzoo.runs.histories.epochs import Epochs, gather_epochs
+from cnnzoo.runs.histories.headings import FOREIGN_WORDS, PLAIN, STEP
+from cnnzoo.runs.histories.measures import read_measures
+from cnnzoo.runs.histories.rows import logged_rows
+from cnnzoo.runs.histories.wide import by_run
 from cnnzoo.runs.history import MEASURES, History, HistoryRow
 
-_TOOLS = "cnnzoo, the tutorial, Keras, Lightning, fastai, timm, Ultralytics"
-_LAST_EPOCH = 10**9
-_EPOCH_IN_WORDS = re.compile(
-    r"[^\d]*(\d{1,10})\s*(?:(?:/|of|out of|von|de|sur|di)\s*\d+)?[^\d]*", re.IGNORECASE
-)
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TOOLS = "cnnzoo, the tutorial, Keras, Lightning, fastai, timm, Ultralytics, Hugging Face, W&B"
 
 
 class NoHistoryError(CnnzooError):
@@ -30,12 +31,32 @@ class NoHistoryError(CnnzooError):
 
 
 def read_history(path: Path) -> History:
-    """Read a history from a CSV file, or from the run folder that holds it.
+    """Read the one history of a CSV file, or of the run folder that holds it.
 
-    The headings decide how: cnnzoo's own, those of the tutorial, Keras, Lightning, fastai, timm and
-    Ultralytics, and what people write, such as ``Train Loss`` or ``val-acc``. What had to be assumed is in
-    the history's ``notes``. Several rows of one epoch become one, epochs that begin again are counted on,
-    epochs that count from 0 count from 1, percent become fractions.
+    As ``read_histories`` does, which says more.
+
+    Raises:
+        NoHistoryError: The folder holds none, or the file has no epoch yet.
+        CnnzooError: There is no such file, it is not a history file, or it holds several histories.
+    """
+    histories = read_histories(path)
+    if len(histories) > 1:
+        raise CnnzooError(
+            f"{path} holds {len(histories)} histories: {named([one.curve for one in histories])}. "
+            "Read them by cnnzoo.read_histories."
+        )
+    return histories[0]
+
+
+def read_histories(path: Path) -> list[History]:
+    """Read all histories of a CSV file, or of the run folder that holds it: several where it tells trainings apart.
+
+    The headings decide how: cnnzoo's own, those of the tutorial, Keras, Lightning, fastai, timm, Ultralytics, Hugging
+    Face and W&B's exports, and what people write, such as ``Train Loss`` or ``val-acc``. A column whose cells say
+    ``train`` and ``val`` parts the curves of a history; one of folds, seeds, runs, models or configurations parts
+    histories; another one that tells rows of an epoch apart is refused. What had to be assumed is in a history's
+    ``notes``. Several rows of one epoch become one, epochs that begin again are counted on, epochs that count from 0
+    count from 1, percent become fractions.
 
     Raises:
         NoHistoryError: The folder holds none, or the file has no epoch yet.
@@ -50,7 +71,11 @@ def read_history(path: Path) -> History:
                 )
     except OSError as error:
         raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
-    table = read_table(path, "the CSV file of a history")
+    table = read_table(path, "the CSV file of a history", FOREIGN_WORDS)
+    if table.is_cut_off:
+        note = f"line {table.rows[-1].line} was cut off, and is left out"
+        table = replace(table, rows=table.rows[:-1], notes=(*table.notes, note))
+    table = by_run(table)
     columns = find_columns(table)
     if not columns.measures:
         shown = ", ".join(repr(name[:40]) for name in table.header[:8])
@@ -60,25 +85,45 @@ def read_history(path: Path) -> History:
             "val_loss, val_acc."
         )
     measured = read_measures(table, columns)
-    rows = _logged_rows(table, columns, measured)
-    if not rows:
+    curves, is_whole = logged_rows(table, columns, measured)
+    if not curves:
         raise NoHistoryError(f"{path} holds no epoch yet", "Plot it once the first epoch is over.")
-    epochs, assumed = gather_epochs(rows, stepped=columns.step is not None, averaged=_averaged(columns))
+    if columns.epoch is None and columns.curves and all(len(rows) == 1 for rows in curves.values()):
+        raise CnnzooError(
+            f"{path} has one row for each of {len(curves)} trainings: their results, and no history. Name a file "
+            "with a row for each epoch."
+        )
+    check_apart(table, columns, curves)
+    gathered = {
+        curve: gather_epochs(
+            rows, stepped=columns.step is not None or not is_whole, averaged=_averaged(columns)
+        )
+        for curve, rows in curves.items()
+    }
+    counts_from_0 = is_whole and any(0 in epochs for epochs, _ in gathered.values())
+    left = ", ".join([*columns.left, *measured.left])
+    about = (*table.notes, *columns.notes, *measured.notes)
+    if columns.epoch is None and columns.step is not None:
+        about = (*about, "it has steps and no epochs: each row counts as one")
+    if not is_whole:
+        about = (*about, "epochs are fractions: a row is of the epoch within which it was written")
+    last = (f"not drawn: {left}",) if left else ()
+    settings = _settings_beside(path)
+    return [
+        History(
+            path, _frame(epochs, int(counts_from_0)), **settings, notes=(*about, *assumed, *last), curve=curve
+        )
+        for curve, (epochs, assumed) in gathered.items()
+    ]
 
+
+def _frame(epochs: Epochs, moved: int) -> "pd.DataFrame":
     import pandas as pd
 
     frame = pd.DataFrame.from_dict(epochs, orient="index", dtype=float)
     frame = frame[[field.name for field in fields(HistoryRow) if field.name in frame]]
-    frame.insert(0, "epoch", frame.index + (1 if frame.index[0] == 0 else 0))
-    left = ", ".join([*columns.left, *measured.left])
-    notes = (
-        *table.notes,
-        *columns.notes,
-        *measured.notes,
-        *assumed,
-        *([f"not drawn: {left}"] if left else ()),
-    )
-    return History(path, frame.reset_index(drop=True), **_settings_beside(path), notes=notes)
+    frame.insert(0, "epoch", frame.index + moved)
+    return frame.reset_index(drop=True)
 
 
 def _averaged(columns: Columns) -> set[str]:
@@ -91,49 +136,6 @@ def _averaged(columns: Columns) -> set[str]:
     return {
         name for name, span in split.items() if span == STEP or (span == PLAIN and name.startswith("train"))
     }
-
-
-def _logged_rows(table: Table, columns: Columns, measured: Measured) -> list[LoggedRow]:
-    """Return the rows that hold a measure; Lightning gives learning rates and tests rows of their own."""
-    rows: list[LoggedRow] = []
-    step, resumed = 0, False
-    phases = [] if columns.phase is None else [split_of(row.cells[columns.phase]) for row in table.rows]
-    tests_aside = {"val", "test"} <= set(phases)
-    if tests_aside:
-        measured.left.append("rows of the test")
-    for index, row in enumerate(table.rows):
-        if row.cells == table.header:  # timm writes its header once more when it resumes
-            resumed = True
-            continue
-        values = {name: column[index] for name, column in measured.values.items() if index in column}
-        if not values:
-            continue
-        if phases:
-            if phases[index] == "test" and tests_aside:
-                continue
-            split = "train" if phases[index] == "train" else "val"
-            values = {name if "_" in name else f"{split}_{name}": value for name, value in values.items()}
-        if columns.step is not None:
-            with suppress(ValueError, OverflowError):  # where it says none, it is that of the row before
-                step = int(to_number(table.cell(row, columns.step), measured.mark)[0])
-        epoch = len(rows) + 1 if columns.epoch is None else _epoch(table, row, columns.epoch, measured.mark)
-        rows.append(LoggedRow(row.line, epoch, step, values, resumed))
-        resumed = False
-    return rows
-
-
-def _epoch(table: Table, row: Row, column: int, mark: str) -> int:
-    """Return the number of a row's epoch, written as ``3``, ``3.0``, ``3/10`` or ``Epoch 3``."""
-    cell = table.cell(row, column)
-    try:
-        number = to_number(cell, mark)[0]
-    except ValueError:
-        if not (words := _EPOCH_IN_WORDS.fullmatch(cell)):
-            raise not_a_number(table, row, column) from None
-        number = float(words[1])
-    if not (0 <= number <= _LAST_EPOCH and number == int(number)):
-        raise not_a_number(table, row, column, "whole number")
-    return int(number)
 
 
 def _settings_beside(path: Path) -> dict[str, str]:
