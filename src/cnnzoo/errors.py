@@ -1,5 +1,6 @@
 """What a user can mend. Everything else is a bug of cnnzoo and keeps its traceback."""
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from reprlib import Repr
@@ -36,6 +37,17 @@ def shown(value: object) -> str:
         return _SHORT.repr(value)
     except ValueError:  # Python writes no number of more than 4,300 digits
         return "a number of thousands of digits"
+
+
+def showable(text: str) -> str:
+    r"""Return a text that can be printed, drawn and written: bytes of a name that are no UTF-8 become ``\xff``."""
+    return re.sub("[\ud800-\udfff]", lambda match: _escaped(match[0]), text)
+
+
+def _escaped(surrogate: str) -> str:
+    number = ord(surrogate)
+    # Python has a byte of a file's name that is no UTF-8 as U+DC80 to U+DCFF.
+    return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else f"\\u{number:04x}"
 
 
 def named(names: Sequence[str], most: int = 3) -> str:

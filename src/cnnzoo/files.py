@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from cnnzoo.errors import CnnzooError, one_line
+from cnnzoo.errors import CnnzooError, one_line, showable
 
 UNSUPPORTED = frozenset(
     {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY}
@@ -112,9 +112,15 @@ def cache_folder() -> Path:
 
 
 def as_typed(path: Path) -> str:
-    """Return a path as a person types it after a command: quoted, and never taken for an option."""
-    text = str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)
+    r"""Return a path as a person types it after a command: quoted, and never taken for an option.
+
+    Bytes that are no UTF-8 are written as the shells have them since POSIX 2024: ``$'r\xfcn'``.
+    """
+    text = f"./{path}" if str(path).startswith("-") else str(path)
+    plain = showable(text)
+    if plain == text:
+        return shlex.quote(text)
+    return "$'" + showable(text.replace("\\", "\\\\").replace("'", "\\'")) + "'"
 
 
 def composed(name: str) -> str:

@@ -1,5 +1,6 @@
 """What a command prints to, made fit for printing: streams that are missing or go away, and widths that are none."""
 
+import codecs
 import errno
 import io
 import os
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from cnnzoo.errors import one_line
+from cnnzoo.errors import one_line, showable
 from cnnzoo.signals import stop_was_heard
 
 WIDTHS = range(20, 10_000)
@@ -22,12 +23,13 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def make_safe() -> None:
     """See to it that printing never fails for want of a stream, of a letter in its encoding, or of a width."""
+    codecs.register_error("showable", _show)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by who started this process
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="showable")
             if os.name == "posix" and isinstance(getattr(stream.buffer, "raw", stream.buffer), io.FileIO):
                 setattr(sys, name, _outliving_its_end(stream))
     for name, fit in (("COLUMNS", WIDTHS), ("LINES", range(1, 10_000))):
@@ -36,6 +38,13 @@ def make_safe() -> None:
             os.environ.pop(name, None)
     if shutil.get_terminal_size().columns < WIDTHS.start:
         os.environ["COLUMNS"] = "80"  # a terminal that says so folds what it cannot show
+
+
+def _show(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Escape what a stream's encoding lacks, and bytes of names as everything else does that shows them."""
+    assert isinstance(error, UnicodeEncodeError)
+    shown = showable(error.object[error.start : error.end])
+    return shown.encode(error.encoding, errors="backslashreplace"), error.end
 
 
 def output_is_broken() -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.history import History
 from cnnzoo.ui.screen import print_warning
-from cnnzoo.ui.style import COLORS, import_matplotlib, picture_style, picture_text, save_figure
+from cnnzoo.ui.style import COLORS, import_matplotlib, picture_names, picture_style, picture_text, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -209,12 +209,7 @@ def _distinct_names(histories: Sequence[History]) -> list[str]:
     files = [(history.path.absolute().parent.name, history.path.name) for history in histories]
     shorter = ([parts[-depth:] for parts in runs] for depth in range(1, max(map(len, runs)) + 1))
     apart = next((parts for parts in shorter if len(set(parts)) == len(parts)), files)
-    names = [picture_text("/".join(parts), 40) for parts in apart]
-    # The same file twice, or what told two apart was cut out of them: number them.
-    return [
-        name if names.count(name) == 1 else f"{name} ({names[: index + 1].count(name)})"
-        for index, name in enumerate(names)
-    ]
+    return picture_names(["/".join(parts) for parts in apart], 40)
 
 
 def draw_run(run: Path) -> None:

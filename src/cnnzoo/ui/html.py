@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from cnnzoo.errors import showable
 from cnnzoo.ui.style import write_figure
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ _TALL = 400
 def render(template: str, **values: object) -> str:
     """Return a page.
 
-    Every value is escaped, and one that the template names and nobody gave is an error. Templates extend
-    ``web/base.html``. What they can use beside their values:
+    Every value is escaped, names are made showable, and one that the template names and nobody gave is an error.
+    Templates extend ``web/base.html``. What they can use beside their values:
 
     - ``inlined(name)``: the text of a file of ours, such as a style sheet;
     - ``digest(name)``: its SHA-256, as a Content-Security-Policy names what it lets run;
@@ -37,7 +38,7 @@ def render(template: str, **values: object) -> str:
         template: Its path below this file's folder, such as ``report/report.html``.
         **values: What it shows.
     """
-    return _environment().get_template(template).render(values)
+    return showable(_environment().get_template(template).render(values))
 
 
 def inlined(name: str) -> Markup:

@@ -14,7 +14,7 @@ from cnnzoo.analysis.fields import Box
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import named
 from cnnzoo.ui.sheet import MARGIN, TOP, Sheet, columns_for, mosaic
-from cnnzoo.ui.style import BLUE, ORANGE, import_matplotlib, picture_style, picture_text
+from cnnzoo.ui.style import BLUE, ORANGE, import_matplotlib, picture_names, picture_style, picture_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,7 +147,8 @@ def plot_features(
             top += height
         _name_cells(sheet, shown[-1][1], classes, label, top, strip)
         if left_out or num_more:
-            said = f"not drawn, since they change no number: {named(left_out, 8)}" if left_out else ""
+            without = picture_text(named(left_out, 8), 160)
+            said = f"not drawn, since they change no number: {without}" if without else ""
             if num_more:
                 said = f"not drawn: {num_more:,} layers behind these"
             sheet.text(label, top + bottom - 0.18, said, room=strip, fontsize=7, color="0.35")
@@ -253,6 +254,7 @@ def plot_batch(
     across, side, gap = min(8, max(len(few), 1)), 1.2, 0.14
     mixed = targets.ndim == 2
     below = 0.42 if mixed else 0.26
+    names = picture_names(classes, 24)
     down = math.ceil(len(few) / across)
     width = max(across * (side + gap) - gap + 2 * MARGIN, 6.4)
     left = (width - across * (side + gap) + gap) / 2
@@ -262,7 +264,7 @@ def plot_batch(
             x = left + index % across * (side + gap)
             y = TOP + index // across * (side + below)
             sheet.picture(mosaic(picture[None], 1), x, y, side, side)
-            for number, line in enumerate(_label(targets[index], classes)):
+            for number, line in enumerate(_label(targets[index], names)):
                 place = y + side + 0.11 + 0.15 * number
                 sheet.text(x + side / 2, place, line, room=side + gap - 0.04, ha="center", fontsize=8)
     return sheet.figure
@@ -273,7 +275,7 @@ def _short(number: float) -> str:
 
 
 def _named(title: str, what: str) -> str:
-    return f"{title}: {what}" if title else what
+    return f"{picture_text(title, 80)}: {what}" if title else what
 
 
 def _is_maps(output: Tensor) -> bool:
@@ -341,9 +343,9 @@ def _name_cells(
     """Write the classes' names below the cells of the last strip, where each has room for its own."""
     if output.numel() == len(classes) <= MAX_MAPS:
         cell = width / len(classes)
-        for index, name in enumerate(classes):
+        for index, name in enumerate(picture_names(classes, 24)):
             place = left + (index + 0.5) * cell
-            sheet.text(place, top, picture_text(name, 24), room=cell - 0.05, ha="center", fontsize=7)
+            sheet.text(place, top, name, room=cell - 0.05, ha="center", fontsize=7)
 
 
 def _ridge(axes: "Axes", row: int, found: Distribution, start: float, end: float, colour: str) -> None:
@@ -356,11 +358,11 @@ def _ridge(axes: "Axes", row: int, found: Distribution, start: float, end: float
     axes.stairs(heights, edges, baseline=row + 0.42, fill=True, color=colour)
 
 
-def _label(target: Tensor, classes: Sequence[str]) -> list[str]:
+def _label(target: Tensor, names: Sequence[str]) -> list[str]:
     """Return what is written under an image: its class, or the two that it is mixed of."""
 
     def name(label: int) -> str:
-        return picture_text(classes[label], 24) if classes else str(label)
+        return names[label] if names else str(label)
 
     if target.ndim == 0:
         return [name(int(target))]

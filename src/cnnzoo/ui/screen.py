@@ -5,7 +5,9 @@ It imports no torch.
 
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +64,45 @@ def shorten(text: str, length: int, cut: str = "…") -> str:
     """Return a text of so many signs at most; too long a one loses its middle."""
     half = length // 2
     return text if len(text) <= length else f"{text[:half]}{cut}{text[half + len(cut) - length :]}"
+
+
+def distinct_names(names: Sequence[str], length: int, cut: str = "…") -> list[str]:
+    """Shorten names so that they still differ: the middle goes, or of names with the same ends what they share.
+
+    Args:
+        names: All that are shown together.
+        length: Characters of each, at most; of names that nothing else tells apart, a number comes on top.
+        cut: What stands for what is left out.
+    """
+    short = [shorten(name, length, cut) for name in names]
+    alike = defaultdict(list)
+    for name, each in zip(names, short, strict=True):
+        alike[each].append(name)
+    for at, (name, each) in enumerate(zip(names, short, strict=True)):
+        if len(set(alike[each])) > 1:
+            short[at] = _shorten_to(name, alike[each], length, cut)
+    total, seen = Counter(short), Counter[str]()
+    for at, each in enumerate(short):
+        seen[each] += 1
+        if total[each] > 1:
+            short[at] = f"{each} ({seen[each]})"
+    return short
+
+
+def _shorten_to(name: str, others: Sequence[str], length: int, cut: str) -> str:
+    """Return the beginning of a name, what tells it from others that begin alike, and its end if there is room."""
+    same = _num_shared(others)
+    same_end = min(_num_shared([other[:same:-1] for other in others]), len(name) - same - 1)
+    head, middle = name[: length // 3], name[same : len(name) - same_end]
+    room = length - len(head) - len(middle) - 2 * len(cut)
+    if 1 < room < same_end:
+        return f"{head}{cut}{middle}{cut}{name[-room:]}"
+    return f"{head}{cut}{name[same:][: length - len(head) - len(cut)]}"
+
+
+def _num_shared(names: Sequence[str]) -> int:
+    """Return with how many of the same letters all names begin."""
+    return len(list(takewhile(lambda letters: len({*letters}) == 1, zip(*names, strict=False))))
 
 
 def header_rows(it: "RunDescription") -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnzoo.ui.style import picture_style
+from cnnzoo.ui.style import picture_style, picture_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,9 @@ class Sheet:
         self.axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
         self.axes.set_axis_off()
         self.axes.set_autoscale_on(False)
-        self.text(width / 2, 0.32, title, room=width - 2 * MARGIN, ha="center", fontsize=11)
+        self.text(
+            width / 2, 0.32, picture_text(title, 120), room=width - 2 * MARGIN, ha="center", fontsize=11
+        )
 
     def picture(self, pixels: "Pixels", x: float, y: float, width: float, height: float) -> None:
         """Draw pixels with their upper left corner at a place; a large one stays square where a window is not."""

@@ -6,16 +6,17 @@ import os
 import shutil
 import sys
 import tempfile
+import unicodedata
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from cnnzoo.errors import CnnzooError, UsageError, one_line
+from cnnzoo.errors import CnnzooError, UsageError, one_line, showable
 from cnnzoo.files import replacing
-from cnnzoo.ui.screen import shorten
+from cnnzoo.ui.screen import distinct_names, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -203,8 +204,23 @@ def picture_style() -> Iterator[None]:
         yield
 
 
+def picture_names(names: Sequence[str], length: int) -> list[str]:
+    """Return names fit to be drawn, of at most ``length`` characters, shortened so that they still differ."""
+    return distinct_names([_drawable(name) for name in names], length)
+
+
 def picture_text(text: str, length: int) -> str:
     """Return ``text`` on one line of at most ``length`` characters, fit to be drawn; a longer one loses its middle."""
-    text = "".join(character if character.isprintable() else " " for character in text)
-    text = " ".join(text.split())
-    return shorten(text, length)
+    return shorten(_drawable(text), length)
+
+
+def _drawable(text: str) -> str:
+    """Return a text on one line and without what cannot be drawn.
+
+    Letters and their accents are one character (NFC), which every font draws well, and what has no shape of its own,
+    such as a mark of the writing direction, is left out.
+    """
+    text = unicodedata.normalize("NFC", showable(text))
+    text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(text.split())

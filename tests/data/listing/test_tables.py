@@ -90,6 +90,18 @@ def test_paths_with_and_without_folders_and_with_backslashes_are_understood(tmp_
     assert labels_of(images) == {"a b.png": "1", "c.jpg": "10", "d.JPG": "9", "e.png": "1"}
 
 
+def test_labels_that_are_numbers_are_in_their_order(tmp_path: Path) -> None:
+    pictures(tmp_path, [f"{number}.png" for number in range(12)])
+    for labels, order in (
+        (("10.0", "2.0", "-1"), ("-1", "2.0", "10.0")),
+        (("1e1", "2", "9"), ("2", "9", "1e1")),
+        (("10", "9", "nan"), ("10", "9", "nan")),
+        (("10.0", "2.0", "a"), ("10.0", "2.0", "a")),
+    ):
+        rows = [(f"{number}.png", labels[number % 3], ("train", "test")[number % 2]) for number in range(12)]
+        assert listed(table(tmp_path / f"{labels}.csv", rows, "file,label,split")).classes == order
+
+
 def test_the_label_column_is_found_by_its_heading_or_by_its_values(tmp_path: Path) -> None:
     pictures(tmp_path, [f"{number}.png" for number in NUMBERS])
     rows = [(f"{number}.png", f"photo {number}", LABELS[number]) for number in NUMBERS]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
-from cnnzoo.errors import CnnzooError, named
+from cnnzoo.errors import CnnzooError, named, showable
 from cnnzoo.files import composed
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def relative_name(file: Path, root: Path) -> bytes:
 
 def shown_name(file: Path, root: Path) -> str:
     """Return a file's name below ``root`` as it can be printed."""
-    return relative_name(file, root).decode(errors="backslashreplace")
+    return showable(relative_name(file, root).decode(errors="surrogateescape"))
 
 
 def _composed(name: bytes) -> bytes:

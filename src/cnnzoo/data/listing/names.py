@@ -1,5 +1,6 @@
 """Images by their names, and the listing of those that a table or a list names."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,5 +114,11 @@ class ImagesByName:
 
 
 def _sorted(labels: list[str]) -> list[str]:
-    """Return labels in their order: by number where all are whole numbers."""
-    return sorted(labels, key=int) if all(label.isdecimal() for label in labels) else sorted(labels)
+    """Return labels in their order: by number where all are numbers, as 2.0 before 10.0."""
+    try:
+        numbers = {label: float(label) for label in labels}
+    except ValueError:
+        return sorted(labels)
+    if not all(map(math.isfinite, numbers.values())):
+        return sorted(labels)
+    return sorted(labels, key=lambda label: (numbers[label], label))

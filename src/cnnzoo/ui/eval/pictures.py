@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from cnnzoo.ui.style import BLUE, ORANGE, import_matplotlib, picture_style, picture_text
+from cnnzoo.ui.style import BLUE, ORANGE, import_matplotlib, picture_names, picture_style, picture_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ def plot_confusion(result: "EvaluationResult", figure: "Figure | None" = None) -
     from matplotlib.figure import Figure
 
     counts = np.array(result.confusion)
-    names = [picture_text(row.name, 24) for row in result.classes]
+    names = picture_names([row.name for row in result.classes], 24)
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     num = len(names)
@@ -98,11 +98,11 @@ def plot_errors(
             return figure
         grid = figure.subplots(rows, columns, squeeze=False).flatten()
         images = read_pixels(predictions, [index for index, _, _ in mistakes])
+        names = picture_names(predictions.classes, 18)
         for axes, (index, guess, probability), pixels in zip(grid, mistakes, images, strict=False):
             _show_image(axes, pixels)
-            label = picture_text(predictions.classes[int(predictions.labels[index])], 18)
-            taken_for = picture_text(predictions.classes[guess], 18)
-            axes.set_title(f"{label}\ntaken for {taken_for}\n{probability:.1%}", fontsize=7)
+            label = int(predictions.labels[index])
+            axes.set_title(f"{names[label]}\ntaken for {names[guess]}\n{probability:.1%}", fontsize=7)
         for axes in grid:
             axes.set_axis_off()
     return figure

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from cnnzoo.errors import named
 from cnnzoo.ui.page import Page
-from cnnzoo.ui.screen import out
+from cnnzoo.ui.screen import distinct_names, out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,13 +90,14 @@ def _print_heat(console: Console, result: "EvaluationResult") -> None:
     """Print the confusion matrix, the darker the larger a share of a class's images, where there is room for it."""
     names = [row.name for row in result.classes]
     first = max(len(name) for name in names)
-    width = max(len(str(max(map(max, result.confusion)))), *(min(len(name), CELL) for name in names))
+    headings = distinct_names(names, CELL, "..." if console.options.ascii_only else "…")
+    width = max(len(str(max(map(max, result.confusion)))), *map(len, headings))
     if not console.is_terminal or first + len(names) * (width + 2) > console.width:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     table.add_column("is \\ taken for", no_wrap=True)
-    for name in names:
-        table.add_column(Text(name[:CELL]), justify="right", no_wrap=True, min_width=width)
+    for name in headings:
+        table.add_column(Text(name), justify="right", no_wrap=True, min_width=width)
     for name, counts in zip(names, result.confusion, strict=True):
         total = max(sum(counts), 1)
         table.add_row(

@@ -16,10 +16,11 @@ from cnnzoo.analysis.explore.explorer import Explorer
 from cnnzoo.analysis.explore.unit import Unit
 from cnnzoo.analysis.predict.predict import sees_light_on_dark
 from cnnzoo.data.decoding.images import BrokenImageError
-from cnnzoo.errors import CnnzooError
+from cnnzoo.errors import CnnzooError, showable
 from cnnzoo.ui.explore.frames import frame, look_frame, thumbnails
 from cnnzoo.ui.explore.guard import Application, Guard
 from cnnzoo.ui.explore.turns import SupersededError, Turns
+from cnnzoo.ui.screen import distinct_names
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -40,6 +41,10 @@ SHARED = Path(__file__).parents[1] / "web"
 
 class PictureGoneError(CnnzooError):
     """A picture is not kept any more, and has to be sent again."""
+
+
+_NAME = 14
+"""Characters of a class's name beside its bar, at most."""
 
 
 class Asked(BaseModel):
@@ -89,18 +94,16 @@ class Desk:
     def net(self) -> dict[str, Any]:
         """Return what the page has to know of the net."""
         it, saved = self.explorer, self.explorer.net.saved
-
-        def plain(text: str) -> str:  # a name of bytes that are no UTF-8
-            return text.encode(errors="backslashreplace").decode()
-
+        classes = [showable(name) for name in saved.classes]
         light_on_dark = sees_light_on_dark(saved)
         return {
             "model": saved.model,
-            "dataset": plain(saved.dataset),
-            "file": plain(str(it.net.path)),
+            "dataset": showable(saved.dataset),
+            "file": showable(str(it.net.path)),
             "epoch": saved.epoch,
             "epochs": list(it.epochs),
-            "classes": [plain(name) for name in saved.classes],
+            "classes": classes,
+            "short": distinct_names(classes, _NAME),
             "channels": saved.in_channels,
             "size": saved.image_size,
             "light_on_dark": light_on_dark,

@@ -15,6 +15,7 @@ from cnnzoo.training.reporter import Reporter
 from cnnzoo.ui.eval.pictures import MAX_WRITTEN_CLASSES
 from cnnzoo.ui.html import figure_uri, render
 from cnnzoo.ui.report.behind import THUMBNAIL, look_behind
+from cnnzoo.ui.screen import distinct_names
 from cnnzoo.ui.tables import NONE
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ MATRIX = 100
 
 CONFUSIONS = 50
 """That are shown with their images, of more classes than MATRIX."""
+
+_NAME = 18
+"""Characters of a class's name beside the matrix, at most."""
 
 _LINK = 60  # characters of HTML that make a number of the matrix a link
 
@@ -92,7 +96,7 @@ def write_report(found: RunReport, output: Path | None = None) -> Path:
         CnnzooError: It cannot be written.
     """
     path = output or found.net.run / "report.html"
-    content = as_html(found).encode(errors="backslashreplace")
+    content = as_html(found).encode()
     with replacing(path, len(content), otherwise="write it elsewhere with `cnnzoo report -o FILE`") as file:
         file.write(content)
     return path
@@ -106,6 +110,7 @@ def as_html(found: RunReport) -> str:
         "title": f"{net.saved.model} on {short_name(net.saved.dataset)}",
         "found": found,
         "drawn": drawn,
+        "names": distinct_names([row.name for row in result.classes], _NAME),
         "written": len(result.classes) <= MAX_WRITTEN_CLASSES,
         "thumbnail": THUMBNAIL,
         "confusions": result.confusions(5),
@@ -128,7 +133,7 @@ def as_html(found: RunReport) -> str:
     # What is left beside a page without any images behind its cells is for these.
     most = None if drawn else CONFUSIONS
     bare = look_behind(result, 0, most)
-    length = len(render("report/report.html", **values, behind=bare).encode(errors="backslashreplace"))
+    length = len(render("report/report.html", **values, behind=bare).encode())
     links = _LINK * sum(cell is not None for row in bare.matrix for cell in row) if drawn else 0
     behind = look_behind(result, MAX_REPORT_BYTES - length - links, most)
     return render("report/report.html", **values, behind=behind)

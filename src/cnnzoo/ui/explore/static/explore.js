@@ -144,7 +144,7 @@ function drawBars({ probabilities, before }) {
       ? [make("s", {}, [percent(before[label])]), ` ${percent(probabilities[label])}`]
       : [percent(probabilities[label])];
     const row = make("li", { class: label === byShare[0] ? "class best" : "class" }, [
-      make("span", { class: "name", title: net.classes[label] }, [net.classes[label]]),
+      make("span", { class: "name", title: net.classes[label] }, [net.short[label]]),
       make("span", { class: "track", "aria-hidden": "true" }, [ghost, bar]),
       make("span", { class: "share" }, share),
     ]);
