@@ -161,8 +161,8 @@ def _find(source: str, out: Path) -> list[Path]:
     """Return the history that a word means, or those of the runs in a study."""
     path = Path(source)
     with suppress(OSError):  # what is too long for a file's name names none
-        if path.exists():
-            return _seeds(path) or [path]
+        if path.exists() and not path.is_dir():
+            return [path]
     if source == HISTORY:
         path = _newest(out) / HISTORY
         say(f"There is no {HISTORY} in this folder: this is the newest, {path}", err=True)
@@ -170,7 +170,12 @@ def _find(source: str, out: Path) -> list[Path]:
     # A CSV file that is not there is no run's name: let the reader say so.
     if path.suffix == ".csv":
         return [path]
-    run = resolve_run(source, out)
+    try:
+        run = resolve_run(source, out)
+    except UsageError:
+        if not path.is_dir():
+            raise
+        return [path]  # of several that are named, those without a history are told and left out
     return _seeds(run) or [run]
 
 

@@ -133,16 +133,16 @@ def _told_apart(words: list[str], out: Path) -> tuple[Path, list[str], bool]:
     """Return the checkpoint that is meant, the names of the pictures, and whether the checkpoint was named."""
     from cnnzoo.analysis.predict.pictures import STDIN, exists, is_pattern
     from cnnzoo.files import as_typed
-    from cnnzoo.runs.folder import resolve_run, runs_of
+    from cnnzoo.runs.folder import holds_run, resolve_run, runs_of
 
     first, *others = words
     path = Path(first)
     if first == STDIN:
         is_run = False
     elif exists(first):
-        is_run = path.suffix == ".pt" if path.is_file() else _holds_runs(path)
+        is_run = path.suffix == ".pt" if path.is_file() else holds_run(path)
     else:
-        is_folder = exists(str(out / first)) and _holds_runs(out / first)
+        is_folder = exists(str(out / first)) and holds_run(out / first)
         # What is nowhere is a run's name if pictures come after it, unless it is called as files are.
         is_run = is_folder or path.suffix == ".pt" or first == "last"
         is_run = is_run or (bool(others) and not path.suffix and not is_pattern(first))
@@ -153,15 +153,6 @@ def _told_apart(words: list[str], out: Path) -> tuple[Path, list[str], bool]:
     if path.suffix != ".pt" and (seeds := runs_of(run := resolve_run(first, out))):
         raise UsageError(f"{run} holds several runs. Name one of them, such as {seeds[0]}.")
     return find_checkpoint(first, out), others, True
-
-
-def _holds_runs(folder: Path) -> bool:
-    """Whether a folder is that of a run, or of several seeds."""
-    from cnnzoo.runs.folder import runs_of
-
-    return any(
-        (run / file).is_file() for run in (folder, *runs_of(folder)) for file in ("best.pt", "last.pt")
-    )
 
 
 def _readable(

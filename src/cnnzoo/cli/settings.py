@@ -91,7 +91,7 @@ def run_or_file(weights: str, out: Path) -> str:
     from cnnzoo.runs.folder import resolve_run
 
     with suppress(CnnzooError, OSError):  # whoever reads the file tells what is wrong with it
-        if weights != "default" and not Path(weights).exists():
+        if weights != "default" and not Path(weights).is_file():
             return str(resolve_run(weights, out))
     return weights
 

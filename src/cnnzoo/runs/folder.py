@@ -11,6 +11,9 @@ from pathlib import Path
 from cnnzoo.errors import CnnzooError, UsageError, one_line, unknown
 from cnnzoo.files import UNSUPPORTED, as_typed, expanded, natural, sync_folder
 
+FILES = ("config.yaml", "history.csv", "last.pt", "best.pt")
+"""A run has one of them at least; so has each run of a study."""
+
 _OF_STUDY = re.compile(r"(.*-)?seed-\d+").fullmatch
 
 
@@ -174,11 +177,18 @@ def resolve_run(run: str, out: Path) -> Path:
 
     Raises:
         CnnzooError: There is no run yet.
-        UsageError: No run is called so; the nearest name is told.
+        UsageError: No run is called so, and the nearest name is told; or a folder is that is no run.
     """
-    for folder in (Path(run), out / run):
-        if run and _is_folder(folder):
-            return folder
+    places = [folder for folder in (Path(run), out / run) if run and _is_folder(folder)]
+    # A folder of images here may be called like a run. Where neither is one, a folder of runs stands for all of them.
+    for is_meant in (holds_run, _holds_runs_below):
+        if meant := next((folder for folder in places if is_meant(folder)), None):
+            return meant
+    if places and run != "last":
+        raise UsageError(
+            f"{places[0]} is no run and holds no run: it has none of {', '.join(FILES)}. "
+            f"`cnnzoo runs --out {as_typed(out)}` lists those that there are."
+        )
     runs = runs_in(out)
     if not runs:
         raise CnnzooError(f"there is no run {run!r}, and none in {out}. Make one with `cnnzoo train lenet`.")
@@ -199,6 +209,16 @@ def runs_in(out: Path) -> list[Path]:
         return [run for folder in folders for run in runs_of(folder) or [folder]]
     except OSError as error:
         raise CnnzooError(f"cannot read {out}: {one_line(error)}. Name another folder of runs.") from error
+
+
+def holds_run(folder: Path) -> bool:
+    """Return whether a folder is that of a run, or of a study that has some."""
+    return any((run / file).is_file() for run in (folder, *runs_of(folder)) for file in FILES)
+
+
+def _holds_runs_below(folder: Path) -> bool:
+    """Whether a folder is one of runs, of studies, or of folders of these."""
+    return any(next(folder.glob(f"{depth}config.yaml"), None) for depth in ("*/", "*/*/", "*/*/*/"))
 
 
 def runs_of(study: Path) -> list[Path]:

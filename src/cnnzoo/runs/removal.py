@@ -6,10 +6,7 @@ from pathlib import Path
 
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.files import as_typed
-from cnnzoo.runs.folder import locked, runs_of
-
-FILES = ("config.yaml", "history.csv", "last.pt", "best.pt")
-"""A run has one of them at least; so has each run of a study."""
+from cnnzoo.runs.folder import FILES, locked, runs_of
 
 DELETED = ".deleted"
 """How the name of a run ends that is being deleted, behind a stop: nobody takes such a folder for a run."""
