@@ -7,6 +7,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import astuple
@@ -187,3 +188,16 @@ def test_a_listener_gets_plain_numbers_and_words(tmp_path: Path) -> None:
     train(quick(tmp_path, limit_train=64, limit_val=40, epochs=1), reporter=Listener())
     assert {type(value) for value in heard} <= {int, float, str, bool, type(tmp_path)}
     assert "val" in heard
+
+
+def test_the_lowest_versions_that_are_tried_are_those_that_are_admitted() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [
+        line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines
+    ]
+    admitted = {*project["dependencies"], *extras}
+    others = {"torch", "torchvision", "mlflow", "wandb"}
+    assert all(">=" in line for line in admitted)
+    lines = (REPOSITORY / "lowest.txt").read_text(encoding="utf-8").splitlines()
+    tried = {line.replace("==", ">=") for line in lines if not line.startswith("#")}
+    assert tried == {line for line in admitted if line.partition(">=")[0] not in others}
