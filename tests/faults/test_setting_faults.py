@@ -255,7 +255,7 @@ def test_row_46_yaml_in_another_encoding_is_to_be_saved_as_utf_8(
     [
         (b"", "a.csv is empty. Name the CSV file of a history."),
         (b"epoch,train_loss,val_loss\n", "a.csv holds no epoch yet. Plot it once the first epoch is over."),
-        (b"epoch,loss\n1,0.5\n2\n", "a.csv, line 3: it has 1 of the header's 2 fields. Fix that line."),
+        (b"epoch,loss\n1,0.5,7\n2,0.4\n", "a.csv, line 2: it has 3 of the header's 2 fields. Fix that line."),
         (
             b"epoch,loss\n1,0.5\n2,half\n",
             "a.csv, line 3, column 'loss': 'half' is not a number. Fix that line.",

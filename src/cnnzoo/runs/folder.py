@@ -180,8 +180,9 @@ def resolve_run(run: str, out: Path) -> Path:
         UsageError: No run is called so, and the nearest name is told; or a folder is that is no run.
     """
     places = [folder for folder in (Path(run), out / run) if run and _is_folder(folder)]
-    # A folder of images here may be called like a run. Where neither is one, a folder of runs stands for all of them.
-    for is_meant in (holds_run, _holds_runs_below):
+    # A folder of images here may be called like a run. Where neither is one, a folder of runs stands for all of them,
+    # and a study may not have begun.
+    for is_meant in (holds_run, _holds_runs_below, _is_study):
         if meant := next((folder for folder in places if is_meant(folder)), None):
             return meant
     if places and run != "last":
@@ -219,6 +220,10 @@ def holds_run(folder: Path) -> bool:
 def _holds_runs_below(folder: Path) -> bool:
     """Whether a folder is one of runs, of studies, or of folders of these."""
     return any(next(folder.glob(f"{depth}config.yaml"), None) for depth in ("*/", "*/*/", "*/*/*/"))
+
+
+def _is_study(folder: Path) -> bool:
+    return bool(runs_of(folder))
 
 
 def runs_of(study: Path) -> list[Path]:

@@ -375,6 +375,8 @@ def test_of_a_study_a_run_of_which_nothing_is_saved_yet_is_said(copied: Path, co
 def test_what_is_no_run_is_one_line(command: Command, tmp_path: Path) -> None:
     (tmp_path / "runs" / "empty").mkdir(parents=True)
     (tmp_path / "a.json").write_text("[]")
+    assert_refused(command("verify", "empty"), "runs/empty is no run and holds no run", code=2)
+    (tmp_path / "runs" / "empty" / "config.yaml").touch()
     assert_refused(command("verify", "empty"), "runs/empty has no last.pt: there is no run to verify.")
     assert_refused(command("verify", "emty"), "Did you mean 'empty'?", code=2)
     assert_refused(command("verify", "a.json"), "a.json is no receipt of `cnnzoo reproduce`.")
