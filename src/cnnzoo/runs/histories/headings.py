@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -102,6 +103,7 @@ def is_like_a_measure(name: str) -> bool:
     return _LIKE_A_MEASURE.search(name.casefold()) is not None
 
 
+@lru_cache(1000)  # a log of a million steps says the same two words in every row
 def split_of(cell: str) -> str | None:
     """Return "train", "val" or "test" for a word such as ``Training`` or ``eval``."""
     split = "".join(meanings(cell) or ())
