@@ -158,20 +158,25 @@ def _told_apart(words: list[str], out: Path) -> tuple[Path, list[str], bool]:
 def _readable(
     answers: "Iterable[Prediction | BrokenImageError]", broken: list[str], screen: "QuietScreen"
 ) -> "Iterator[Prediction]":
-    """Yield predictions; say what could not be read, and add it to ``broken``; say what is dark on light still."""
-    from cnnzoo.analysis.predict.predict import Prediction
+    """Yield predictions; say what could not be read, and add it to ``broken``; say what the net cannot know."""
+    from cnnzoo.analysis.predict.predict import Prediction, describe_blank
     from cnnzoo.ui.screen import print_error, print_warning
 
     left: list[str] = []
+    blank: list[str] = []
     for answer in answers:
         if isinstance(answer, Prediction):
             if answer.dark_on_light and not answer.inverted:
                 left.append(answer.file)
+            if answer.blank:
+                blank.append(answer.file)
             yield answer
         else:
             screen.close()  # a bar, which the line would be written into
             broken.append(f"{answer.what}.")
             print_error(broken[-1])
+    if blank:
+        print_warning(describe_blank(blank))
     if left:
         print_warning(
             f"{named(left, 1)} {'is' if len(left) == 1 else 'are'} dark on light, and the net was trained on light on "

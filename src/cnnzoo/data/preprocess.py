@@ -86,7 +86,7 @@ def in_channels(images: Tensor, channels: int) -> Tensor:
 
 
 def centre(images: Tensor, size: int) -> Tensor:
-    """Return the square of ``size`` in the middle of images ``(N, C, H, W)``."""
+    """Return the square of ``size`` in the middle of images ``(..., H, W)``."""
     top, left = ((side - size) // 2 for side in images.shape[-2:])
     return images[..., top : top + size, left : left + size]
 

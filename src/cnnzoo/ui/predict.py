@@ -39,7 +39,7 @@ def _layouts(predictions: "Sequence[Prediction]") -> tuple[Layout, Layout]:
         [f"{name} {share:.2%}" for name, share in zip(each.classes, each.probabilities, strict=True)]
         for each in predictions
     ]
-    marks = [INVERTED if each.inverted else "" for each in predictions]
+    marks = ["blank" if each.blank else INVERTED if each.inverted else "" for each in predictions]
     headings = ["File", "Prediction", ">Probability", "~Then", ""]
     rows = [
         (each.file, each.classes[0], f"{each.probabilities[0]:.2%}", ", ".join(lines[1:]), mark)

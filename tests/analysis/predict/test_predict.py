@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 import cnnzoo
 from cnnzoo.analysis.eval.evaluation import evaluate
@@ -55,9 +55,12 @@ def table_of(text: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text), dtype={"prediction": str})
 
 
-def picture(path: Path, shade: object = 0, size: tuple[int, int] = (28, 28), mode: str = "L") -> Path:
+def picture(path: Path, shade: int = 0, size: tuple[int, int] = (28, 28)) -> Path:
+    """Save a sheet of a shade with a grey square in its middle."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, shade).save(path)  # type: ignore[arg-type]
+    sheet = Image.new("L", size, shade)
+    sheet.paste(128, (size[0] // 3, size[1] // 3, size[0] // 2, size[1] // 2))
+    sheet.save(path)
     return path
 
 
@@ -132,7 +135,7 @@ def test_a_large_picture_of_a_net_that_lays_images_into_black_is_laid_in_as_they
 ) -> None:
     run = train(quick(tmp_path, model="lenet5-1998", model_options={}, epochs=1)).run
     for side in (28, 200, 17):
-        picture(tmp_path / f"{side}.png", 255, (side, side))
+        Image.new("L", (side, side), 255).save(tmp_path / f"{side}.png")
     frame = table_of(command("predict", run, "28.png", "200.png", "17.png", "--format", "csv").out)
     np.testing.assert_allclose(frame["probability"], frame["probability"][0], rtol=1e-5)
     assert len(set(likeliest(frame))) == 1
@@ -244,6 +247,99 @@ def test_only_a_net_of_light_figures_on_dark_takes_drawn_ones(command: Command, 
     assert "inverted" not in command("predict", "r", "pets").out
     asked = command("predict", "r", "pets", "--invert", "yes", "--format", "csv").out
     assert table_of(asked)["inverted"].all()
+
+
+# What a person sees on a picture, and where nothing is
+
+
+def seven(scale: int) -> Image.Image:
+    """Draw a seven that leaves no room around it: white on black, with edges between the two."""
+    figure = Image.new("L", (20 * scale, 24 * scale), 0)
+    figure.paste(255, (0, 0, 20 * scale, 5 * scale))
+    figure.paste(255, (13 * scale, 4 * scale, 19 * scale, 24 * scale))
+    return figure.resize((20 * scale + 1, 24 * scale + 1))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "semi"])
+def test_row_41_a_light_figure_on_a_transparent_ground_is_seen_as_on_black(
+    command: Command, run: Path, tmp_path: Path, mode: str
+) -> None:
+    sheet = Image.new("L", (200, 200), 0)
+    sheet.paste(seven(4), (60, 50))
+    figure = Image.new("RGBA", sheet.size, (255, 255, 255, 0))
+    figure.putalpha(sheet)
+    if mode == "P":
+        sheet = sheet.point(lambda value: 255 * (value > 127))
+        figure = sheet.convert("P")
+        figure.info["transparency"] = 0
+    elif mode == "semi":  # not quite white, below an edge of full opacity
+        sheet = sheet.point(lambda value: value * 230 // 255)
+        figure = Image.new("RGBA", sheet.size, (230, 230, 230, 0))
+        figure.putalpha(sheet.point(lambda value: round(value * 255 / 230)))
+    else:
+        figure = figure.convert(mode)
+    (tmp_path / "scans").mkdir()
+    sheet.save(tmp_path / "scans" / "black.png")
+    figure.save(tmp_path / "scans" / "transparent.png")
+    for options in ((), ("--crop-to-ink",)):
+        done = command("predict", run, "scans", *options, "--format", "csv")
+        assert done.err == ""
+        frame = table_of(done.out)
+        assert not frame["inverted"].any()
+        assert len(set(likeliest(frame))) == 1
+        assert np.ptp(frame["probability"]) < 0.01
+
+
+def test_row_41_a_dark_figure_on_a_transparent_ground_is_seen_as_on_white(
+    command: Command, run: Path, tmp_path: Path
+) -> None:
+    ink = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
+    ink.paste((20, 30, 40, 255), (20, 20, 80, 40))
+    white = Image.new("RGBA", ink.size, "white")
+    white.alpha_composite(ink)
+    ink.save(tmp_path / "1.png")
+    white.convert("RGB").save(tmp_path / "2.png")
+    frame = table_of(command("predict", run, "1.png", "2.png", "--format", "csv").out)
+    assert frame["inverted"].all()
+    assert np.ptp(frame["probability"]) == 0
+
+
+def test_row_41_a_blank_picture_is_answered_with_a_warning(
+    command: Command, run: Path, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 20, (300, 300), dtype=np.uint8)
+    blanks = {
+        "black": Image.new("L", (40, 40), 0),
+        "nothing": Image.new("RGBA", (40, 40), (0, 0, 0, 0)),
+        "scan": Image.fromarray(230 + noise),
+        "white": Image.new("RGB", (50, 30), "white"),
+    }
+    (tmp_path / "scans").mkdir()
+    for name, image in blanks.items():
+        image.save(tmp_path / "scans" / f"{name}.png")
+        alone = command("predict", run, f"scans/{name}.png", "--format", "csv")
+        assert alone.code == 0
+        assert alone.err.startswith(f"Warning: scans/{name}.png is blank: ")
+        assert "inverted" in alone.out
+    faint = Image.new("L", (300, 300), 230)
+    faint.paste(190, (140, 60, 142, 240))  # a thin line
+    faint.save(tmp_path / "scans" / "line.png")
+    done = command("predict", run, "scans")
+    assert done.err.startswith("Warning: scans/black.png and 3 more are blank: ")
+    marked = [line.split()[0] for line in done.out.splitlines() if line.rstrip().endswith("blank")]
+    assert marked == [f"scans/{name}.png" for name in blanks]
+
+
+def test_a_figure_that_touches_the_border_is_cut_out_as_any_other(
+    command: Command, run: Path, tmp_path: Path
+) -> None:
+    for number, margins in enumerate(((60, 60), (60, 0), (0, 60), (1, 1), (0, 0))):
+        sheet = ImageOps.expand(seven(4), margins)
+        sheet.save(tmp_path / f"{number}.png")
+        ImageOps.invert(sheet).save(tmp_path / f"{number}-negative.png")
+    frame = table_of(command("predict", run, ".", "--crop-to-ink", "--format", "csv").out)
+    assert len(set(likeliest(frame))) == 1
+    assert np.ptp(frame["probability"]) < 0.01
 
 
 # What is printed

@@ -162,8 +162,8 @@ class Explorer:
                     f"and {MAX_GIVEN_PIXELS // 1_000_000} million are the most. "
                     "Make it smaller."
                 )
-            pixels, inverted, _ = reader.read(Picture(name, content))
-            return self.net.preprocessing.normalized(reader.sized(pixels))[0].cpu(), inverted
+            seen = reader.read(Picture(name, content))
+            return self.net.preprocessing.normalized(reader.sized(seen.pixels))[0].cpu(), seen.inverted
 
     def look(self, image: Tensor, epoch: int | None = None, off: Off | None = None) -> Look:
         """Return what the net makes of an image.

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 FIELD, BOX = 28, 20
 """Pixels a side of MNIST's images, and of the box into which their figures were scaled (LeCun et al. 1998, III.A)."""
 
+MAX_NOISE, MAX_FAINTNESS = 32, 8
+"""Grey levels by which pixels, and the means of parts, differ at least where something is on a picture."""
+
 
 def is_dark_on_light(pixels: "NDArray[np.uint8]") -> bool:
     """Whether a picture ``(C, H, W)`` has a border nearer to its lightest than to its darkest, as ink on paper has.
@@ -21,6 +24,20 @@ def is_dark_on_light(pixels: "NDArray[np.uint8]") -> bool:
     return bool(np.median(_border(shades)) > (shades.min() + shades.max()) / 2)
 
 
+def is_blank(pixels: "NDArray[np.uint8]") -> bool:
+    """Whether there is nothing on a picture ``(C, H, W)`` but one colour, and the noise of a camera or scanner.
+
+    Nothing then stands out, neither a pixel nor, as faint as it may be, a part as large as a pixel of MNIST's.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    if np.ptp(pixels, axis=(1, 2)).max() >= MAX_NOISE:
+        return False
+    parts = F.adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(pixels)).float(), FIELD)
+    return float((parts.amax((1, 2)) - parts.amin((1, 2))).max()) < MAX_FAINTNESS
+
+
 def crop_to_ink(pixels: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
     """Cut out a figure that is light on dark, as large and as far in the middle as MNIST's makers have it.
 
@@ -28,8 +45,9 @@ def crop_to_ink(pixels: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
     that the centre of mass of its pixels is in the field's middle (LeCun et al. 1998, section III.A). Here the field
     is cut from the picture in the picture's own resolution, and the net's input is made of it as of any square.
 
-    What is no lighter than nearly all of the border is paper and becomes black, and the lightest ink becomes white, as
-    theirs was before it was scaled. What is at least half as light as that belongs to the figure.
+    What is no lighter than nearly all of the border's darker half of shades, which a figure that touches the border
+    is not of, is paper and becomes black, and the lightest ink becomes white, as theirs was before it was scaled.
+    What is at least half as light as that belongs to the figure.
 
     Args:
         pixels: ``(C, H, W)``.
@@ -38,7 +56,9 @@ def crop_to_ink(pixels: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
         ``(C, S, S)``, black where the field goes beyond the picture; a picture on which there is nothing as it was.
     """
     shades = pixels.mean(0)
-    ink = (shades - np.quantile(_border(shades), 0.95)).clip(0)
+    border = _border(shades)
+    paper = border[border <= (shades.min() + shades.max()) / 2]
+    ink = (shades - (np.quantile(paper, 0.95) if len(paper) else shades.min())).clip(0)
     if not ink.any():
         return pixels
     ink /= ink.max()

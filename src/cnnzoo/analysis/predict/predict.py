@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from cnnzoo.analysis.predict.drawings import crop_to_ink, is_dark_on_light
+from cnnzoo.analysis.predict.drawings import crop_to_ink, is_blank, is_dark_on_light
 from cnnzoo.analysis.predict.explain import Explainer, Method
 from cnnzoo.analysis.predict.pictures import Picture, find_pictures
 from cnnzoo.analysis.trained_net import TrainedNet, load_net
@@ -20,7 +20,7 @@ from cnnzoo.data.folders import is_files
 from cnnzoo.data.named.catalog import DATASETS
 from cnnzoo.data.preprocess import Preprocessing, centre
 from cnnzoo.device import explain_oom
-from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.errors import CnnzooError, UsageError, named
 from cnnzoo.machine import cpu_count
 from cnnzoo.runs.checkpoint import Checkpoint
 from cnnzoo.training.images import evaluation_batch_size
@@ -52,6 +52,7 @@ class Prediction:
         inverted: Whether the picture's negative was shown to the net.
         dark_on_light: Whether the picture was noticed to be dark on light, which the net has not seen; not looked for
             where it has, nor where negatives are asked for.
+        blank: Whether nothing is on the picture, so that the answer is about nothing.
         explanation: The file with what the answer rests on, where that was asked for; else empty.
     """
 
@@ -60,6 +61,7 @@ class Prediction:
     probabilities: tuple[float, ...]
     inverted: bool
     dark_on_light: bool = False
+    blank: bool = False
     explanation: str = ""
 
     def to_dict(self) -> dict[str, str | float | bool]:
@@ -75,21 +77,36 @@ class Prediction:
         return row | ({"explanation": self.explanation} if self.explanation else {})
 
 
+class ReadPicture(NamedTuple):
+    """A picture as it was read.
+
+    Attributes:
+        pixels: Uint8 ``(C, H, W)``.
+        inverted: Whether it is the picture's negative.
+        dark_on_light: Whether the picture is noticed as dark on light.
+        blank: Whether nothing is on it.
+    """
+
+    pixels: Tensor
+    inverted: bool
+    dark_on_light: bool
+    blank: bool
+
+
 class _Input(NamedTuple):
     """A picture as the net's preprocessing takes it: pixels 0 to 1, float32 ``(1, C, H, W)``."""
 
     name: str
     pixels: Tensor
-    inverted: bool
-    dark_on_light: bool
+    read: ReadPicture
 
 
 class PictureReader:
     """Reads pictures by the way on which a net's training images came, up to the last step, the mean and deviation.
 
     For a net of a folder or a table: as those were read (``decode_image``). For a net of a named dataset: a square of
-    the picture's own resolution, sized as evaluation sizes images; where the net's recipe lays smaller images into a
-    black one, the picture first gets the size of the dataset's.
+    the picture's own resolution, the middle one or that of the figure, sized as evaluation sizes images; where the
+    net's recipe lays smaller images into a black one, the picture first gets the size of the dataset's.
 
     Args:
         net: Whose input is wanted.
@@ -121,26 +138,25 @@ class PictureReader:
         laid_in = saved.pad and spec is not None and spec.image_size < full_size
         self.own_size = spec.image_size if spec and laid_in else None
 
-    def read(self, picture: Picture) -> tuple[Tensor, bool, bool]:
-        """Return a picture's uint8 ``(C, H, W)``, whether it was inverted, and whether it is noticed as dark on light.
+    def read(self, picture: Picture) -> ReadPicture:
+        """Read a picture, as large as the net's images were read.
 
         Raises:
             BrokenImageError: It is none.
         """
         pixels = decode_image(
-            picture.path,
-            self.channels,
-            self.decoded_size,
-            self.pixel_range,
-            content=picture.read(),
+            picture.path, self.channels, self.decoded_size, self.pixel_range, content=picture.read()
         )
+        if not self.centres_ink:  # which looks for a figure wherever it is
+            pixels = centre(torch.from_numpy(pixels), min(pixels.shape[-2:])).numpy()
         dark_on_light = self.invert != "yes" and self.knows_light_on_dark and is_dark_on_light(pixels)
+        blank = is_blank(pixels)
         inverted = self.invert == "yes" or (self.invert == "auto" and dark_on_light)
         if inverted:
             pixels = 255 - pixels
         if self.centres_ink:
             pixels = crop_to_ink(pixels)
-        return torch.from_numpy(pixels), inverted, dark_on_light
+        return ReadPicture(torch.from_numpy(pixels), inverted, dark_on_light, blank)
 
     def sized(self, pixels: Tensor) -> Tensor:
         """Return uint8 ``(C, H, W)`` as pixels 0 to 1, float32 ``(1, C, image_size, image_size)`` on the device."""
@@ -202,9 +218,9 @@ def predict_each(
     with quiet():
         for done, (picture, read) in enumerate(_read_ahead(reader, pictures), 1):
             try:
-                pixels, inverted, dark_on_light = read.result()
+                seen = read.result()
                 with explain_oom(size):
-                    batch.append(_Input(picture.name, reader.sized(pixels), inverted, dark_on_light))
+                    batch.append(_Input(picture.name, reader.sized(seen.pixels), seen))
             except BrokenImageError as error:
                 yield error
             if reporter:
@@ -218,10 +234,10 @@ def predict_each(
 
 def _read_ahead(
     reader: PictureReader, pictures: Iterable[Picture]
-) -> Iterator[tuple[Picture, "Future[tuple[Tensor, bool, bool]]"]]:
+) -> Iterator[tuple[Picture, "Future[ReadPicture]"]]:
     """Yield pictures in their order, each with what is, or will be, read of it: one more than there are threads."""
     num_threads = min(cpu_count(), MAX_THREADS)
-    ahead: deque[tuple[Picture, Future[tuple[Tensor, bool, bool]]]] = deque()
+    ahead: deque[tuple[Picture, Future[ReadPicture]]] = deque()
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")  # PIL decodes without Python's lock
     try:
         for picture in pictures:
@@ -257,7 +273,16 @@ def _answers(
             if explainer is None or maps is None
             else str(explainer.save(one.name, one.pixels[0], maps[index]))
         )
-        yield Prediction(one.name, classes, tuple(shares), one.inverted, one.dark_on_light, explanation)
+        seen = one.read
+        yield Prediction(
+            *(one.name, classes, tuple(shares)), seen.inverted, seen.dark_on_light, seen.blank, explanation
+        )
+
+
+def describe_blank(files: Sequence[str]) -> str:
+    """Return the sentence that warns of blank pictures."""
+    are, them = ("is", "it") if len(files) == 1 else ("are", "them")
+    return f"{named(files, 1)} {are} blank: nothing on {them} stands out, so the predictions for {them} mean nothing."
 
 
 def predict(
@@ -289,7 +314,7 @@ def predict(
         batch_size: Pictures at once; by default as many as ``evaluate`` takes, and 32 where they are explained.
         device: As for training.
         precision: As for training; by default the one that the run was trained in.
-        reporter: Told of progress, and of what cannot be read.
+        reporter: Told of progress, of what cannot be read, and of pictures on which nothing is.
 
     Returns:
         A row for each picture, in the order in which people count: ``file``, ``prediction``, ``probability``,
@@ -308,6 +333,7 @@ def predict(
     net = load_net(Path(checkpoint), device=device, precision=precision, reporter=reporter)
     rows = []
     broken = list(found.missing)
+    blank = []
     for each in predict_each(
         net,
         found.pictures,
@@ -321,9 +347,12 @@ def predict(
     ):
         if isinstance(each, Prediction):
             rows.append(each.to_dict())
+            blank += [each.file] if each.blank else []
         else:
             broken.append(f"{each.what}.")
             reporter.warn(broken[-1])
     if not rows:
         raise CnnzooError(f"there is no picture to look at: {broken[0] if broken else 'none is named.'}")
+    if blank:
+        reporter.warn(describe_blank(blank))
     return pd.DataFrame(rows)

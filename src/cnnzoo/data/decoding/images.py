@@ -35,6 +35,12 @@ MAX_FILE_BYTES = 1 << 30
 _ORIENTATION = 0x0112
 """EXIF's number for how a picture is turned (TIFF 6.0, section 8)."""
 
+MIN_LIGHT, MIN_OPACITY = 192, 128
+"""Shade from which a figure is lost on white, and opacity from which it counts, both of 255."""
+
+MAX_DARK_SHARE = 1 / 200
+"""Share of darker pixels that a figure may have and be lost on white all the same: grains, not ink on paper."""
+
 PixelRange = tuple[float, float]
 """The lowest and the highest value of images of more than 8 bits a pixel: what becomes black and what white."""
 
@@ -185,13 +191,14 @@ def decode_image(
 ) -> "NDArray[np.uint8]":
     """Read one image as a person would see it, cut to a square: uint8 ``(channels, image_size, image_size)``.
 
-    Turned as its EXIF says, transparent parts on white, the shorter side resized (bilinear) to
+    Turned as its EXIF says, transparent parts on white (on black where all that is seen is so light that it would be
+    lost on white), the shorter side resized (bilinear) to
     ``image_size``, the middle of the longer one kept; of an animation the first picture.
 
     Args:
         file: Which one.
         channels: 1 (grey) or 3 (RGB).
-        image_size: Pixels a side; None for those of the image's own shorter side, of which none is then changed.
+        image_size: Pixels a side; None for the whole picture in its own pixels, ``(channels, H, W)``.
         pixel_range: What becomes black and white in images of more than 8 bits a pixel; None for all 16 bits, and for
             each image's own brightest where pixels are floats.
         content: Its bytes, where they have been read.
@@ -204,7 +211,7 @@ def decode_image(
     with open_image(file, content) as image:
         try:
             if image_size is None:
-                pixels = _whole_square(image, channels, pixel_range)
+                pixels = _whole(image, channels, pixel_range)
             else:
                 pixels = _small_square(image, content, channels, image_size, pixel_range)
         except Exception as error:
@@ -235,17 +242,14 @@ def _small_square(
     return np.require(square, requirements=["C", "W"])  # torch wants memory that it may write to
 
 
-def _whole_square(image: "Image", channels: int, pixel_range: PixelRange | None) -> "NDArray[np.uint8]":
-    """Return the largest square in the middle, in the picture's own pixels: ``(side, side, channels)``."""
+def _whole(image: "Image", channels: int, pixel_range: PixelRange | None) -> "NDArray[np.uint8]":
+    """Return the whole picture in its own pixels: ``(H, W, channels)``."""
     from PIL import ImageOps
 
     seen = _plain(ImageOps.exif_transpose(image), channels, pixel_range)
     if seen.mode == "L" and channels == 3:
         seen = seen.convert("RGB")
-    side = min(seen.size)
-    left, top = ((length - side) // 2 for length in seen.size)
-    square = seen.crop((left, top, left + side, top + side))
-    return np.array(square, dtype=np.uint8, ndmin=3).reshape(side, side, channels)
+    return np.array(seen, dtype=np.uint8).reshape(seen.height, seen.width, channels)
 
 
 def _plain(image: "Image", channels: int, pixel_range: PixelRange | None) -> "Image":
@@ -255,12 +259,22 @@ def _plain(image: "Image", channels: int, pixel_range: PixelRange | None) -> "Im
     if is_deep(image):
         image = Image.fromarray(_to_8_bits(np.asarray(image, dtype=np.float64), image.mode, pixel_range))
     if image.has_transparency_data:
-        seen_through = image.convert("RGBA")
-        image = Image.new("RGBA", image.size, "white")
-        image.alpha_composite(seen_through)
+        figure = image.convert("RGBA")
+        image = Image.new("RGBA", image.size, _ground_of(figure, channels))
+        image.alpha_composite(figure)
     if image.mode == "L" or (image.mode == "RGB" and channels == 3):
         return image
     return image.convert("L" if channels == 1 else "RGB")
+
+
+def _ground_of(figure: "Image", channels: int) -> str:
+    """Return the ground on which a picture of mode RGBA can be seen: white, or black where it is white itself."""
+    from PIL import ImageChops
+
+    red, green, blue, opacity = figure.split()
+    darkest = figure.convert("L") if channels == 1 else ImageChops.darker(ImageChops.darker(red, green), blue)
+    counts = darkest.histogram(opacity.point(lambda value: 255 * (value >= MIN_OPACITY)))
+    return "black" if sum(counts[:MIN_LIGHT]) < MAX_DARK_SHARE * sum(counts) else "white"
 
 
 def _to_8_bits(
