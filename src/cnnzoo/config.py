@@ -95,7 +95,9 @@ class TrainConfig:
     csv_columns: Annotated[
         tuple[str, ...],
         Setting(
-            "Of csv:FILE the headings of the images and of their labels, such as id,breed [found].", "Data"
+            "Of csv:FILE the headings of the images and of their labels, such as id,breed; or of one-hot labels, such "
+            "as id,cat,dog [found].",
+            "Data",
         ),
     ] = ()
     image_root: Annotated[

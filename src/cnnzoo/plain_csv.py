@@ -5,13 +5,17 @@ import csv
 import io
 import re
 import string
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cnnzoo.errors import CnnzooError, one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _MAX_BYTES = 1 << 30
 _HEAD = 1 << 16
@@ -100,7 +104,9 @@ class Table:
         return row.cells[column]
 
 
-def read_table(path: Path, wanted: str = "a CSV file", words: Collection[str] = ()) -> Table:
+def read_table(
+    path: Path, wanted: str = "a CSV file", words: Collection[str] = (), *, max_rows: int | None = None
+) -> Table:
     """Read a CSV file, whatever its encoding, delimiter and line ends.
 
     Text is UTF-8, UTF-16 or UTF-32, or else one of what Excel writes: GB18030, Shift-JIS, Big5, CP949, Windows-1251
@@ -112,28 +118,24 @@ def read_table(path: Path, wanted: str = "a CSV file", words: Collection[str] = 
         path: The file.
         wanted: What it should be, for the errors, such as ``the CSV file of a history``.
         words: What its headings may have in other letters than A to Z, by which an older encoding is told.
+        max_rows: Rows below the header that are read at most; None for all.
 
     Raises:
         CnnzooError: The file cannot be read, has more than a GiB, is not text, or is empty; or one of its
             rows has more cells than the header.
     """
-    try:
-        content = _read(path)
-    except OSError as error:
-        raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
-    if (decoded := _decode(content, words)) is None:
-        raise CnnzooError(f"{path} is not a text file. Name {wanted}.")
-    text, notes = _unwrap(decoded[0]), [*decoded[1]]
+    text, encoding_notes = _text_of(path, wanted, words)
+    notes = [*encoding_notes]
     above, titles, delimiter = _layout(text)
     if titles:
         notes.append(f"what stands above the headings in line {above + 1} is passed over")
     try:
-        rows = _rows(text, above, delimiter)
+        rows = list(islice(_rows(text, above, delimiter), None if max_rows is None else max_rows + 1))
     except csv.Error as error:
         raise CnnzooError(f"{path} is not a CSV file: {one_line(error)}. Name {wanted}.") from error
     if not rows:
         raise CnnzooError(f"{path} is empty. Name {wanted}.")
-    table = Table(path, rows[0].cells, rows[1:], delimiter, is_guessed=bool(decoded[1]))
+    table = Table(path, rows[0].cells, rows[1:], delimiter, is_guessed=bool(encoding_notes))
     if long := next((row for row in table.rows if len(row.cells) > len(table.header)), None):
         raise _ragged(table, long)
     short = [row for row in table.rows if len(row.cells) < len(table.header)]
@@ -142,7 +144,7 @@ def read_table(path: Path, wanted: str = "a CSV file", words: Collection[str] = 
         notes.append(f"rows with fewer fields than headings, such as line {short[0].line}, end in empty ones")
         for row in short:
             row.cells.extend([""] * (len(table.header) - len(row.cells)))
-    is_cut_off = bool(rows[1:]) and _is_cut_off(table, text)
+    is_cut_off = max_rows is None and bool(rows[1:]) and _is_cut_off(table, text)
     return replace(table, is_cut_off=is_cut_off, notes=tuple(notes))
 
 
@@ -156,20 +158,99 @@ def _is_cut_off(table: Table, text: str) -> bool:
     return not is_ended and are_numbers and len(last.cells[-1]) + 2 <= min(map(len, others))
 
 
-def _rows(text: str, above: int, delimiter: str) -> list[Row]:
-    """Return the rows that have text, but for those ``above`` lines; the first is the header."""
+def read_numbers(
+    table: Table, columns: Sequence[int], words: Collection[str] = (), *, has_headings: bool = True
+) -> "tuple[NDArray[np.float32], list[Row]]":
+    """Read the whole of a table of which only the head was read, in a few of its columns' own memory.
+
+    As texts, the pixels of 60,000 images would take gigabytes.
+
+    Args:
+        table: Its head, as ``read_table`` gives it.
+        columns: Those of numbers.
+        words: As it was read with.
+        has_headings: Whether the file's first row is that of the headings.
+
+    Returns:
+        The numbers, float32 ``(N, len(columns))``; and the rows' cells, those of numbers left empty.
+
+    Raises:
+        CnnzooError: A cell of those columns is no number, or a row has too few cells or too many.
+    """
+    import pandas as pd
+
+    text, _ = _text_of(table.path, "a CSV file", words)
+    above, _, delimiter = _layout(text)
+    above += has_headings
+    width, numeric = len(table.header), set(columns)
+    types = {column: "float32" if column in numeric else str for column in range(width)}
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text),
+            sep=delimiter,
+            header=None,
+            names=range(width),
+            index_col=False,
+            skiprows=above,
+            dtype=types,
+            keep_default_na=False,
+            skipinitialspace=True,
+        )
+    except (ValueError, OverflowError) as error:
+        raise _no_number(table, text, above, numeric) or CnnzooError(
+            f"{table.path} is no table of numbers ({one_line(error)}). Correct it."
+        ) from error
+    texts = [column for column in range(width) if column not in numeric]
+    cells = [frame[column].tolist() for column in texts]
+    rows = []
+    for number, given in enumerate(zip(*cells, strict=True) if cells else [()] * len(frame)):
+        row = [""] * width
+        for column, cell in zip(texts, given, strict=True):
+            row[column] = str(cell).strip(_BLANKS)
+        rows.append(Row(above + 1 + number, row))
+    return frame[list(columns)].to_numpy("float32"), rows
+
+
+def _no_number(table: Table, text: str, above: int, numeric: Collection[int]) -> CnnzooError | None:
+    """Return the error for the first cell that is no number, or row that is too long or too short."""
+    for row in _rows(text, above, table.delimiter):
+        if len(row.cells) != len(table.header):
+            return _ragged(table, row)
+        for column in numeric:
+            try:
+                float(row.cells[column])
+            except ValueError:
+                return CnnzooError(
+                    f"{table.place(row, column)}: {row.cells[column][:40]!r} is no number. Correct it."
+                )
+    return None
+
+
+def _text_of(path: Path, wanted: str, words: Collection[str]) -> tuple[str, tuple[str, ...]]:
+    """Return a file's text, and what was assumed of its encoding."""
+    try:
+        content = _read(path)
+    except OSError as error:
+        raise CnnzooError(f"cannot read {path}: {one_line(error)}. Check the path.") from error
+    if (decoded := _decode(content, words)) is None:
+        raise CnnzooError(f"{path} is not a text file. Name {wanted}.")
+    return _unwrap(decoded[0]), decoded[1]
+
+
+def _rows(text: str, above: int, delimiter: str) -> Iterator[Row]:
+    """Yield the rows that have text, but for those ``above`` lines; the first is the header."""
     lines = io.StringIO(text, newline="")  # which ends lines at \n, \r\n and old Mac's \r
     for _ in range(above):
         lines.readline()
     reader = csv.reader(lines, delimiter=delimiter)
-    rows: list[Row] = []
+    width = 0
     for raw in reader:
         cells = [cell.strip(_BLANKS) for cell in raw]
-        while cells and len(cells) > (len(rows[0].cells) if rows else 0) and not cells[-1]:
+        while len(cells) > width and not cells[-1]:
             cells.pop()
         if any(cells):
-            rows.append(Row(above + reader.line_num, cells))
-    return rows
+            width = width or len(cells)
+            yield Row(above + reader.line_num, cells)
 
 
 def _read(path: Path) -> bytes:

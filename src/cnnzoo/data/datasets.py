@@ -19,6 +19,7 @@ from cnnzoo.data.listing.listing import Part
 from cnnzoo.data.loader import generator
 from cnnzoo.data.named.catalog import DATASETS, DatasetSpec, get_dataset_spec
 from cnnzoo.data.named.locate import load_arrays
+from cnnzoo.data.pixel_tables import PixelTable, read_pixel_table
 from cnnzoo.data.preprocess import in_channels
 from cnnzoo.data.reading import READING, Reading
 from cnnzoo.data.sources import Dataset, Resident, Source
@@ -88,8 +89,12 @@ class NamedImages:
         return Dataset(spec.name, spec.classes, self.channels, source, arrays.location, arrays.sha256)
 
 
-def open_images(name: str, reading: Reading, data_dir: Path | None = None) -> NamedImages | ImageFiles:
-    """Find a dataset, of which no image is read yet.
+Images = NamedImages | ImageFiles | PixelTable
+"""A dataset that was found, of which a part can be loaded."""
+
+
+def open_images(name: str, reading: Reading, data_dir: Path | None = None) -> Images:
+    """Find a dataset, of which no image is read yet, but for a table of pixels.
 
     Args:
         name: A registered dataset, ``folder:PATH`` or ``csv:FILE``.
@@ -101,9 +106,28 @@ def open_images(name: str, reading: Reading, data_dir: Path | None = None) -> Na
     """
     name = full_name(name)
     if is_files(name):
-        return list_files(name, reading)
+        return open_files(name, reading)
     spec = get_dataset_spec(name)
     return NamedImages(spec, reading.channels or spec.channels, data_dir)
+
+
+def open_files(name: str, reading: Reading, *, all_for_test: bool = False) -> ImageFiles | PixelTable:
+    """Find a folder or a table of one's own; a table of pixels is read.
+
+    Args:
+        name: ``folder:PATH`` or ``csv:FILE``.
+        reading: How.
+        all_for_test: Whether all images, or all of its test part, are a test set.
+
+    Raises:
+        CnnzooError: It cannot be read, or has a fault; the message says what to do.
+    """
+    path = expanded(Path(name.partition(":")[2]))
+    if name.startswith(CSV_PREFIX) and reading.image_root is None and path.is_file():
+        table = read_pixel_table(name, path, reading, all_for_test=all_for_test)
+        if table is not None:
+            return table
+    return list_files(name, reading, all_for_test=all_for_test)
 
 
 def load_dataset(

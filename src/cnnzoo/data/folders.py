@@ -97,6 +97,16 @@ class ImageFiles:
         known = self.index.recall("duplicates", lambda: find_duplicates(self.listing))
         return known["pairs"].astype(np.int64)
 
+    @property
+    def listing_sha256(self) -> str:
+        """Checksum of the paths and sizes of the images to train on.
+
+        Raises:
+            CnnzooError: There are none.
+        """
+        folder = self.part("train")
+        return folder.sha256 if folder else ""
+
     def describe_duplicates(self) -> list[str]:
         """Return a sentence on how many training images the test part has too, and which, or none if none."""
         return describe_duplicates(self.duplicates, self.listing, dropped=self.reading.drop_duplicates)

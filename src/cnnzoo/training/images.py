@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.datasets import NamedImages, full_name, limit, open_images, split_validation
+from cnnzoo.data.datasets import Images, full_name, limit, open_images, split_validation
 from cnnzoo.data.folders import ImageFiles
 from cnnzoo.data.listing.duplicates import MAX_FILES
 from cnnzoo.data.listing.listing import Part
@@ -110,7 +110,7 @@ def _looks_for_duplicates(images: ImageFiles, config: TrainConfig) -> bool:
 
 
 def load_split(
-    images: NamedImages | ImageFiles, split: Part, config: TrainConfig, image_size: int, reporter: Reporter
+    images: Images, split: Part, config: TrainConfig, image_size: int, reporter: Reporter
 ) -> Dataset | None:
     """Load a split of a dataset; None where it has no such images.
 

@@ -167,23 +167,117 @@ def test_row_56_rows_and_images_that_are_not_used_are_counted(tmp_path: Path) ->
     )
 
 
+def test_row_56_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
+    pictures(tmp_path, [f"{number}.png" for number in NUMBERS])
+    rows = [
+        (number, "3", LABELS[number], "mf"[int(number) % 3 == 0], "train" if int(number) % 4 else "test")
+        for number in NUMBERS
+    ]
+    path = table(tmp_path / "t.csv", rows, "id,age,label,sex,split")
+    assert listed(path).notes[1] == f"Columns of {path} that are not used: age, sex."
+    assert "'label' for the labels, and 'split' for the parts" in listed(path).notes[0]
+    assert listed(path, "id", "sex").notes == (f"Columns of {path} that are not used: age, label.",)
+    assert not [
+        note for note in listed(table(tmp_path / "u.csv", list(LABELS.items()))).notes if "used" in note
+    ]
+
+
+# One-hot labels
+
+
+@pytest.mark.parametrize("cells", [("0", "1"), ("0.0", "1.0"), ("False", "True"), ("", "1")])
+def test_one_hot_columns_are_the_classes(tmp_path: Path, cells: tuple[str, str]) -> None:
+    pictures(tmp_path, [f"{number}.jpg" for number in NUMBERS])
+    classes = ("MEL", "NV", "BCC")
+    rows = [(number, "x", *(cells[int(number) % 3 == at] for at in range(3))) for number in NUMBERS]
+    path = table(tmp_path / "t.csv", rows, "image,age,MEL,NV,BCC")
+    expected = {f"{number}.jpg": classes[int(number) % 3] for number in NUMBERS}
+    if cells[0]:
+        images = listed(path)
+        assert labels_of(images) == expected
+        assert "MEL, NV, BCC for one-hot labels" in images.notes[0]
+    assert labels_of(listed(path, "image", "MEL", "NV", "BCC")) == expected
+
+
+def test_an_image_of_two_classes_is_refused_with_its_line(tmp_path: Path) -> None:
+    pictures(tmp_path, [f"{number}.jpg" for number in NUMBERS])
+    rows = [(number, "1", "0", "0") if int(number) % 2 else (number, "0", "1", "0") for number in NUMBERS]
+    path = table(tmp_path / "t.csv", [*rows[:9], ("9", "1", "0", "1"), *rows[10:]], "image,MEL,NV,BCC")
+    assert "--csv-columns image,LABEL (or one-hot: image,CLASS,CLASS,...)" in refusal(path)
+    assert "t.csv, line 11: it has a 1 for MEL, BCC" in refusal(path, "image", "MEL", "NV", "BCC")
+    assert listed(path, "image", "NV").classes == ("0", "1")
+    odd = table(tmp_path / "u.csv", [*rows, ("1", "2", "0", "0")], "image,MEL,NV,BCC")
+    assert "u.csv, line 42, column 'MEL': '2' is neither 0 nor 1" in refusal(odd, "image", "MEL", "NV", "BCC")
+
+
+# What a cell may call an image
+
+
+def test_numbers_find_their_files_without_zeros(tmp_path: Path) -> None:
+    pictures(tmp_path / "images", [f"{number:04}.png" for number in range(40)])
+    expected = {f"{int(number):04}.png": label for number, label in LABELS.items()}
+    for name, write in (("a", str), ("b", "{}.0".format), ("c", "{}.png".format), ("d", "0{}".format)):
+        rows = [(write(number), label) for number, label in LABELS.items()]
+        assert labels_of(listed(table(tmp_path / f"{name}.csv", rows))) == expected
+    pictures(tmp_path / "more", [f"IMG_{number:03}.jpg" for number in range(40)])
+    rows = [(f"IMG_{number}", label) for number, label in LABELS.items()]
+    assert len(labels_of(listed(table(tmp_path / "e.csv", rows)))) == 40
+    pictures(tmp_path / "images", [f"{number}.png" for number in range(40)])
+    images = listed(table(tmp_path / "f.csv", list(LABELS.items())))
+    assert labels_of(images) == {f"{number}.png": label for number, label in LABELS.items()}  # the very name
+
+
+@pytest.mark.parametrize("root", ["/home/ann/birds/", "C:\\Users\\ann\\birds\\", "s3://bucket/birds/", "../"])
+@pytest.mark.parametrize("below", ["", "data"])
+def test_paths_of_another_machine_are_matched_by_their_last_parts(
+    tmp_path: Path, root: str, below: str
+) -> None:
+    names = [f"{kind}/{number}.png" for kind in ("frog", "truck") for number in range(20)]
+    pictures(tmp_path / below, names)
+    slash = "\\" if "\\" in root else "/"
+    rows = [(root + name.replace("/", slash), name.partition("/")[0]) for name in names]
+    images = listed(table(tmp_path / "t.csv", rows))
+    files = [(file, images.classes[label]) for part in images.listing.parts.values() for file, label in part]
+    assert len(files) == 40
+    assert all(file.parent.name == label for file, label in files)
+
+
+# Without headings
+
+
+def test_lists_of_paths_and_labels_are_read(tmp_path: Path) -> None:
+    names = [f"images/{number} a.png" for number in NUMBERS]
+    pictures(tmp_path, names)
+    lines = [f"{name} {number}" for name, number in zip(names, [int(n) % 3 for n in NUMBERS], strict=True)]
+    expected = {f"{number} a.png": str(int(number) % 3) for number in NUMBERS}
+    for name, text in {
+        "train.txt": lines,
+        "tabs.txt": [line.rpartition(" ")[0] + "\t" + line[-1] for line in lines],
+        "bare.csv": [line.rpartition(" ")[0] + "," + line[-1] for line in lines],
+        "headings.txt": ["path label", *lines],
+    }.items():
+        (tmp_path / name).write_text("\n".join(text) + "\n")
+        assert labels_of(listed(tmp_path / name)) == expected, name
+    assert "the column 'column 1' is taken for the images" in listed(tmp_path / "train.txt").notes[0]
+    pictures(tmp_path / "voc", [f"{number:06}.jpg" for number in range(40)])
+    (tmp_path / "voc" / "ids.txt").write_text("".join(f"{n:06} {2 * (n % 2) - 1}\n" for n in range(40)))
+    assert len(labels_of(listed(tmp_path / "voc" / "ids.txt"))) == 40
+
+
 def test_what_is_no_table_of_labels_is_refused_with_what_was_seen(tmp_path: Path) -> None:
     pictures(tmp_path, [f"{number}.png" for number in NUMBERS])
     rows = list(LABELS.items())
     assert "names images in" in refusal(table(tmp_path / "a.csv", [(f"x{n}", label) for n, label in rows]))
     assert "the first cell is 'x0'" in refusal(tmp_path / "a.csv")
     assert "--csv-columns FILE,LABEL --image-root FOLDER" in refusal(tmp_path / "a.csv")
-    assert "begins with an image and not with headings" in refusal(
-        table(tmp_path / "b.csv", rows, "0.png,frog")
-    )
     assert "one class only (frog)" in refusal(table(tmp_path / "c.csv", [(n, "frog") for n in NUMBERS]))
     twice = table(tmp_path / "d.csv", [*rows, ("0", "truck")])
     assert "d.csv, line 42: 0 is truck here, and frog above" in refusal(twice)
     (tmp_path / "e.csv").write_bytes(b"\x89PNG\r\n\0\0\0\0\0")
     assert "is not a text file" in refusal(tmp_path / "e.csv")
     assert "cannot read" in refusal(tmp_path / "nowhere.csv")
-    pixels = table(tmp_path / "f.csv", [("1", "0", "255")] * 9, "label,pixel0,pixel1")
-    assert "label, pixel0, pixel1" in refusal(pixels)
+    few = table(tmp_path / "f.csv", [("1", "0", "255")] * 9, "label,pixel0,pixel1")
+    assert "label, pixel0, pixel1" in refusal(few)
 
 
 @given(

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.datasets import full_name, open_images, short_name
-from cnnzoo.data.folders import ImageFiles, is_files, list_files
+from cnnzoo.data.datasets import Images, full_name, open_files, open_images, short_name
+from cnnzoo.data.folders import is_files
 from cnnzoo.data.listing.listing import shown_name
 from cnnzoo.data.reading import Reading
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
@@ -93,7 +93,7 @@ def held_out_images(
     images = images or _own_again(saved, name, reading)
     is_own = images is not None
     if images is None:
-        images = list_files(
+        images = open_files(
             name, replace(reading, drop_duplicates=False, record_images=True), all_for_test=True
         )
     dataset = load_split(images, "test", config, saved.preprocessing.full_size, reporter)
@@ -120,14 +120,13 @@ def held_out_images(
     return HeldOut(dataset, source.subset(torch.tensor(fresh)) if left_out else source, called, left_out)
 
 
-def _own_again(saved: Checkpoint, name: str, reading: Reading) -> ImageFiles | None:
+def _own_again(saved: Checkpoint, name: str, reading: Reading) -> Images | None:
     """Return a folder or a table if it is the run's own, wherever it lies now, by what it holds."""
     try:
-        images = list_files(name, reading)
-        folder = images.part("train")
+        images = open_files(name, reading)
+        is_own = images.listing_sha256 == saved.listing_sha256
     except CnnzooError:  # it is read as a test set, and that says what is wrong
         return None
-    is_own = folder is not None and folder.sha256 == saved.listing_sha256
     return images if is_own and images.classes == _names_of(saved.classes) else None
 
 

@@ -224,25 +224,35 @@ def place_of(name: bytes) -> float:
     return int.from_bytes(hashlib.sha256(_composed(name)).digest()[:8], "big") / 2**64
 
 
-def cut_test(samples: Samples, classes: Sequence[str], root: Path) -> dict[Part, Samples]:
-    """Keep a share of images for the test, image by image, and of a class of two or more at least one in each part.
+def choose_tested(names: Iterable[bytes], labels: "NDArray[np.int64]") -> "NDArray[np.bool_]":
+    """Return which images are kept for the test: a share of them, and of a class of two or more at least one a part.
 
     Where all of a class fall into one part, the one that is nearest to the other part goes there; it alone may go back
     when images are added.
 
+    Args:
+        names: What an image's place depends on.
+        labels: Of each ``(N,)``.
+    """
+    places = np.fromiter(map(place_of, names), dtype=np.float64, count=len(labels))
+    tested = places < TEST_SHARE
+    nums = np.bincount(labels)
+    nums_tested = np.bincount(labels[tested], minlength=len(nums))
+    for lacking, is_tested in ((nums_tested == 0, True), (nums_tested == nums, False)):
+        order = np.flatnonzero((lacking & (nums > 1))[labels])
+        order = order[np.argsort(places[order] if is_tested else -places[order], kind="stable")]
+        _, first = np.unique(labels[order], return_index=True)
+        tested[order[first]] = is_tested
+    return tested
+
+
+def cut_test(samples: Samples, classes: Sequence[str], root: Path) -> dict[Part, Samples]:
+    """Keep a share of images for the test, each by its name.
+
     Raises:
         CnnzooError: A class has no image left to train on: its only one is kept for the test.
     """
-    places = np.fromiter(map(place_of, samples.files.names()), dtype=np.float64, count=len(samples))
-    tested = places < TEST_SHARE
-    nums, nums_tested = (
-        np.bincount(labels, minlength=len(classes)) for labels in (samples.labels, samples.labels[tested])
-    )
-    for lacking, is_tested in ((nums_tested == 0, True), (nums_tested == nums, False)):
-        order = np.flatnonzero((lacking & (nums > 1))[samples.labels])
-        order = order[np.argsort(places[order] if is_tested else -places[order], kind="stable")]
-        _, first = np.unique(samples.labels[order], return_index=True)
-        tested[order[first]] = is_tested
+    tested = choose_tested(samples.files.names(), samples.labels)
     parts: dict[Part, Samples] = {
         "train": samples.take(np.flatnonzero(~tested)),
         "test": samples.take(np.flatnonzero(tested)),

@@ -1,8 +1,11 @@
 """Images by their names, and the listing of those that a table or a list names."""
 
 import math
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +48,40 @@ class ImagesByName:
             del alone[called]
         return cls(tree.path, names, sizes, alone | whole)
 
+    @cached_property
+    def _by_file(self) -> Mapping[str, list[int]]:
+        """Places by names and stems, whatever folders they are in."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for place, name in enumerate(map(composed, self.names)):
+            file = name.rpartition("/")[2]
+            found[file].append(place)
+            found[file.rpartition(".")[0]].append(place)
+        return found
+
+    @cached_property
+    def _by_number(self) -> Mapping[str, list[int]]:
+        """The same by names and stems without zeros before numbers, which programs drop."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for name, places in self._by_file.items():
+            found[_without_zeros(name)] += places
+        return found
+
     def find(self, cell: str) -> int | None:
-        """Return the place of the image that a cell names, by its path, its name, or that without the suffix."""
+        """Return the place of the image that a cell names: by its path, the last parts of it, its name, or its number.
+
+        A suffix may be lacking, and so may zeros before a number. Of several images the one is meant that has most of
+        the cell's folders around it: a table may come from another machine.
+        """
         name = composed(cell).replace("\\", "/").removeprefix("./")
-        place = self.by_name.get(name)
-        return self.by_name.get(name.rpartition("/")[2]) if place is None else place
+        if (place := self.by_name.get(name)) is not None:
+            return place
+        *folders, file = name.split("/")
+        places = self._by_file.get(file) or self._by_number.get(_without_zeros(file), [])
+        if len(places) < 2:
+            return places[0] if places else None
+        common = [_num_common(folders, composed(self.names[place]).split("/")[:-1]) for place in places]
+        most = max(common)
+        return places[common.index(most)] if most and common.count(most) == 1 else None
 
     def find_below(self, name: str) -> int | None:
         """Return the place of the image that a path ends in, whatever folders that begins with; never by a name alone.
@@ -88,7 +120,7 @@ class ImagesByName:
         Raises:
             CnnzooError: There is one class only, or the training part lacks one.
         """
-        classes = _sorted(list({composed(label) for label, _ in images.values()}))
+        classes = in_order({composed(label) for label, _ in images.values()})
         if len(classes) < 2 and not all_for_test:
             what = f"one class only ({classes[0]})" if classes else "no labels"
             raise CnnzooError(f"{source} has {what}. It needs two classes or more.")
@@ -113,7 +145,7 @@ class ImagesByName:
         return listing
 
 
-def _sorted(labels: list[str]) -> list[str]:
+def in_order(labels: Iterable[str]) -> list[str]:
     """Return labels in their order: by number where all are numbers, as 2.0 before 10.0."""
     try:
         numbers = {label: float(label) for label in labels}
@@ -122,3 +154,14 @@ def _sorted(labels: list[str]) -> list[str]:
     if not all(map(math.isfinite, numbers.values())):
         return sorted(labels)
     return sorted(labels, key=lambda label: (numbers[label], label))
+
+
+def _without_zeros(name: str) -> str:
+    """Return a name without zeros before its numbers, and without the fraction that pandas gives numbers."""
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", re.sub(r"^(\d+)\.0$", r"\1", name))
+
+
+def _num_common(some: Sequence[str], others: Sequence[str]) -> int:
+    """Return how many of the last folders of two paths are the same."""
+    pairs = zip(reversed(some), reversed(others), strict=False)
+    return next((num for num, (one, other) in enumerate(pairs) if one != other), min(len(some), len(others)))

@@ -1,31 +1,26 @@
 """Tables of labels: CSV files that say of which class each image is."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from cnnzoo.data.decoding.images import suffixes
+from cnnzoo.data.listing.headings import (
+    WORDS_OF_HEADINGS,
+    Labels,
+    column_called,
+    describe_unused,
+    find_labels,
+    find_parts,
+    part_in,
+)
 from cnnzoo.data.listing.listing import Listing, Part, PassedOver
 from cnnzoo.data.listing.names import ImagesByName
 from cnnzoo.data.listing.trees import part_of
 from cnnzoo.data.listing.walk import Tree
-from cnnzoo.errors import CnnzooError, UsageError, did_you_mean, named
+from cnnzoo.errors import CnnzooError, UsageError, named
 from cnnzoo.files import composed
-from cnnzoo.plain_csv import Table, read_table
-
-_LABELS = (
-    *("label", "labels", "class", "classname", "classlabel", "classes", "category", "target", "y"),
-    *("breed", "species", "diagnosis", "emotion", "tag"),
-)
-"""Headings of labels, without spaces and signs, the likeliest first."""
-
-_FOREIGN_WORDS = (
-    *("文件", "图片", "标签", "类别", "檔案", "圖片", "標籤", "類別", "ファイル", "画像", "ラベル", "クラス"),
-    *("파일", "이미지", "라벨", "레이블", "클래스", "файл", "изображени", "метка", "класс"),
-)
-"""What headings have in other letters than A to Z: they tell the encoding of a file."""
-
-_PARTS = ("split", "set", "subset", "dataset", "partition", "part", "usage", "phase")
-"""Headings of what says whether an image is for training or for the test."""
+from cnnzoo.plain_csv import Row, Table, read_table
 
 _LOOKED_AT = 200
 """Rows by which the column of the files is found."""
@@ -36,9 +31,10 @@ def list_table(
 ) -> Listing:
     """List the images that a CSV file names.
 
-    They lie beside it, in a folder named like it, or in another one there; a cell is a path, a name, or a name without
-    its suffix. A column such as ``split`` says which part an image is in; without one, about a fifth is kept for the
-    test, each by its name.
+    They lie beside it, in a folder named like it, or in another one there; a cell is a path, also one of another
+    machine, a name, or a name without its suffix or its zeros. Labels are in one column, or one-hot in several. Without
+    headings, and in lists of ``path label``, columns are called by their numbers. A column such as ``split`` says which
+    part an image is in; without one, about a fifth is kept for the test, each by its name.
 
     Args:
         path: The file.
@@ -52,28 +48,46 @@ def list_table(
         CnnzooError: It is no such table; the message says what was seen.
         OSError: A folder cannot be read.
     """
-    table = read_table(path, "the CSV file of labels", _FOREIGN_WORDS)
-    if any(Path(cell).suffix.lower() in suffixes() for cell in table.header):
-        raise CnnzooError(
-            f"{path} begins with an image and not with headings. Write a first line such as file,label."
-        )
-    if len(columns) not in (0, 2):
+    table = _read(path)
+    if len(columns) == 1:
         raise UsageError(
-            "--csv-columns takes two headings, of the files and of the labels, as in file,label."
+            "--csv-columns takes the headings of the files and of the labels, as in file,label, or of one-hot labels, "
+            "as in file,cat,dog."
         )
     folders = map(ImagesByName.of, _places(path, tree) if searches else [tree])
-    wanted = [_column(table, name) for name in columns]
+    wanted = [column_called(table, name) for name in columns]
     files, folder = _find_files(table, wanted[:1] or range(len(table.header)), folders)
-    labels = wanted[1] if wanted else _find_labels(table, files)
-    parts = _find_parts(table, {files, labels})
+    parts = find_parts(table, wanted or {files})
+    taken = {files} if parts is None else {files, parts}
+    labels = Labels(tuple(wanted[1:])) if wanted else find_labels(table, taken, table.header[files])
     images, passed = _images(table, folder, files, labels, parts)
-    notes = [
+    split = "" if parts is None else f", and {table.header[parts]!r} for the parts"
+    guessed = (
         f"Of {path} the column {table.header[files]!r} is taken for the images (in {folder.path}), and "
-        f"{table.header[labels]!r} for the labels; --csv-columns and --image-root say otherwise."
-    ]
-    notes = [*([] if columns else notes), *passed.note(path)]
-    source = f"the column {table.header[labels]!r} of {path}"
-    return folder.listing(images, source, notes, all_for_test=all_for_test)
+        f"{labels.describe(table)}{split}; --csv-columns and --image-root say otherwise."
+    )
+    unused = describe_unused(table, {*taken, *labels.columns})
+    notes = [*([] if columns else [guessed]), *unused, *passed.note(path)]
+    return folder.listing(images, labels.source(table), notes, all_for_test=all_for_test)
+
+
+def _read(path: Path) -> Table:
+    """Read a table with headings, one without, or a list of lines such as ``images/1.png 3``."""
+    table = read_table(path, "the CSV file of labels", WORDS_OF_HEADINGS)
+    lines = [Row(1, table.header), *table.rows]
+    if len(table.header) == 1 and all(len(row.cells[0].split()) > 1 for row in lines):
+        lines = [Row(row.line, row.cells[0].rsplit(maxsplit=1)) for row in lines]
+        labels = {row.cells[1] for row in lines[1:]}  # a heading is none of them
+        has_headings = not _names_an_image(lines[0]) and lines[0].cells[1] not in labels
+    else:
+        has_headings = not _names_an_image(lines[0])
+    if has_headings:
+        return replace(table, header=lines[0].cells, rows=lines[1:])
+    return replace(table, header=[f"column {at + 1}" for at in range(len(lines[0].cells))], rows=lines)
+
+
+def _names_an_image(row: Row) -> bool:
+    return any(PurePosixPath(cell).suffix.lower() in suffixes() for cell in row.cells)
 
 
 def _places(path: Path, tree: Tree) -> Iterator[Tree]:
@@ -91,14 +105,6 @@ def _places(path: Path, tree: Tree) -> Iterator[Tree]:
         )
 
     yield from sorted(tree.subfolders(), key=likeliness)
-
-
-def _column(table: Table, name: str) -> int:
-    header = [*map(composed, table.header)]
-    if composed(name) not in header:
-        hint = did_you_mean(name, header)
-        raise UsageError(f"{table.path} has no column {name!r}. {hint}It has {named(header, 8)}.")
-    return header.index(composed(name))
 
 
 def _find_files(
@@ -124,61 +130,24 @@ def _find_files(
     return column, best
 
 
-def _find_labels(table: Table, files: int) -> int:
-    """Return the column of the labels: by its heading, else the only one with a few values again and again."""
-    others = [column for column in range(len(table.header)) if column != files]
-    plain = {_plain(table.header[column]): column for column in reversed(others)}
-    for name in _LABELS:
-        if name in plain:
-            return plain[name]
-    repeated = [
-        column for column in others if 2 <= len(_values(table, column)) <= max(2, len(table.rows) // 2)
-    ]
-    repeated = [column for column in repeated if _plain(table.header[column]) not in _PARTS]
-    for candidates in (others, repeated):
-        if len(candidates) == 1:
-            return candidates[0]
-    raise CnnzooError(
-        f"it is not clear which column of {table.path} has the labels: {named(table.header, 8)}. "
-        f"Say which: --csv-columns {table.header[files]},LABEL"
-    )
-
-
-def _find_parts(table: Table, taken: set[int]) -> int | None:
-    """Return the column that says in which part an image is, if there is one."""
-    for column, heading in enumerate(table.header):
-        values = _values(table, column)
-        if column not in taken and _plain(heading) in _PARTS and values and all(map(part_of, values)):
-            return column
-    return None
-
-
 def _images(
-    table: Table, folder: ImagesByName, files: int, labels: int, parts: int | None
+    table: Table, folder: ImagesByName, files: int, labels: Labels, parts: int | None
 ) -> tuple[dict[int, tuple[str, Part | None]], PassedOver]:
     """Return the label and the part of each image, by its place, and what is passed over."""
     passed = PassedOver()
     images: dict[int, tuple[str, Part | None]] = {}
     for row in table.rows:
-        cells = [*row.cells, *[""] * (len(table.header) - len(row.cells))]
-        image = folder.find(cells[files])
-        if image is None or not cells[labels]:
+        cell = row.cells[files] if files < len(row.cells) else ""
+        image, label = folder.find(cell), labels.of(table, row)
+        if image is None or not label:
             passed.files[f"row without {'an image that is there' if image is None else 'a label'}"] += 1
-        elif image in images and composed(images[image][0]) != composed(cells[labels]):
+        elif image in images and composed(images[image][0]) != composed(label):
             raise CnnzooError(
-                f"{table.place(row)}: {cells[files]} is {cells[labels]} here, and {images[image][0]} above. "
+                f"{table.place(row)}: {cell} is {label} here, and {images[image][0]} above. "
                 "Give each image one label."
             )
         else:
             passed.files["row that is there already"] += image in images
-            images[image] = cells[labels], part_of(cells[parts]) if parts is not None else None
+            images[image] = label, part_in(row, parts)
     passed.files["image that it does not name"] = len(folder.names) - len(images)
     return images, passed
-
-
-def _values(table: Table, column: int) -> set[str]:
-    return {row.cells[column] for row in table.rows if column < len(row.cells)}
-
-
-def _plain(heading: str) -> str:
-    return "".join(letter for letter in heading.lower() if letter.isalnum())
