@@ -82,7 +82,7 @@ TABLES = {
     "from 0 to 1": text_of(frame(np.round(GREY / 255, 4), label=LABELS)),
     "decimals": text_of(frame(GREY.astype(float), label=LABELS)),
     "in one cell": text_of(pd.DataFrame({"emotion": LABELS, "pixels": AS_TEXT})),
-    "one-hot": text_of(frame(**{str(name): np.equal(LABELS, name).astype(int) for name in range(3)})),
+    "one-hot": text_of(pd.concat([pd.get_dummies(LABELS, dtype=int), frame()], axis=1)),
 }
 
 

@@ -18,7 +18,7 @@ from cnnzoo.data.named.catalog import SAMPLE
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Resident
 from cnnzoo.distributed.group import ALONE
-from cnnzoo.errors import UsageError
+from cnnzoo.errors import CnnzooError, UsageError
 from cnnzoo.registries import LOSSES
 from cnnzoo.training.losses import NO_GUESS, class_weights_of, criterion_of, guess_of, loss_of
 from cnnzoo.training.settings import check_settings
@@ -49,6 +49,31 @@ def test_weights_average_1_over_the_images_and_balanced_ones_make_classes_count_
     (tmp_path / "w.yaml").write_text("ant: 0\nbee: 0\ncat: 0\n")
     with pytest.raises(UsageError, match="are 0 for all images"):
         class_weights_of(str(tmp_path / "w.yaml"), LABELS, CLASSES)
+
+
+def test_row_43_names_of_classes_stay_as_they_are_written(tmp_path: Path) -> None:
+    """YAML 1.1 makes truths, numbers, dates and nothing of these."""
+    names = ("no", "yes", "on", "Off", "1e3", "0x1F", "010", "1:30", "~", "null", "2024-01-01", "1_000")
+    labels, numbers = torch.arange(len(names)), range(1, len(names) + 1)
+    lines = [f"{name}{{}}{number}\n" for name, number in zip(names, numbers, strict=True)]
+    files = {
+        "w.yaml": "".join(lines).format(*[": "] * len(names)),
+        "careful.yaml": "# *\n" + "".join(lines).format(*[": "] * len(names)),
+        "w.csv": "class,weight\n" + "".join(lines).format(*"," * len(names)),
+        "bare.csv": "".join(lines).format(*"," * len(names)),
+        "bare.tsv": "".join(lines).format(*"\t" * len(names)),
+    }
+    expected = torch.tensor([number * 2 / (len(names) + 1) for number in numbers])
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        weights = class_weights_of(str(tmp_path / name), labels, names)
+        torch.testing.assert_close(weights, expected, msg=name)
+    (tmp_path / "w.csv").write_text("no,1\nyes,2\nno,3\n")
+    with pytest.raises(UsageError, match=r"w.csv has no more than once. Keep one line for each class."):
+        class_weights_of(str(tmp_path / "w.csv"), labels, names)
+    (tmp_path / "w.yaml").write_text("no: &a 1\nyes: *a\n")
+    with pytest.raises(CnnzooError, match="aliases"):
+        class_weights_of(str(tmp_path / "w.yaml"), labels, names)
 
 
 def test_an_image_counts_the_same_whatever_it_stands_beside(tmp_path: Path) -> None:

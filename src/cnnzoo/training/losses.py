@@ -1,6 +1,7 @@
 """Losses by name, weights of the classes, a model's own loss, and the loss of guessing."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -123,7 +124,8 @@ def class_weights_of(setting: str, labels: Tensor, classes: Sequence[str]) -> Te
 
     Args:
         setting: ``balanced``: in inverse proportion to its images; or a file with a weight for each class, lines such
-            as ``cat: 2.0`` or a table with the columns class and weight.
+            as ``cat: 2.0``, or a table whose first column has the classes and whose last one the weights. Names stay
+            as they are written.
         labels: Of the images to train on, ``(N,)``.
         classes: Names of the classes.
 
@@ -153,19 +155,29 @@ def class_weights_of(setting: str, labels: Tensor, classes: Sequence[str]) -> Te
 
 def _weights_in(path: Path) -> Mapping[str, float]:
     if path.suffix.lower() in (".csv", ".tsv"):
-        rows = [row.cells for row in read_table(path, "the CSV file of weights").rows]
-        values: dict[str, Any] = {row[0]: row[-1] for row in rows}
+        table = read_table(path, "the CSV file of weights")
+        rows = [table.header, *(row.cells for row in table.rows)]
+        has_headings = math.isnan(_number(table.header[-1]))
+        values: dict[str, Any] = {row[0]: row[-1] for row in rows[has_headings:]}
+        if twice := [name for name, num in Counter(row[0] for row in rows).items() if num > 1]:
+            raise UsageError(f"{path} has {named(twice)} more than once. Keep one line for each class.")
     else:
-        values = read_mapping(path)
-    weights: dict[str, float] = {}
-    for name, value in values.items():
-        try:
-            weights[str(name)] = float(str(value))
-        except ValueError:
-            weights[str(name)] = math.nan
-        if not 0 <= weights[str(name)] < math.inf:
-            raise UsageError(f"{path}: the weight of {name} must be a number of at least 0, not {value!r}.")
+        values = read_mapping(path, as_text=True)
+    weights = {name: _number(value) for name, value in values.items()}
+    for name, weight in weights.items():
+        if not 0 <= weight < math.inf:
+            raise UsageError(
+                f"{path}: the weight of {name} must be a number of at least 0, not {shown(values[name])}."
+            )
     return weights
+
+
+def _number(text: object) -> float:
+    """Return the number that a text is; NaN where it is none."""
+    try:
+        return float(str(text))
+    except ValueError:
+        return math.nan
 
 
 class Guess(NamedTuple):
