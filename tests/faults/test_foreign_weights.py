@@ -99,8 +99,78 @@ def test_row_59_a_prefix_does_not_make_another_net_fit(
 ) -> None:
     state = {**net.state_dict(), "features.C9.weight": torch.ones(1)}
     torch.save(under("module.", state), tmp_path / "w.pt")
-    says = "the weights in w.pt are not those of lenet: features.C9.weight is in one of them only. Choose others."
+    says = "the weights in w.pt are not those of lenet: lenet has no features.C9.weight. Choose others."
     assert_refused(command(*FEW, "--weights", "w.pt"), says)
+
+
+OUTPUT = ("classifier.output.weight", "classifier.output.bias")
+REST = "The last layer (classifier.output) begins anew, all others with the weights in w.pt: w.pt has no "
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        ({}, f"{REST}classifier.output.weight, classifier.output.bias."),
+        (
+            {"fc.weight": (10, 84)},
+            f"{REST}classifier.output.weight, classifier.output.bias, and lenet has no fc.weight.",
+        ),
+        (
+            {
+                "classifier.head.0.weight": (5, 84),
+                "classifier.head.0.bias": (5,),
+                "classifier.head.2.weight": (3, 5),
+            },
+            f"{REST}classifier.output.weight, classifier.output.bias, and lenet has no classifier.head.0.weight, "
+            "classifier.head.0.bias and 1 more.",
+        ),
+        ({"classifier.output.1.weight": (10, 84)}, "and lenet has no classifier.output.1.weight."),
+        ({"classifier.output.weight": (10, 84)}, f"{REST}classifier.output.bias."),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_row_59_a_last_layer_that_is_missing_or_called_otherwise_begins_anew(
+    command: Command, tmp_path: Path, net: nn.Module, head: dict[str, tuple[int, ...]], says: str, prefix: str
+) -> None:
+    rest = {name: value for name, value in net.state_dict().items() if name not in OUTPUT}
+    torch.save(
+        under(prefix, {**rest, **{name: torch.ones(size) for name, size in head.items()}}), tmp_path / "w.pt"
+    )
+    ended = command(*FEW, "--weights", "w.pt")
+    assert ended.code == 0
+    assert ended.err.startswith("Warning: The last layer (classifier.output) begins anew")
+    assert ended.err.endswith(f"{says}\n")
+    begun = load_checkpoint(tmp_path / "runs" / "new" / "best.pt").state_dict
+    assert all(torch.equal(begun[name], value) for name, value in rest.items())
+    assert not torch.equal(begun[OUTPUT[0]], torch.ones(10, 84))
+
+
+def test_row_59_weights_that_lack_another_layer_are_refused_and_it_is_said_who_lacks_what(
+    command: Command, tmp_path: Path, net: nn.Module
+) -> None:
+    state = net.state_dict()
+    without = {name: value for name, value in state.items() if not name.startswith("features.C3.")}
+    torch.save(without, tmp_path / "w.pt")
+    says = (
+        "the weights in w.pt are not those of lenet: w.pt has no features.C3.weight, features.C3.bias. Choose"
+    )
+    assert_refused(command(*FEW, "--weights", "w.pt"), says)
+    deeper = {name: value for name, value in state.items() if name not in OUTPUT}
+    torch.save({**deeper, "features.C4.weight": torch.ones(3, 3)}, tmp_path / "w.pt")
+    says = "w.pt has no classifier.output.weight, classifier.output.bias, and lenet has no features.C4.weight. Choose"
+    assert_refused(command(*FEW, "--weights", "w.pt"), says)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_row_26_weights_with_nan_to_begin_with_are_refused_by_the_layers_name(
+    command: Command, tmp_path: Path, net: nn.Module, value: float
+) -> None:
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    state["features.C3.weight"][1, 2, 3, 3] = value
+    torch.save(state, tmp_path / "w.pt")
+    says = "the weights in w.pt have NaN or infinite numbers in features.C3.weight, from which nothing can be learnt."
+    assert_refused(command(*FEW, "--weights", "w.pt"), says)
+    assert not (tmp_path / "runs" / "new").exists()
 
 
 def test_row_59_a_net_whose_own_parts_are_called_so_keeps_their_names(

@@ -142,6 +142,9 @@ def test_a_net_for_its_own_classes_and_channels_is_torchvisions() -> None:
     assert get_spec("torchvision/inception_v3").image_size == 299
 
 
+OTHER_CLASSES = "The last layer begins anew: the weights are for other classes."
+
+
 def test_weights_of_a_file_are_taken_over(tmp_path: Path) -> None:
     torch.manual_seed(0)
     state = theirs("resnet18").state_dict()
@@ -149,12 +152,12 @@ def test_weights_of_a_file_are_taken_over(tmp_path: Path) -> None:
     spec = get_spec("torchvision/resnet18")
 
     whole = create_model(spec.name)
-    assert load_pretrained(whole, spec, str(tmp_path / "resnet.pth"))
+    assert not load_pretrained(whole, spec, str(tmp_path / "resnet.pth"))
     assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
 
     other = create_model(spec.name, num_classes=4, in_channels=1)
     head = other.get_parameter("fc.weight").clone()
-    assert not load_pretrained(other, spec, str(tmp_path / "resnet.pth"))
+    assert load_pretrained(other, spec, str(tmp_path / "resnet.pth")) == [OTHER_CLASSES]
     assert torch.equal(other.get_parameter("fc.weight"), head)
     assert torch.equal(other.get_parameter("layer4.1.conv2.weight"), state["layer4.1.conv2.weight"])
     # A grey image makes the same sums as the same image in three equal channels.
@@ -172,9 +175,8 @@ def test_weights_of_a_file_are_taken_over(tmp_path: Path) -> None:
         load_pretrained(whole, spec, str(tmp_path / "other.pth"))
     # Weights of other classes, of a net whose outputs are no learnt layer.
     torch.save(create_model("lenet5-1998").state_dict(), tmp_path / "lenet5.pth")
-    assert not load_pretrained(
-        create_model("lenet5-1998", num_classes=26), get_spec("lenet5-1998"), str(tmp_path / "lenet5.pth")
-    )
+    letters = create_model("lenet5-1998", num_classes=26)
+    assert load_pretrained(letters, get_spec("lenet5-1998"), str(tmp_path / "lenet5.pth")) == [OTHER_CLASSES]
     (tmp_path / "broken.pth").write_bytes(b"PK\3\4 and no more")
     for file, says in {"broken.pth": "read safely", "absent.pth": "Check the path"}.items():
         with pytest.raises(CnnzooError, match=says):
@@ -199,7 +201,7 @@ def test_weights_by_the_names_of_an_older_torchvision_are_taken_over(tmp_path: P
     torch.save(older, tmp_path / "vit.pth")
     spec = get_spec("torchvision/vit_b_32")
     model = create_model(spec.name, num_classes=3)
-    assert not load_pretrained(model, spec, str(tmp_path / "vit.pth"))
+    assert load_pretrained(model, spec, str(tmp_path / "vit.pth")) == [OTHER_CLASSES]
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name]) or name.startswith("heads")
 

@@ -1,13 +1,13 @@
 """Weights to begin with: from a file, or those that a network's makers have trained."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from cnnzoo.errors import CnnzooError, UsageError, one_line
+from cnnzoo.errors import CnnzooError, UsageError, named, one_line
 from cnnzoo.files import expanded
 from cnnzoo.models.registry import ModelSpec, create_model
 from cnnzoo.runs.folder import runs_of
@@ -21,11 +21,12 @@ _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped
 """Parts of a name that come from what a net, or a part of it, is wrapped into: DataParallel, torch.compile and such."""
 
 
-def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> bool:
+def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> list[str]:
     """Give a model the weights of a trained one of its kind.
 
     It may have been trained for other channels and classes. The first convolution's weights are then averaged over
-    its channels, and scaled so that grey images bring the same sums; the last layer stays as it is.
+    its channels, and scaled so that grey images bring the same sums; the last layer stays as it is. So it does where
+    the weights have none, or one that is called otherwise.
 
     Args:
         model: The one to be given them.
@@ -33,10 +34,10 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> bool:
         source: A file of weights, or of training that has them; a run's folder, for its best.pt; or ``default``.
 
     Returns:
-        Whether the last layer has them too.
+        Sentences on what was not taken over: none where all was.
 
     Raises:
-        CnnzooError: There are none, or they are of another network.
+        CnnzooError: There are none, they are of another network, or they have NaN or infinite numbers.
     """
     expected = model.state_dict()
     found = [_fetch(spec)] if source == DEFAULT_WEIGHTS else read_weights(_file(expanded(Path(source))))
@@ -47,16 +48,28 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> bool:
         if name.endswith("num_batches_tracked"):  # which torch before 0.4.1 did not count
             state[name] = expected[name]
     if expected.keys() != state.keys():
-        state = _renamed(spec, source, state, expected)
+        state = _renamed(spec, state) or state
+    lacking = [name for name in expected if name not in state]
+    foreign = [name for name in state if name not in expected]
+    head = last_layer(model)
+    if (lacking or foreign) and not _differ_in_the_last_layer(model, head, lacking, foreign):
+        raise _misfit(spec, source, _differences(spec, source, lacking, foreign))
     layers = (name for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear))
-    first, last = (f"{name}." if name else "" for name in (next(layers, ""), last_layer(model)))
+    first, last = (f"{name}." if name else "" for name in (next(layers, ""), head))
     learnt = dict(model.named_parameters())
-    is_whole = True
+    is_of_other_classes = False
     for name, mine in expected.items():
+        if lacking and name.startswith(last):
+            continue
         given = state[name]
         if given.shape[:1] != mine.shape[:1] and (name.startswith(last) or name not in learnt):
-            is_whole = False
+            is_of_other_classes = True
             continue
+        if not given.isfinite().all():
+            raise CnnzooError(
+                f"the weights in {source} have NaN or infinite numbers in {name}, from which nothing can be learnt. "
+                "Use another file."
+            )
         if name == f"{first}weight" and given.dim() == 4 and given.shape[1] != mine.shape[1]:
             given = given.mean(1, keepdim=True) * (given.shape[1] / mine.shape[1])
             given = given.expand(-1, mine.shape[1], -1, -1)
@@ -64,7 +77,10 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> bool:
             raise _misfit(spec, source, f"{name} is {tuple(given.shape)}, and should be {tuple(mine.shape)}")
         with torch.no_grad():
             mine.copy_(given)
-    return is_whole
+    if lacking:
+        which = _differences(spec, source, lacking, foreign)
+        return [f"The last layer ({head}) begins anew, all others with the weights in {source}: {which}."]
+    return ["The last layer begins anew: the weights are for other classes."] if is_of_other_classes else []
 
 
 def _file(source: Path) -> Path:
@@ -105,17 +121,47 @@ def _starts(name: str) -> list[int]:
     return [0, *(at + 1 for at, letter in enumerate(name) if letter == ".")]
 
 
-def _renamed(
-    spec: ModelSpec, source: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """Return a state dict by the names that the net has today, as its own loading makes them of older ones."""
+def _renamed(spec: ModelSpec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict by the names that the net has today, as its own loading makes them of older ones.
+
+    Empty where that does not know them.
+    """
     try:
         reference = create_model(spec.name)
         reference.load_state_dict(state)
-    except (RuntimeError, UsageError) as error:  # the latter of a net that has no default for an option
-        differ = min(expected.keys() ^ state.keys(), default="the shape of a layer")
-        raise _misfit(spec, source, f"{differ} is in one of them only") from error
+    except (RuntimeError, UsageError):  # the latter of a net that has no default for an option
+        return {}
     return dict(reference.state_dict())
+
+
+def _differ_in_the_last_layer(
+    model: nn.Module, head: str, lacking: Sequence[str], foreign: Sequence[str]
+) -> bool:
+    """Whether weights lack the last layer alone, and what a net lacks of theirs may be such a layer of another name.
+
+    Args:
+        model: The net.
+        head: The name of its last layer.
+        lacking: Names that the weights lack.
+        foreign: Names that the net lacks.
+    """
+    if not (head and lacking and all(name.startswith(f"{head}.") for name in lacking)):
+        return False
+    modules = {name for name, _ in model.named_modules()}
+    # A third block where the net has two stands in a part without the last layer: it is of a deeper net.
+    parents = {next(name for name in _above(name)[::-1] if name in modules) for name in foreign}
+    return parents <= {*_above(head), head}
+
+
+def _above(name: str) -> list[str]:
+    """Return the names of the modules in which something is, the net itself first."""
+    return ["", *(name[: at - 1] for at in _starts(name) if at)]
+
+
+def _differences(spec: ModelSpec, source: str, lacking: Sequence[str], foreign: Sequence[str]) -> str:
+    """Return which names the weights lack, and which the net lacks."""
+    sides = ((source, lacking), (spec.name, foreign))
+    return ", and ".join(f"{who} has no {named(names, 2)}" for who, names in sides if names)
 
 
 def _fetch(spec: ModelSpec) -> Mapping[str, Tensor]:

@@ -75,9 +75,8 @@ def begin(config: TrainConfig, report: Reporter, group: Group) -> tuple[TrainSta
     with explain_oom(config.batch_size):
         state, loaders = set_up(config, report, group)
     if config.weights is not None and group.is_first:
-        whole = load_pretrained(state.model, get_spec(config.model), config.weights)
-        if not whole:
-            report.warn("The last layer begins anew: the weights are for other classes.")
+        for sentence in load_pretrained(state.model, get_spec(config.model), config.weights):
+            report.warn(sentence)
     return state, loaders
 
 
