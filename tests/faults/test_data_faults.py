@@ -164,7 +164,8 @@ def test_row_36_a_broken_image_is_named_and_can_be_left_out(
     for tree in ("train", "test"):
         for label in ("cat", "dog"):
             for number in range(5):
-                picture(tmp_path / "split" / tree / label / f"{number}.png", 30 * number + len(tree))
+                shade = 30 * number + len(tree) + 15 * (label == "cat")
+                picture(tmp_path / "split" / tree / label / f"{number}.png", shade)
     (tmp_path / "split" / "train" / "cat" / name).write_bytes(BROKEN[name])
     split = ("train", "lenet", "--dataset", "folder:split", "--epochs", "1", "--name", "r")
     refuse(

@@ -3,11 +3,14 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -301,12 +304,71 @@ def unequal(root: Path) -> Path:
     return root
 
 
+def test_row_57_copies_that_reach_validation_and_other_classes_are_named_before_training(
+    command: Command, tmp_path: Path
+) -> None:
+    pets = tmp_path / "pets"
+    cats = tree(pets / "train") / "cat"
+    for number in range(10):
+        shutil.copy(cats / f"{number}.png", cats / f"c{number}.png")
+    for number in range(3):
+        picture(pets / "test" / "cat" / f"{number}.png", 50 + number, (9, 9))
+        picture(pets / "test" / "dog" / f"{number}.png", 80 + number, (9, 9))
+    done = command(*TRAIN, "--dataset", "folder:pets")
+    assert done.code == 0
+    assert re.fullmatch(
+        r"Warning: \d+ validation images have a copy among the images to train on, which makes validation look "
+        r"better: train/cat/c?(\d)\.png and train/cat/c?\1\.png; .* \(keep one copy of each\)\.\n",
+        done.err,
+    )
+    few = (*TRAIN[:-1], "few", "--dataset", "folder:pets", "--limit-val", "1", "--limit-train", "2")
+    assert command(*few).err == ""  # what is not used is no copy
+    shutil.copytree(pets / "train", pets / "val")
+    own = command(*TRAIN[:-1], "own", "--dataset", "folder:pets")
+    assert own.err.startswith("Warning: 30 validation images have a copy among the images to train on")
+    shutil.rmtree(pets / "val")
+    for number in range(10):
+        (cats / f"c{number}.png").unlink()
+    shutil.copy(cats / "3.png", pets / "test" / "dog" / "x.png")
+    shutil.copy(pets / "test" / "cat" / "1.png", pets / "test" / "dog" / "y.png")
+    assert command(*TRAIN[:-1], "two", "--dataset", "folder:pets").err == (
+        "Warning: 1 training image is in the test part too: train/cat/3.png and test/dog/x.png (--drop-duplicates "
+        "leaves the training copies out). 2 images are there under two classes: train/cat/3.png and test/dog/x.png; "
+        "test/cat/1.png and test/dog/y.png (keep each under the class that it is of).\n"
+    )
+
+
+def test_row_55_two_parts_of_one_kind_are_refused_with_a_command_that_works(
+    command: Command, cnnzoo: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    for part in ("train", "val", "valid", "test"):
+        tree(tmp_path / "my pets" / part, 6)
+    (tmp_path / "my pets-valid").mkdir()
+    for folder, root in ((".", "my pets"), ("my pets", ".")):
+        refused = cnnzoo("train", "lenet", "--dataset", f"folder:{root}", cwd=tmp_path / folder)
+        said, _, advice = refused.stderr.strip().partition(", such as: ")
+        assert (
+            "has val/ and valid/, and both look like its val part. Move the one that is not meant out" in said
+        )
+        subprocess.run(advice, shell=True, cwd=tmp_path / folder, check=True)
+        assert (tmp_path / "my pets-valid-2").is_dir()
+        done = command(*TRAIN[:-1], f"r{len(root)}", "--dataset", f"folder:{tmp_path / 'my pets'}")
+        assert (done.code, "12 to train on, 12 to validate" in done.out) == (0, True)
+        (tmp_path / "my pets-valid-2").rename(tmp_path / "my pets" / "valid")
+
+
 def test_the_header_and_eval_say_that_classes_were_weighed(command: Command, tmp_path: Path) -> None:
     unequal(tmp_path / "pets")
     done = command(*TRAIN, "--dataset", "folder:pets", "--class-weights", "balanced", "--sampler", "balanced")
     assert done.code == 0
     assert "weights: balanced (of classes, in training; validation and eval are unweighted)" in done.out
     assert "sampler: balanced" in done.out
+    assert done.err == (
+        "Warning: --sampler balanced and --class-weights balanced each make up for unequal classes: with both, the "
+        "rarest class counts 4.6 times as much as the most frequent one. Leave one of them out.\n"
+    )
+    for one in (("--class-weights", "balanced"), ("--sampler", "balanced")):
+        assert command(*TRAIN[:-1], one[0][2:], "--dataset", "folder:pets", *one).err == ""
     assert "unweighted, though training weighed classes (balanced)" in command("eval", "r").out
     (tmp_path / "w.yaml").write_text("cat: 1\ndgo: 5\n")
     args = (*TRAIN[:2], "--dataset", "folder:pets", "--class-weights")

@@ -36,11 +36,23 @@ def test_row_26_a_run_that_diverges_names_epoch_step_and_lr_and_the_last_good_ep
     hint = (
         "Start a new run: lower --lr, or try --grad-clip 1 or --warmup-epochs 1. Epoch 1 is saved in runs/r."
     )
-    assert_refused(refused, f"the loss is NaN or infinite {where} {hint}")
+    warning, error = refused.err.splitlines()
+    assert warning.startswith("Warning: the loss is ")
+    assert error == f"Error: the loss is NaN or infinite {where} {hint}"
     assert load_checkpoint(run / "last.pt").epoch == load_checkpoint(run / "best.pt").epoch == 1
     assert len(rows(run)) == 1
     assert all(tensor.isfinite().all() for tensor in load_checkpoint(run / "best.pt").state_dict.values())
     assert command("eval", "r").code == 0
+
+
+def test_row_26_a_huge_loss_is_remarked_on_once(command: Command, tmp_path: Path) -> None:
+    done = command(*SMALL, "--optimizer", "sgd", "--lr", "10", "--epochs", "2", "--batch-size", "48")
+    first, second = (float(row["val_loss"]) for row in rows(tmp_path / "runs" / "r"))
+    assert min(first, second) > 1e2 * 2.3
+    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert done.err.startswith(
+        f"Warning: the loss is {first:.3g} in epoch 1, and guessing among 10 classes has 2.28: "
+    )
 
 
 def test_row_26_a_run_that_diverges_at_once_saves_nothing(command: Command, tmp_path: Path) -> None:

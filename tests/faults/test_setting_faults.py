@@ -367,6 +367,22 @@ def test_row_48_without_a_home_that_can_be_written_nothing_is_said_of_it(
     assert not list((tmp_path / "temporary").iterdir())
 
 
+def test_row_48_without_a_home_whatever_imports_matplotlib_is_quiet(
+    cnnzoo: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text("import matplotlib.pyplot\n")
+    (tmp_path / "temporary").mkdir()
+    home = {
+        "HOME": f"{os.devnull}/home",
+        "XDG_CACHE_HOME": None,
+        "XDG_CONFIG_HOME": None,
+        "MPLCONFIGDIR": None,
+    }
+    done = cnnzoo("models", "--import", "mine", env={**home, "TMPDIR": str(tmp_path / "temporary")})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("line", [["data"], ["models"], ["train", "lenet", "--data-dir", "~/data"]])
 def test_row_48_a_user_without_a_home_is_no_bug(tmp_path: Path, line: list[str]) -> None:
@@ -424,7 +440,9 @@ def done_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label in ("猫", "chien d'été"):
         (root / "images" / label).mkdir(parents=True)
         for number in range(6):
-            Image.new("L", (14, 14), 40 * number).save(root / "images" / label / f"{number}.png")
+            sheet = Image.new("L", (14, 14), 40 * number)
+            sheet.paste(255, (3, 3, 9, 6 + len(label) % 5))
+            sheet.save(root / "images" / label / f"{number}.png")
     train(quick(root, dataset=f"folder:{root / 'images'}", epochs=1, name="café 猫"))
     return root / "runs"
 

@@ -31,11 +31,14 @@ def main() -> None:
 
 def _run() -> int:
     """Run the command that was typed; return its exit code."""
+    import logging
     import shutil
 
     from cnnzoo.cli import streams
 
     streams.make_safe()
+    # Whoever imports matplotlib, as captum does: it warns of folders that it makes itself.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from cnnzoo.cli.app import PROGRAM, app
 
     sys.argv[0] = PROGRAM  # a run records its command

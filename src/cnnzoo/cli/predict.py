@@ -175,6 +175,8 @@ def _readable(
             screen.close()  # a bar, which the line would be written into
             broken.append(f"{answer.what}.")
             print_error(broken[-1])
+    if blank or left:
+        screen.close()
     if blank:
         print_warning(describe_blank(blank))
     if left:

@@ -12,7 +12,13 @@ import torch
 from cnnzoo.data import Progress, Warn
 from cnnzoo.data.decoding.images import PixelRange
 from cnnzoo.data.listing import trees
-from cnnzoo.data.listing.duplicates import MAX_FILES, describe_duplicates, find_duplicates
+from cnnzoo.data.listing.duplicates import (
+    MAX_FILES,
+    describe_duplicates,
+    describe_labels,
+    describe_validation,
+    find_duplicates,
+)
 from cnnzoo.data.listing.index import Index, keep_listing, kept_listing
 from cnnzoo.data.listing.kinds import SAMPLE_SIZE, Kinds, KindWatch, find_kinds
 from cnnzoo.data.listing.listing import Listing, Part, Skipped
@@ -92,10 +98,15 @@ class ImageFiles:
         return KindWatch(Kinds(channels, self.pixel_range), self.listing.root, num_images)
 
     @cached_property
+    def _duplicates(self) -> "dict[str, NDArray[np.int64]]":
+        """What ``find_duplicates`` finds."""
+        known = self.index.recall("duplicates", lambda: find_duplicates(self.listing))
+        return {name: known[name].astype(np.int64) for name in ("pairs", "copies")}
+
+    @property
     def duplicates(self) -> "NDArray[np.int64]":
         """Training images that the test part has too: their index, and that of the test image, ``(N, 2)``."""
-        known = self.index.recall("duplicates", lambda: find_duplicates(self.listing))
-        return known["pairs"].astype(np.int64)
+        return self._duplicates["pairs"]
 
     @property
     def listing_sha256(self) -> str:
@@ -107,9 +118,20 @@ class ImageFiles:
         folder = self.part("train")
         return folder.sha256 if folder else ""
 
-    def describe_duplicates(self) -> list[str]:
-        """Return a sentence on how many training images the test part has too, and which, or none if none."""
-        return describe_duplicates(self.duplicates, self.listing, dropped=self.reading.drop_duplicates)
+    def describe_duplicates(self, train: Source | None = None, val: Source | None = None) -> list[str]:
+        """Return sentences on images that are there more than once: in training and test, and under two classes.
+
+        Args:
+            train: Those to train on, where they are to be compared with those to validate on.
+            val: Those to validate on.
+        """
+        copies = self._duplicates["copies"]
+        told = describe_duplicates(self.duplicates, self.listing, dropped=self.reading.drop_duplicates)
+        told += describe_labels(copies, self.listing)
+        if train and val and train.files is not None and val.files is not None:
+            names = [set(source.files.names()) for source in (train, val) if source.files is not None]
+            told += describe_validation(copies, self.listing, *names)
+        return told
 
     def part(self, part: Part) -> Folder | None:
         """Return one part, whose images are not read; None for ``val`` where no images are set aside for it."""

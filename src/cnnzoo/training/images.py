@@ -52,8 +52,6 @@ def load_training_data(
     images = open_images(str(config.dataset), reading, config.data_dir)
     dataset = load_split(images, "train", config, image_size, reporter)
     assert dataset is not None  # only validation images may be missing
-    if isinstance(images, ImageFiles) and _looks_for_duplicates(images, config):
-        dataset = replace(dataset, notes=(*dataset.notes, *images.describe_duplicates()))
     if own_val := load_split(images, "val", config, image_size, reporter):
         train_source, val_source = dataset.source, own_val.source
         notes = tuple(dict.fromkeys((*dataset.notes, *own_val.notes)))
@@ -63,7 +61,11 @@ def load_training_data(
             dataset.source, config.val_split, config.seed, stratified=dataset.is_stratified
         )
     train_source = limit(train_source, config.limit_train, config.seed)
-    return config, dataset, train_source, limit(val_source, config.limit_val, config.seed)
+    val_source = limit(val_source, config.limit_val, config.seed)
+    if isinstance(images, ImageFiles) and _looks_for_duplicates(images, config):
+        told = images.describe_duplicates(train_source, val_source)
+        dataset = replace(dataset, notes=(*dataset.notes, *told))
+    return config, dataset, train_source, val_source
 
 
 def wanted_channels(config: TrainConfig) -> int | None:

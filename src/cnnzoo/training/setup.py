@@ -30,6 +30,7 @@ from cnnzoo.training.losses import (
     loss_of,
 )
 from cnnzoo.training.optimizers import make_optimizer
+from cnnzoo.training.remarks import remark_on_balance
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.settings import check_beginning, check_resize
 from cnnzoo.training.state import TrainState
@@ -105,6 +106,8 @@ def set_up(
     criterion, guess = loss_of(
         config, model, train.source.labels, dataset.classes, mixed=mixed, device=device
     )
+    if remark := remark_on_balance(config, train.source.labels):
+        report.warn(remark)
     network: nn.Module = model
     if config.compile:
         one_pass = config.grad_accum_steps == 1 and group.world_size == 1

@@ -27,6 +27,7 @@ from cnnzoo.runs.serialization import weights_sha256
 from cnnzoo.training.losses import NO_GUESS, Criterion, Guess, criterion_of
 from cnnzoo.training.meter import Evaluation, Meter
 from cnnzoo.training.optimizers import NOTES, OptimizerLike
+from cnnzoo.training.remarks import remark_on_epoch
 from cnnzoo.training.reporter import RunDescription
 from cnnzoo.training.result import RunResult
 from cnnzoo.training.schedule import Limit, epochs_in_all, limit_reached, lr_at
@@ -209,7 +210,11 @@ class TrainState:
         self.weights_sha256.pop(str(row.epoch), None)  # of a part of it, which is withdrawn
         if self.group.is_first and (is_best or self.config.keep_epochs):
             self.weights_sha256[str(row.epoch)] = weights_sha256(self.model.state_dict())
-        return row, is_best, _warning(row, steps_before, trained.steps, len(self.dataset.classes), self.guess)
+        previous = self.rows[-2] if len(self.rows) > 1 else None
+        remark = remark_on_epoch(
+            row, previous, steps_before, trained.steps, len(self.dataset.classes), self.guess
+        )
+        return row, is_best, remark
 
     def images_trained_on(self, loader: Loader) -> "NDArray[np.uint8] | None":
         """Return the checksums of the images' files, uint8 ``(N, 32)``, once all are known. All processes have to ask.
@@ -354,19 +359,6 @@ class TrainState:
             epochs_done=len(self.history),
             steps_done=self.meter.steps,
         )
-
-
-def _warning(row: HistoryRow, before: int, steps: int, num_classes: int, guess: Guess) -> str | None:
-    """Return a warning if the epoch of a run's 200th step has taught nothing but how frequent each class is."""
-    due = before < 200 <= before + steps
-    # From equal odds for all classes, as nets begin, down to what is known without a look at an image.
-    guesses = guess.loss - 0.02 < row.train_loss < max(guess.loss, math.log(num_classes)) + 0.02
-    if due and guesses and row.train_acc < guess.accuracy + 0.5 / num_classes:
-        return (
-            f"the loss is still that of guessing among {num_classes} classes. Training goes "
-            "on; if it stays there, change --lr, -o activation=relu or --optimizer."
-        )
-    return None
 
 
 def _random_states(device: torch.device) -> dict[str, torch.Tensor]:

@@ -1,11 +1,6 @@
 """Style and files of all pictures: matplotlib imported safely, fonts, colours, and how a figure is written or shown."""
 
-import atexit
-import logging
 import os
-import shutil
-import sys
-import tempfile
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -125,50 +120,18 @@ def import_matplotlib() -> None:
     Raises:
         CnnzooError: matplotlib has no folder for its list of fonts.
     """
-    _give_matplotlib_a_folder()
     # A notebook sets MPLBACKEND for all that it starts, and matplotlib cannot be imported where that
     # backend is not installed. A picture in a file needs none.
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib  # noqa: F401
-    finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
-
-
-@cache
-def _give_matplotlib_a_folder() -> None:
-    """Have matplotlib keep its list of fonts in a folder that goes with this process, where its own cannot be written.
-
-    It would do the same, after two warnings that a person can do nothing about.
-
-    Raises:
-        CnnzooError: There is no place for temporary files either.
-    """
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # "this may take a moment"
-    if "MPLCONFIGDIR" in os.environ or "matplotlib" in sys.modules:
-        return
-    from platformdirs import user_cache_path, user_config_path
-
-    try:
-        if sys.platform.startswith(("linux", "freebsd")):
-            folders = [user_config_path("matplotlib"), user_cache_path("matplotlib")]
-        else:
-            folders = [Path.home() / ".matplotlib"]
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        if all(os.access(folder, os.W_OK) for folder in folders):
-            return
-    except (OSError, RuntimeError):  # the latter where nobody knows a home folder
-        pass
-    try:
-        temporary = tempfile.mkdtemp(prefix="matplotlib-")
-    except OSError as error:
+    except OSError as error:  # nor for temporary files
         raise CnnzooError(
             f"matplotlib has no folder to write to: {one_line(error)}. Name one: MPLCONFIGDIR=FOLDER"
         ) from error
-    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
-    os.environ["MPLCONFIGDIR"] = temporary
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
 
 
 @cache

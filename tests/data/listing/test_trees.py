@@ -169,6 +169,7 @@ def test_row_55_what_is_not_clear_is_refused_with_what_was_seen(tmp_path: Path) 
     for name in ("trainA", "trainB", "testA"):
         tree(two / name, 3)
     assert "trainA/ and trainB/, and both look like its train part" in refusal(two)
+    assert refusal(two).endswith(f"such as: mv {two}/trainB {tmp_path}/two-trainB")
     mixed = tmp_path / "mixed"
     tree(mixed / "train", 3)
     picture(mixed / "bus" / "0.png")
@@ -381,7 +382,9 @@ def test_row_57_images_in_training_and_test_are_found_and_can_be_left_out(tmp_pa
     images = listed(tmp_path)
     assert images.describe_duplicates() == [
         "2 training images are in the test part too: train/cat/4.png and test/dog/copy.png; "
-        "train/dog/4.png and test/dog/copy.png (--drop-duplicates leaves the training copies out)."
+        "train/dog/4.png and test/dog/copy.png (--drop-duplicates leaves the training copies out).",
+        "6 images are there under two classes: train/cat/0.png and train/dog/0.png; train/cat/1.png and "
+        "train/dog/1.png; train/cat/2.png and train/dog/2.png ... (keep each under the class that it is of).",
     ]
     dropped = dataclasses.replace(images, reading=Reading(drop_duplicates=True)).part("train")
     assert dropped is not None

@@ -21,7 +21,7 @@ from cnnzoo.version import __version__
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INDEX_FORMAT = 2
+INDEX_FORMAT = 3
 """Version of what is in the files."""
 
 FEWEST_FILES = 1000

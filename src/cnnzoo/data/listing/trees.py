@@ -1,6 +1,7 @@
 """Trees of class folders, as people have them: which folders are parts, which are classes."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import itemgetter
@@ -21,7 +22,7 @@ from cnnzoo.data.listing.listing import (
 )
 from cnnzoo.data.listing.walk import Tree
 from cnnzoo.errors import CnnzooError, named
-from cnnzoo.files import composed
+from cnnzoo.files import as_typed, composed
 
 _WORDS: dict[str, Part] = {
     **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
@@ -136,7 +137,7 @@ def _list_parts(root: Tree, top: Sequence[Tree], train: Tree) -> Listing:
         if part in by_part:
             raise CnnzooError(
                 f"{root.path} has {by_part[part].name}/ and {tree.name}/, and both look like its {part} part. "
-                f"Rename one, or name the one to train on: --dataset folder:{by_part[part].path}"
+                f"Move the one that is not meant out of it, such as: {_moving(root, tree)}"
             )
         by_part[part], levels[part] = tree, inside
     unused = [tree for tree in top if tree not in by_part.values() and tree.has_images()]
@@ -176,6 +177,14 @@ def _list_parts(root: Tree, top: Sequence[Tree], train: Tree) -> Listing:
         passed.files.update(_beside(inside))
     notes = [*passed.note(root.path), *_note_on_masks(parts.values())]
     return Listing(root.path, classes, parts, tuple(notes))
+
+
+def _moving(root: Tree, tree: Tree) -> str:
+    """Return the command that moves a part out of the folder of parts, to a path beside that which is free."""
+    name, beside = f"{root.path.absolute().name}-{tree.name}", Path(os.path.normpath(root.path / ".."))
+    names = (name, *(f"{name}-{number}" for number in range(2, 100)))
+    free = next((path for name in names if not (path := beside / name).exists()), beside)
+    return f"mv {as_typed(tree.path)} {as_typed(free)}"
 
 
 def _class_level(tree: Tree, classes: Collection[str] = ()) -> Tree | None:
