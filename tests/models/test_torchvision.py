@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 import torch
@@ -232,6 +233,30 @@ def test_a_torchvision_net_trains_resumes_and_is_evaluated(tmp_path: Path) -> No
     other = train(small(tmp_path, weights=str(whole / "best.pt"), lr=1e-12)).run
     start, end = load_checkpoint(whole / "best.pt").state_dict, load_checkpoint(other / "best.pt").state_dict
     torch.testing.assert_close(end["fc.weight"], start["fc.weight"])
+
+
+def families() -> list[str]:
+    """The smallest net of each of torchvision's families, which are its modules."""
+    smallest: dict[str, str] = {}
+    for name in torchvision.models.list_models(module=torchvision.models):
+        family = torchvision.models.get_model_builder(name).__module__
+        sizes = {n: get_spec(f"torchvision/{n}").num_parameters for n in (name, smallest.get(family, name))}
+        smallest[family] = min(sizes, key=lambda n: sizes[n] or 0)
+    return sorted(smallest.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", families())
+def test_row_69_a_net_of_each_family_is_loaded_and_resumed(tmp_path: Path, name: str) -> None:
+    side = {"inception_v3": 75, "maxvit_t": 224}.get(name, 64)
+    size: dict[str, Any] = {"image_size": side, "limit_train": 4, "limit_val": 4, "batch_size": 2}
+    update: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.0, "lr": 1e-6}  # which keeps nothing
+    with pytest.raises(InterruptedRunError):
+        train(small(tmp_path, name, **size, **update, name="r"), reporter=StopAfter(1))
+    result = resume(tmp_path / "runs" / "r")
+    assert result.epochs_trained == 1
+    again = evaluate(result.run / "last.pt", split="val", save=False)
+    assert again.loss == pytest.approx(result.history[-1].val_loss, rel=1e-4)
 
 
 def test_a_last_batch_of_one_image_is_named_before_the_first_epoch(tmp_path: Path) -> None:

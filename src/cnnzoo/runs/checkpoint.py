@@ -14,6 +14,7 @@ from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.errors import CnnzooError, UsageError, one_line
 from cnnzoo.models.registry import create_model, create_skeleton, get_spec, is_registered
 from cnnzoo.runs.history import HistoryRow
+from cnnzoo.runs.net_state import EXTRA_STATE, load_net_state, tensors_of
 from cnnzoo.runs.serialization import USE_OURS, read_values, weights_sha256, write_values
 from cnnzoo.runs.sources import how_to_import
 from cnnzoo.validation import check
@@ -129,7 +130,8 @@ class Checkpoint:
         config: The run's settings, as ``TrainConfig.to_dict`` gives them.
         epoch: Epochs finished when it was saved, from 1.
         metrics: That epoch's row of the history.
-        state_dict: The weights.
+        state_dict: The weights, as ``nn.Module.state_dict`` gives them, with the versions of the net's modules.
+        buffers: Those that the net keeps out of it.
         training: All that training needs to go on; None in ``best.pt``.
     """
 
@@ -146,9 +148,10 @@ class Checkpoint:
     config: dict[str, Any]
     epoch: int
     metrics: dict[str, float | None]
-    state_dict: dict[str, Tensor]
+    state_dict: dict[str, Any]
     precision: str
     training: TrainingState | None = None
+    buffers: dict[str, Tensor] = field(default_factory=dict)
     resize: int | None = None
     pad: bool = False
     pixel_range: tuple[float, ...] = ()
@@ -230,8 +233,25 @@ class Checkpoint:
         # First without memory: a file of a few bytes may claim a net of terabytes.
         self.check_fits(create_skeleton(self.model, **structure, **options).state_dict())
         model = create_model(self.model, **structure, **options)
-        model.load_state_dict(self.state_dict)
+        self.give_state(model)
         return model
+
+    def give_state(self, model: nn.Module) -> None:
+        """Give a net the weights and buffers that are here.
+
+        Args:
+            model: One that they fit, as ``check_fits`` says.
+
+        Raises:
+            CnnzooError: The net itself refuses them, as torchvision's MNASNet does those without a version.
+        """
+        try:
+            load_net_state(model, self.state_dict, self.buffers)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise CnnzooError(
+                f"{self.model} does not take the checkpoint's weights: {one_line(error)}. "
+                "Use the cnnzoo, and the code of the net, that wrote them."
+            ) from error
 
     def is_after(self, epoch: int, path: Path) -> bool:
         """Whether a file holds the weights of this ``last.pt``'s run after an epoch, as far as those are known."""
@@ -244,9 +264,9 @@ class Checkpoint:
     def has_weights(self, epoch: int, other: "Checkpoint") -> bool:
         """Whether another checkpoint's weights are those of this ``last.pt``'s run after an epoch, or nobody knows."""
         known = (self.weights_sha256 or {}).get(str(epoch))
-        return known is None or weights_sha256(other.state_dict) == known
+        return known is None or weights_sha256(tensors_of(other.state_dict)) == known
 
-    def check_fits(self, expected: Mapping[str, Tensor]) -> None:
+    def check_fits(self, expected: Mapping[str, Any]) -> None:
         """See whether a model's weights have the names and shapes of those here.
 
         Args:
@@ -259,6 +279,7 @@ class Checkpoint:
             f"{name} is {_shape(self.state_dict.get(name))} and should be {_shape(expected.get(name))}"
             for name in expected.keys() | self.state_dict.keys()
             if _shape(self.state_dict.get(name)) != _shape(expected.get(name))
+            and not (name.endswith(EXTRA_STATE) and name in expected and name in self.state_dict)
         }
         if differ:
             raise CnnzooError(
@@ -267,8 +288,10 @@ class Checkpoint:
             )
 
 
-def _shape(tensor: Tensor | None) -> str:
-    return "missing" if tensor is None else "x".join(map(str, tensor.shape)) or "a number"
+def _shape(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return "missing" if value is None else "something else"
+    return "x".join(map(str, value.shape)) or "a number"
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -321,6 +344,8 @@ def epoch_of(path: Path) -> int | None:
 def _checked(name: str, value: object) -> Any:  # noqa: ANN401
     annotation = get_type_hints(Checkpoint)[name]
     if name == "state_dict":
+        return _state_dict(name, value)
+    if name == "buffers":
         return _tensors_by_name(name, value)
     if name == "training":
         state = check(name, dict[str, Any] | None, value)
@@ -328,8 +353,21 @@ def _checked(name: str, value: object) -> Any:  # noqa: ANN401
     return check(name, annotation, value)
 
 
+def _state_dict(name: str, value: object) -> dict[str, Any]:
+    """Return a state dict that was read as it is: a copy would have lost its modules' versions."""
+    if not isinstance(value, dict):
+        raise UsageError(f"{name} must be a mapping of names to tensors")
+    _tensors_by_name(name, tensors_of(value))
+    versions = getattr(value, "_metadata", {})
+    if not isinstance(versions, dict) or not all(isinstance(each, dict) for each in versions.values()):
+        raise UsageError(f"the versions in {name} must be a mapping of names to mappings")
+    return value
+
+
 def _tensors_by_name(name: str, value: object) -> dict[str, Tensor]:
-    if not isinstance(value, Mapping) or not all(isinstance(v, Tensor) for v in value.values()):
+    if not isinstance(value, Mapping) or not all(
+        isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in value.items()
+    ):
         raise UsageError(f"{name} must be a mapping of names to tensors")
     return dict(value)
 

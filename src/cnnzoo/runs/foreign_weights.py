@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cnnzoo.errors import CnnzooError, one_line, shown
 from cnnzoo.runs.checkpoint import load_checkpoint
+from cnnzoo.runs.net_state import tensors_of
 from cnnzoo.runs.serialization import NEEDED, NOT_RUN, names_asked, names_in_zip, refuse_claims
 
 _SAVE = "Where it was made, save its weights alone: torch.save(model.state_dict(), PATH)."
@@ -130,7 +131,8 @@ def read_weights(path: Path) -> list[dict[str, Tensor]]:
                 with zipfile.ZipFile(file) as archive:
                     comment, members = archive.comment, archive.namelist()
                 if b"cnnzoo" in comment:
-                    return [load_checkpoint(path).state_dict]
+                    saved = load_checkpoint(path)
+                    return [{**saved.buffers, **tensors_of(saved.state_dict)}]
                 _check_members(path, members)
                 values = _read_pickle(path, file, names_in_zip(path))
             elif start.startswith(_OLD_TORCH):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cnnzoo.data.loader import Loader, smallest_share
 from cnnzoo.errors import CnnzooError, UsageError, one_line
+from cnnzoo.runs.net_state import EXTRA_STATE, tensors_of, unsavable
 from cnnzoo.training.answers import settle_answer
 from cnnzoo.training.arithmetic import Arithmetic
 
@@ -134,11 +135,32 @@ def dry_run(
 
 
 def _answer(model: nn.Module, images: Tensor) -> Any:  # noqa: ANN401
-    names = model.state_dict().keys()
+    """Run the model, and see that a checkpoint of it could be read again.
+
+    Raises:
+        CnnzooError: It makes or resizes tensors of its state dict, or keeps what no checkpoint holds.
+    """
+    before = _shapes(model)
     answer = model(images)
-    if late := model.state_dict().keys() - names:
+    after = _shapes(model)
+    if late := after.keys() - before.keys():
         raise CnnzooError(
             f"the net makes {min(late)} while it runs, too late to be trained and read from a checkpoint. Make it "
             "where the net is built; where its size is not known there, of a lazy layer such as nn.LazyLinear."
         )
+    if resized := [name for name, shape in before.items() if after.get(name, shape) != shape]:
+        raise CnnzooError(
+            f"the net changes the shape of {resized[0]} while it runs, so that no checkpoint would fit it. Give it its "
+            "last shape where the net is built, or register it with persistent=False."
+        )
+    for name, value in model.state_dict().items():
+        if name.endswith(EXTRA_STATE) and (kind := unsavable(value)):
+            raise CnnzooError(
+                f"{name} of the net holds a {kind}, which a checkpoint does not. Return numbers, text, tensors, and "
+                "lists, tuples and dicts of those from get_extra_state."
+            )
     return answer
+
+
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors_of(model.state_dict()).items()}

@@ -12,6 +12,7 @@ from cnnzoo.files import expanded
 from cnnzoo.models.registry import ModelSpec, create_model
 from cnnzoo.runs.folder import runs_of
 from cnnzoo.runs.foreign_weights import read_weights
+from cnnzoo.runs.net_state import tensors_of, unlisted_buffers
 from cnnzoo.training.transfer import last_layer
 
 DEFAULT_WEIGHTS = "default"
@@ -39,11 +40,13 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> list[str]
     Raises:
         CnnzooError: There are none, they are of another network, or they have NaN or infinite numbers.
     """
-    expected = model.state_dict()
+    expected = tensors_of(model.state_dict())
+    unlisted = unlisted_buffers(model)
     found = [_fetch(spec)] if source == DEFAULT_WEIGHTS else read_weights(_file(expanded(Path(source))))
     state = _nearest(found, expected.keys())
     for name in [name for name in state if name.lower().startswith("aux") and name not in expected]:
         del state[name]  # of classifiers that only help in training
+    given_buffers = {name: state.pop(name) for name in unlisted.keys() & state.keys()}
     for name in expected.keys() - state.keys():
         if name.endswith("num_batches_tracked"):  # which torch before 0.4.1 did not count
             state[name] = expected[name]
@@ -54,12 +57,30 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> list[str]
     head = last_layer(model)
     if (lacking or foreign) and not _differ_in_the_last_layer(model, head, lacking, foreign):
         raise _misfit(spec, source, _differences(spec, source, lacking, foreign))
+    is_of_other_classes = _take_over(model, spec, source, state, head)
+    for name, given in given_buffers.items():  # such as a random projection, for which the weights are made
+        if given.shape == unlisted[name].shape:
+            unlisted[name].copy_(given)
+    if lacking:
+        which = _differences(spec, source, lacking, foreign)
+        return [f"The last layer ({head}) begins anew, all others with the weights in {source}: {which}."]
+    return ["The last layer begins anew: the weights are for other classes."] if is_of_other_classes else []
+
+
+def _take_over(
+    model: nn.Module, spec: ModelSpec, source: str, state: Mapping[str, Tensor], head: str
+) -> bool:
+    """Copy weights into a model, by name; return whether those of its last layer are for other classes and left out.
+
+    Raises:
+        CnnzooError: They are of another network, or they have NaN or infinite numbers.
+    """
     layers = (name for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear))
     first, last = (f"{name}." if name else "" for name in (next(layers, ""), head))
     learnt = dict(model.named_parameters())
     is_of_other_classes = False
-    for name, mine in expected.items():
-        if lacking and name.startswith(last):
+    for name, mine in tensors_of(model.state_dict()).items():
+        if name not in state:  # of a last layer that begins anew
             continue
         given = state[name]
         if given.shape[:1] != mine.shape[:1] and (name.startswith(last) or name not in learnt):
@@ -77,10 +98,7 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> list[str]
             raise _misfit(spec, source, f"{name} is {tuple(given.shape)}, and should be {tuple(mine.shape)}")
         with torch.no_grad():
             mine.copy_(given)
-    if lacking:
-        which = _differences(spec, source, lacking, foreign)
-        return [f"The last layer ({head}) begins anew, all others with the weights in {source}: {which}."]
-    return ["The last layer begins anew: the weights are for other classes."] if is_of_other_classes else []
+    return is_of_other_classes
 
 
 def _file(source: Path) -> Path:
@@ -129,7 +147,7 @@ def _renamed(spec: ModelSpec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     try:
         reference = create_model(spec.name)
         reference.load_state_dict(state)
-    except (RuntimeError, UsageError):  # the latter of a net that has no default for an option
+    except (RuntimeError, ValueError, UsageError):  # the latter of a net that has no default for an option
         return {}
     return dict(reference.state_dict())
 

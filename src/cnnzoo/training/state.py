@@ -23,6 +23,7 @@ from cnnzoo.errors import CnnzooError, UsageError, named
 from cnnzoo.precision import Precision
 from cnnzoo.runs.checkpoint import Checkpoint, MeterState, TrainingState
 from cnnzoo.runs.history import HistoryRow, best_row
+from cnnzoo.runs.net_state import tensors_of, unlisted_buffers
 from cnnzoo.runs.serialization import weights_sha256
 from cnnzoo.training.losses import NO_GUESS, Criterion, Guess, criterion_of
 from cnnzoo.training.meter import Evaluation, Meter
@@ -209,7 +210,7 @@ class TrainState:
         is_best = best_row(self.rows, self.config.monitor) is row
         self.weights_sha256.pop(str(row.epoch), None)  # of a part of it, which is withdrawn
         if self.group.is_first and (is_best or self.config.keep_epochs):
-            self.weights_sha256[str(row.epoch)] = weights_sha256(self.model.state_dict())
+            self.weights_sha256[str(row.epoch)] = weights_sha256(tensors_of(self.model.state_dict()))
         previous = self.rows[-2] if len(self.rows) > 1 else None
         remark = remark_on_epoch(
             row, previous, steps_before, trained.steps, len(self.dataset.classes), self.guess
@@ -265,6 +266,7 @@ class TrainState:
             metrics=asdict(self.rows[-1]) if self.rows else {},
             state_dict=self.model.state_dict(),
             precision=self.precision.name,
+            buffers=unlisted_buffers(self.model),
             weights_sha256=dict(self.weights_sha256) if resumable else None,
             training=self.state_dict() if resumable else None,
         )
@@ -322,7 +324,7 @@ class TrainState:
             )
         assert saved.training is not None  # resume has seen to it
         saved.check_fits(self.model.state_dict())
-        self.model.load_state_dict(saved.state_dict)
+        saved.give_state(self.model)
         self.weights_sha256 = dict(saved.weights_sha256 or {})
         self.load_state_dict(saved.training)
 

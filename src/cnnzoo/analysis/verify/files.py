@@ -251,6 +251,7 @@ class _Files:
         # Images may have moved since the best epoch, or their files been written anew: data_sha256 says whether they
         # are the same.
         own = (
+            "buffers",
             "config",
             "dataset",
             "epoch",
