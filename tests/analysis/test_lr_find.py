@@ -5,8 +5,10 @@ import math
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from cnnzoo.analysis.lr_find import LRFinderResult, find_lr, suggest
+from cnnzoo.analysis.lr_find import LRFinderResult, find_lr
+from cnnzoo.config import TrainConfig
 from cnnzoo.data.named.catalog import SAMPLE
 from tests.conftest import Command
 from tests.helpers import Reporter, contents, quick, train
@@ -64,11 +66,44 @@ def test_a_loss_that_is_not_finite_ends_the_test_before_it(tmp_path: Path) -> No
     assert len(result.lrs) < 30
 
 
+def result_of(*losses: float, smoothed: tuple[float, ...] | None = None, passes: float = 1) -> LRFinderResult:
+    """What a test with these losses gives, whose rates rise tenfold from 1e-6."""
+    lrs = tuple(1e-6 * 10.0**step for step in range(len(losses)))
+    return LRFinderResult(TrainConfig(model="lenet"), lrs, losses, smoothed or losses, 20, passes, "diverged")
+
+
 def test_where_the_loss_does_not_fall_nothing_is_suggested() -> None:
-    lrs = tuple(10.0**-n for n in (4, 3, 2, 1))
-    assert suggest(lrs, (2.3, 2.29, 2.25, 9.0)) is None
-    assert suggest(lrs, (2.3, 2.2, 1.5, 9.0)) == pytest.approx(1e-3)
-    assert suggest((), ()) is None
+    assert result_of(2.3, 2.29, 2.25, 9.0).obstacle == "no fall"
+    assert result_of(2.3, 2.29, 2.25, 9.0).suggestion is None
+    assert result_of(2.3, 2.2, 1.5, 9.0).suggestion == pytest.approx(1e-5)
+    assert result_of().suggestion is None
+
+
+def test_row_70_of_images_that_are_learnt_by_heart_nothing_is_suggested() -> None:
+    assert result_of(0.7, 0.69, 0.5, 0.001, 0.0, 90.0).obstacle == "learnt"
+    assert result_of(2.3, 2.2, 1.5, 9.0, passes=200).obstacle == "too few images"
+
+
+def test_row_70_a_loss_that_rose_is_not_hidden_by_smoothing() -> None:
+    result = result_of(0.7, 0.7, 0.6, 1.2, 0.4, 9.0, smoothed=(0.7, 0.7, 0.65, 0.8, 0.5, 3.0))
+    assert (result.lowest, result.risen) == (4, 3)
+    assert result.suggestion == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("num", [20, 400])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_row_70_few_or_easy_images_are_told_of_and_nothing_is_suggested(
+    command: Command, tmp_path: Path, num: int, optimizer: str
+) -> None:
+    for name, color in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        (tmp_path / "colors" / name).mkdir(parents=True)
+        for number in range(num // 2):
+            shade = tuple(channel + number % 20 for channel in color)
+            Image.new("RGB", (28, 28), shade).save(tmp_path / "colors" / name / f"{number}.png")
+    done = command("lr-find", "lenet", "--dataset", "colors", "--optimizer", optimizer)
+    assert done.code == 0, done.err
+    assert "Suggested" not in done.out
+    assert "No suggestion: there is too little data" in done.out
 
 
 def test_a_loss_that_falls_to_the_last_step_is_told_of(tmp_path: Path) -> None:
@@ -97,7 +132,10 @@ def test_json_holds_every_step_and_nothing_is_written(command: Command, tmp_path
     assert document["model"] == "lenet"
     assert document["optimizer"] == "sgd"
     assert len(document["lr"]) == len(document["loss"]) == len(document["smoothed"])
-    assert document["suggestion"] == suggest(tuple(document["lr"]), tuple(document["smoothed"]))
+    lowest = document["smoothed"].index(min(document["smoothed"]))
+    assert (document["suggestion"] is None) == (document["obstacle"] is not None)
+    assert document["suggestion"] in (None, document["lr"][lowest] / 10)
+    assert (document["num_images"], document["passes"]) == (640, len(document["lr"]) / 20)
     assert contents(tmp_path) == {}
 
 
@@ -123,13 +161,12 @@ def test_wrong_usage_is_one_line(command: Command, tmp_path: Path, flags: tuple[
     assert contents(tmp_path) == {}
 
 
-def test_words_for_a_test_without_a_suggestion(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_words_for_a_test_without_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     from cnnzoo.ui.lr_find import print_lr_finder
 
-    flat = LRFinderResult(quick(tmp_path), (1e-3, 1e-2, 1e-1), (2.3,) * 3, (2.3,) * 3, None, "steps")
-    print_lr_finder(flat, None)
+    print_lr_finder(result_of(2.3, 2.3, 2.3), None)
     assert "No suggestion: the smoothed loss has not fallen by a twentieth." in capsys.readouterr().out
-    print_lr_finder(LRFinderResult(quick(tmp_path), (), (), (), None, "not finite"), None)
+    print_lr_finder(result_of(), None)
     assert "NaN or infinite" in capsys.readouterr().out
 
 

@@ -25,9 +25,20 @@ MIN_FALL = 0.05
 """Share of the first loss by which the smoothed loss has to fall, so that a rate can be suggested."""
 
 BELOW_LOWEST = 10
-"""By what the rate at the lowest smoothed loss is divided for the suggestion."""
+"""By what the rate at the lowest smoothed loss, or at the first that rose, is divided for the suggestion."""
+
+RISEN, BEGINNING = 1.5, 0.1
+"""Times the largest loss of the first tenth of the steps, whose rates change little, above which a loss has risen."""
+
+MAX_PASSES = 50
+"""How often the test may show each image. Beyond, the loss falls because few images are learnt by heart."""
+
+LEARNT, LEARNT_STEPS = 0.01, 2
+"""Share of the first loss below which so many steps in a row have nothing left to learn: no gradient is large enough
+to let a rate diverge that would do so from the start."""
 
 End = Literal["steps", "diverged", "not finite"]
+Obstacle = Literal["too few images", "learnt", "no fall"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,8 @@ class LRFinderResult:
         lrs: The learning rate of each step, rising.
         losses: Mean loss over the images of each step, before its update.
         smoothed: The same, smoothed.
-        suggestion: A tenth of the rate at the lowest smoothed loss; None where the loss did not fall by a twentieth.
+        num_images: Images to train on.
+        passes: How often the test has shown each of them.
         end: What ended the test: all steps were done, the smoothed loss had risen to four times its lowest, or a loss
             was NaN or infinite.
     """
@@ -48,8 +60,45 @@ class LRFinderResult:
     lrs: tuple[float, ...]
     losses: tuple[float, ...]
     smoothed: tuple[float, ...]
-    suggestion: float | None
+    num_images: int
+    passes: float
     end: End
+
+    @property
+    def suggestion(self) -> float | None:
+        """A tenth of the rate at the lowest smoothed loss, or at one that rose before; None where there is an obstacle."""
+        if self.obstacle:
+            return None
+        return self.lrs[self.lowest if self.risen is None else self.risen] / BELOW_LOWEST
+
+    @property
+    def obstacle(self) -> Obstacle | None:
+        """Why no rate can be suggested, if so.
+
+        Each image was shown more than 50 times, the loss has come down to a hundredth of the first, or it has not
+        fallen by a twentieth.
+        """
+        if self.passes > MAX_PASSES:
+            return "too few images"
+        if self.learnt is not None:
+            return "learnt"
+        if not self.smoothed or min(self.smoothed) > (1 - MIN_FALL) * self.smoothed[0]:
+            return "no fall"
+        return None
+
+    @property
+    def risen(self) -> int | None:
+        """The first step, from 0, whose own loss was far above those of the beginning, while the smoothed one fell."""
+        begun = max(LEARNT_STEPS, round(BEGINNING * len(self.losses)))
+        limit = RISEN * max(self.losses[:begun], default=0)
+        return next((step for step in range(begun, self.lowest) if self.losses[step] > limit), None)
+
+    @property
+    def learnt(self) -> int | None:
+        """The step, from 0, from which on there was next to nothing left to learn; None where there always was."""
+        small = [abs(loss) < LEARNT * self.losses[0] for loss in self.losses]
+        starts = range(len(small) - LEARNT_STEPS + 1)
+        return next((step for step in starts if all(small[step : step + LEARNT_STEPS])), None)
 
     @property
     def lowest(self) -> int:
@@ -78,7 +127,7 @@ def find_lr(
     exponential moving average, which keeps 1 - 10/steps of itself at each step and is corrected for its beginning at
     zero as Kingma and Ba, "Adam", ICLR 2015, section 3, correct theirs. The test ends where the smoothed loss is above
     four times its lowest. The suggestion is a tenth of the rate at which the smoothed loss is lowest: there, it falls
-    no more.
+    no more. Where the images are so few or so easy that they are learnt before the rate is large, nothing is suggested.
 
     Net, data, augmentation, optimizer and precision are those that ``train`` would begin with. Its own ``lr`` and
     schedule have no part in it.
@@ -123,16 +172,10 @@ def find_lr(
         lrs=lrs[: len(smoothed)],
         losses=tuple(losses.raw),
         smoothed=smoothed,
-        suggestion=suggest(lrs, smoothed),
+        num_images=loaders.train.num_images,
+        passes=len(smoothed) / loaders.train.num_steps,
         end=end,
     )
-
-
-def suggest(lrs: tuple[float, ...], smoothed: tuple[float, ...]) -> float | None:
-    """Return a tenth of the rate at the lowest smoothed loss; None where the loss has not fallen by a twentieth."""
-    if not smoothed or min(smoothed) > (1 - MIN_FALL) * smoothed[0]:
-        return None
-    return lrs[smoothed.index(min(smoothed))] / BELOW_LOWEST
 
 
 class _Losses:

@@ -50,10 +50,12 @@ def _lr_find(
 
     The range test of Smith 2017, section 3.3, with a rate that rises exponentially. The net, images, optimizer and
     number format are those that `cnnzoo train` would begin with, and its options are taken as they are there. The
-    suggestion is a tenth of the rate at which the smoothed loss is lowest. The net is forgotten; no run is made.
+    suggestion is a tenth of the rate at which the smoothed loss is lowest. For images that are learnt before the rate
+    is large there is none. The net is forgotten; no run is made.
 
-    JSON has the keys model, dataset, optimizer, batch_size, suggestion (null where the loss does not fall), end (steps,
-    diverged or not finite), and of each step lr, loss and smoothed.
+    JSON has the keys model, dataset, optimizer, batch_size, suggestion (null where there is an obstacle), obstacle (too
+    few images, learnt, no fall, or null), num_images, passes (how often each was shown), end (steps, diverged or not
+    finite), and of each step lr, loss and smoothed.
     """
     from cnnzoo.analysis.lr_find import find_lr
     from cnnzoo.ui.lr_find import plot_lr_finder, print_lr_finder
@@ -76,8 +78,10 @@ def _lr_find(
             **{
                 name: getattr(result.config, name) for name in ("model", "dataset", "optimizer", "batch_size")
             },
-            "suggestion": result.suggestion,
-            "end": result.end,
+            **{
+                name: getattr(result, name)
+                for name in ("suggestion", "obstacle", "num_images", "passes", "end")
+            },
             "lr": result.lrs,
             "loss": result.losses,
             "smoothed": result.smoothed,

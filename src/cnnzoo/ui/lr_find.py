@@ -32,14 +32,20 @@ def print_lr_finder(result: "LRFinderResult", picture: "Path | None") -> None:
         _print_losses(console, result)
     say(describe_end(result))
     if result.suggestion is None:
-        say("No suggestion: the smoothed loss has not fallen by a twentieth. " + advice(result))
+        say(f"No suggestion: {why_no_suggestion(result)}")
     else:
         lowest = result.lowest
         say(f"Suggested: [bold]--lr {result.suggestion:.2g}[/]")
-        say(
-            f"That is a tenth of {lrs[lowest]:.2g}, the rate at which the smoothed loss was lowest "
-            f"({result.smoothed[lowest]:.3g}, from {result.smoothed[0]:.3g})."
-        )
+        if result.risen is not None:
+            say(
+                f"That is a tenth of {lrs[result.risen]:.2g}, the first rate at which the loss of a step rose "
+                f"({result.losses[result.risen]:.3g}, from {result.losses[0]:.3g})."
+            )
+        else:
+            say(
+                f"That is a tenth of {lrs[lowest]:.2g}, the rate at which the smoothed loss was lowest "
+                f"({result.smoothed[lowest]:.3g}, from {result.smoothed[0]:.3g})."
+            )
         if result.falls_to_the_end:
             say("It was falling still: a larger rate may do as well. Raise --lr-max to see.")
     say(f"The curve: {escape(str(picture))}" if picture else "Nothing was written.")
@@ -55,11 +61,23 @@ def describe_end(result: "LRFinderResult") -> str:
     }[result.end]
 
 
-def advice(result: "LRFinderResult") -> str:
-    """Say what to try where a range test suggests nothing."""
+def why_no_suggestion(result: "LRFinderResult") -> str:
+    """Say why a range test suggests nothing, and what to try."""
+    otherwise = "keep the default --lr, or compare some rates with `cnnzoo sweep`"
+    if result.obstacle == "too few images":
+        return (
+            f"there is too little data. Each of the {result.num_images:,} images was shown {result.passes:.0f} times, "
+            f"so that the loss fell because they were learnt by heart. Add images; else {otherwise}."
+        )
+    if result.learnt is not None:
+        return (
+            f"there is too little data, or it is too easy. At {result.lrs[result.learnt]:.2g} the loss was down to "
+            f"{result.losses[result.learnt]:.1g}, from {result.losses[0]:.3g}; with nothing left to learn, larger "
+            f"rates look better than they are. Add images; else {otherwise}."
+        )
     if result.end == "steps":
-        return "Try more --steps, or a larger --lr-max."
-    return "Try more --steps, another --optimizer or another --init."
+        return "the smoothed loss has not fallen by a twentieth. Try more --steps, or a larger --lr-max."
+    return "the smoothed loss has not fallen by a twentieth. Try more --steps, another --optimizer or another --init."
 
 
 def _print_losses(console: Console, result: "LRFinderResult") -> None:
