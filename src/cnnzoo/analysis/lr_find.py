@@ -66,7 +66,7 @@ class LRFinderResult:
 
     @property
     def suggestion(self) -> float | None:
-        """A tenth of the rate at the lowest smoothed loss, or at one that rose before; None where there is an obstacle."""
+        """A tenth of the rate at the lowest smoothed loss, or at one that rose before; None with an obstacle."""
         if self.obstacle:
             return None
         return self.lrs[self.lowest if self.risen is None else self.risen] / BELOW_LOWEST

@@ -52,6 +52,7 @@ def check_dry_run(
 def show_plan(config: TrainConfig, seeds: int | None, plot_schedule: Path | None) -> None:
     """Print the plan of a run, or of one of several, and draw its learning rate if that is asked for."""
     from cnnzoo.analysis.plan import make_plan
+    from cnnzoo.ui.curves import rehearse_drawing
     from cnnzoo.ui.plan import plot_schedule as draw
     from cnnzoo.ui.plan import print_plan
     from cnnzoo.ui.screen import Screen
@@ -61,6 +62,7 @@ def show_plan(config: TrainConfig, seeds: int | None, plot_schedule: Path | None
         picture_suffix(plot_schedule)  # before the work
     if seeds is not None:
         config = config.replace(name=None)  # a study that is there goes on
+    rehearse_drawing()
     screen = Screen()
     try:
         plan = make_plan(config, reporter=screen)

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.filesize import decimal
 
+from cnnzoo.analysis.bench.net import PHASES
 from cnnzoo.ui.page import Layout, Page
 from cnnzoo.ui.tables import format_sizes
 
 if TYPE_CHECKING:
     from cnnzoo.analysis.bench.data import DataBenchResult
     from cnnzoo.analysis.bench.net import BenchResult
+
+MACHINE_IS_BUSY = "The machine is busy: these times are not to be trusted."
+"""Said of times that something else had a part in."""
 
 Timed = TypeVar("Timed", bound="BenchResult | DataBenchResult")
 
@@ -23,6 +27,7 @@ def print_bench(results: Sequence[BenchResult]) -> None:
     page = Page()
     page.line(f"{first.model} on {first.device}", "bold")
     page.table(*_bench_layouts(results, _bench_cells))
+    _warn_of_busy(page, results)
 
 
 def print_data_bench(results: Sequence[DataBenchResult]) -> None:
@@ -40,6 +45,14 @@ def print_data_bench(results: Sequence[DataBenchResult]) -> None:
         page.line()
         name = f"{_bench_title(result)}: " if len(results) > 1 else ""
         page.line(name + result.verdict)
+    _warn_of_busy(page, results)
+
+
+def _warn_of_busy(page: Page, results: Sequence[BenchResult | DataBenchResult]) -> None:
+    """Say so where other programs had a part in a timing."""
+    if not all(result.is_steady for result in results):
+        page.line()
+        page.line(f"{MACHINE_IS_BUSY} End other programs, and time again.", "bold")
 
 
 def _bench_layouts(
@@ -78,7 +91,7 @@ def _bench_cells(result: BenchResult) -> dict[str, str]:
         "Training, images/s": _rate(result.train_images_per_second),
         "Evaluation, images/s": _rate(result.eval_images_per_second),
         "Step, ms": f"{result.step_ms:.4g}",
-        **{f"  {phase}": f"{ms:.3g}" for phase, ms in result.phases_ms.items()},
+        **{f"  {phase}": _phase(result, phase) for phase in PHASES},
         "Arithmetic, GFLOP": f"{result.flop / 1e9:.4g}",
         "Memory traffic, MB": f"{result.bytes / 1e6:,.4g}",
         "Intensity, FLOP/byte": f"{result.intensity:.3g}",
@@ -87,6 +100,10 @@ def _bench_cells(result: BenchResult) -> dict[str, str]:
         "Share of peak": f"{result.share_of_peak:.1%}",
         "Limit of a step, ms": f"{result.limit_ms:.3g}",
     }
+
+
+def _phase(result: BenchResult, phase: str) -> str:
+    return f"{result.phases_ms[phase]:.3g}" if result.phases_ms else "?"
 
 
 def _rate(images_per_second: float) -> str:

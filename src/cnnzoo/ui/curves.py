@@ -2,13 +2,23 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnzoo.errors import CnnzooError
 from cnnzoo.runs.history import History
 from cnnzoo.ui.screen import print_warning
-from cnnzoo.ui.style import COLORS, import_matplotlib, picture_names, picture_style, picture_text, save_figure
+from cnnzoo.ui.style import (
+    COLORS,
+    import_matplotlib,
+    picture_names,
+    picture_style,
+    picture_text,
+    save_figure,
+    write_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -221,3 +231,12 @@ def draw_run(run: Path) -> None:
             save_figure(plot_histories([read_history(run / "history.csv")]), run / "history.png")
         except CnnzooError as error:
             print_warning(f"no picture of the run: {error}")
+
+
+def rehearse_drawing() -> None:
+    """Draw a history of one epoch, and forget it: a run ends with a picture, whose memory a plan has to count in."""
+    import pandas as pd
+
+    frame = pd.DataFrame({"epoch": [1], **{column: [0.5] for panel in PANELS.values() for column in panel}})
+    with suppress(CnnzooError):
+        write_figure(plot_histories([History(Path("history.csv"), frame)]), BytesIO(), ".png")

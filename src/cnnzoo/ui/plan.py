@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 
+from cnnzoo.ui.bench import MACHINE_IS_BUSY
 from cnnzoo.ui.chart import WIDEST, axis_line, chart
 from cnnzoo.ui.screen import header_rows, out, print_rows
 from cnnzoo.ui.style import BLUE, import_matplotlib, picture_style, picture_text
@@ -43,6 +44,10 @@ def print_plan(plan: "Plan", seeds: int | None, picture: "Path | None") -> None:
         f"about {duration(plan.seconds)}, {duration(per_epoch)} per epoch ({duration(plan.train_seconds)} of training, "
         f"{duration(plan.val_seconds)} of validation)"
     )
+    if plan.threads < plan.usual_threads:
+        rows["time"] += (
+            f", with {plan.threads} thread of {plan.usual_threads}, as training goes on while the machine is busy"
+        )
     if config.patience is not None:
         rows["time"] += f"; less if {config.patience} epochs bring no better one"
     memory = [_bytes(plan.memory)] if plan.memory else []
@@ -56,6 +61,8 @@ def print_plan(plan: "Plan", seeds: int | None, picture: "Path | None") -> None:
             f"{seeds}, seeds {config.seed} to {last}: about {duration(seeds * plan.seconds)} one after another"
         )
     print_rows(console, rows)
+    if not plan.is_steady:
+        console.print(f"[bold]{MACHINE_IS_BUSY}[/] Plan again when other programs have ended.")
     _print_schedule(console, plan)
     if picture is not None:
         console.print(f"Learning rate over the run: {escape(str(picture))}")

@@ -22,7 +22,14 @@ def result(**changes: object) -> DataBenchResult:
         **{"num_images": 100_000, "image_width": 4000, "image_height": 3000, "bytes_per_image": 2e6},
         **{"channels": 3, "image_size": 227, "batch_size": 32, "num_workers": 2, "cores": 2},
         **{"reading": 5000.0, "decoding": 60.0, "transforming": 9000.0, "loading": 55.0},
-        **{"stepping": 40.0, "training": 40.0, "step_ms": 800.0, "wait_ms": 8.0, "in_memory": False},
+        **{
+            "stepping": 40.0,
+            "training": 40.0,
+            "step_ms": 800.0,
+            "wait_ms": 8.0,
+            "in_memory": False,
+            "is_steady": True,
+        },
     }
     return DataBenchResult(**{**figures, **changes})  # type: ignore[arg-type]
 

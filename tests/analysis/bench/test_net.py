@@ -26,7 +26,10 @@ def test_the_figures_fit_each_other(cnnzoo: Run) -> None:
     for result in results:
         # LeNet: 117,600 + 240,000 + 48,000 + 10,080 + 840 multiply-adds; forward, and backward twice as much.
         assert result["flop"] == 3 * 2 * 416_520 * result["batch_size"]
-        assert result["step_ms"] == pytest.approx(sum(result["phases_ms"].values()))
+        if result["phases_ms"]:  # else the machine was busy
+            assert result["step_ms"] == pytest.approx(sum(result["phases_ms"].values()))
+        else:
+            assert not result["is_steady"]
         assert result["train_images_per_second"] == pytest.approx(
             1e3 * result["batch_size"] / result["step_ms"]
         )
@@ -45,6 +48,9 @@ def test_the_table_fits_the_screen(cnnzoo: Run, columns: int) -> None:
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= columns
     assert "  backward" in done.stdout
+    if is_busy := any(line.startswith("The machine is") for line in lines):
+        lines = lines[: len(lines) - lines[::-1].index("") - 1]
+    assert is_busy or "?" not in done.stdout
     assert len(lines) == (3 + 14 if columns == 80 else 3 + 4 * 15)
 
 

@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from cnnzoo.analysis.bench.clock import MIN_STEPS, WARM_UP
 from cnnzoo.analysis.bench.net import (
-    MIN_STEPS,
-    WARM_UP,
     build_net,
     seconds_of_each,
     seconds_of_training,
@@ -71,6 +70,7 @@ class DataBenchResult:
         wait_ms: Of it those in which the net has no batch to work on.
         cores: That this process may use.
         in_memory: Whether training keeps these images in memory, so that each is read and decoded once.
+        is_steady: Whether the steps of ``stepping`` were, so that nothing else kept the machine busy.
     """
 
     model: str
@@ -95,6 +95,7 @@ class DataBenchResult:
     wait_ms: float
     cores: int
     in_memory: bool
+    is_steady: bool
 
     @property
     def limit(self) -> str:
@@ -222,11 +223,11 @@ def bench_data(
                 )
                 raw = few.images[:batch_size].to(net.device)
                 transforming = _time_transforming(preprocessing, raw, net.device, seconds)
-                loading = seconds_of_each(streamed, lambda batch: None, net.device, seconds)
+                loading, _ = seconds_of_each(streamed, lambda batch: None, net.device, seconds)
                 watched = _Waits(streamed)
                 with deterministic(enabled=False):
-                    stepping = seconds_of_training(state, resident, seconds)
-                    training = seconds_of_training(state, watched, seconds)
+                    stepping, is_steady = seconds_of_training(state, resident, seconds)
+                    training, _ = seconds_of_training(state, watched, seconds)
             waited = watched.seconds_per_step()
             yield DataBenchResult(
                 model=name,
@@ -251,6 +252,7 @@ def bench_data(
                 wait_ms=1e3 * waited,
                 cores=cpu_count(),
                 in_memory=folder.fits_memory(side),
+                is_steady=is_steady,
             )
 
 

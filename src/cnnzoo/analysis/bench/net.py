@@ -1,6 +1,5 @@
 """How fast a net is here, what a step's time goes into, and how far that is from the machine's limit."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from cnnzoo.analysis.bench.clock import MIN_STEPS, Clock, Timing
 from cnnzoo.config import TrainConfig
 from cnnzoo.data.loader import Endless, Loader, MicroBatch, MicroBatches
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.data.sources import Dataset, Resident
 from cnnzoo.device import deterministic, explain_oom, pick_device, prepare, to_device
 from cnnzoo.models.registry import create_model, get_spec
-from cnnzoo.precision import Precision, pick_precision, seconds_of, wait_for
+from cnnzoo.precision import Precision, pick_precision, seconds_of
 from cnnzoo.training.checks import Work, dry_run
 from cnnzoo.training.loop import evaluate, train_one_epoch
 from cnnzoo.training.reporter import Reporter
@@ -23,9 +23,6 @@ from cnnzoo.training.setup import make_state
 from cnnzoo.training.state import TrainState
 
 PHASES = ("data", "forward", "backward", "optimizer")
-
-WARM_UP, MIN_STEPS = 2, 4
-"""Steps before the clock is started, and steps that are timed however long they take."""
 
 UPDATE_BYTES = 28
 """Bytes that Adam's update of a parameter moves at least: parameter, gradient and two averages read, and all but
@@ -58,6 +55,7 @@ class BenchResult:
         eval_images_per_second: Of evaluation with as many images at once, data included.
         step_ms: A training step, in milliseconds.
         phases_ms: Its parts: data, forward with the loss, and optimizer, each timed by itself; backward is the rest.
+            Empty where one of them would be negative, as on a busy machine.
         flop: Operations of a step: two a multiply-add, three passes (forward, and backward to weights and inputs).
         bytes: What a step moves at least: the update's reads and writes, each output written and read in both passes.
         intensity: Operations per byte.
@@ -65,6 +63,7 @@ class BenchResult:
         peak_bandwidth: Bytes per second of a copy here.
         share_of_peak: Operations per second of the step, as a share of ``peak_flops``.
         limit_ms: The step if its operations ran at ``peak_flops`` and then its update at ``peak_bandwidth``.
+        is_steady: Whether all these times are to be trusted: nothing else kept the machine busy.
     """
 
     model: str
@@ -82,6 +81,7 @@ class BenchResult:
     peak_bandwidth: float
     share_of_peak: float
     limit_ms: float
+    is_steady: bool
 
 
 def bench(
@@ -107,7 +107,8 @@ def bench(
         batch_sizes: Images per step.
         precisions: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         device: As for training.
-        seconds: For how long each of training, its parts, and evaluation is timed, at least four steps.
+        seconds: For how long each of training, its parts, and evaluation is timed, at least four steps; up to three
+            times as long where steps are not steady.
 
     Yields:
         A result for each precision and batch size.
@@ -131,10 +132,11 @@ def bench(
                 source = Resident(images, torch.randint(classes, (num_images,)))
                 dataset = Dataset("random", tuple(map(str, range(classes))), channels, source, Path(), "")
                 timed = _Timed(net.state(dataset, precision), batch_size, seconds)
-                step, data, evaluation = timed.step(), timed.data(), timed.evaluation()
-                forward, update = timed.forward() - data, timed.update() - data
-            phases = {"data": data, "forward": forward, "optimizer": update}
+                timings = timed.step(), timed.data(), timed.evaluation(), timed.forward(), timed.update()
+            step, data, evaluation, forward, update = (timing.seconds for timing in timings)
+            phases = {"data": data, "forward": forward - data, "optimizer": update - data}
             phases["backward"] = step - sum(phases.values())
+            are_parts = min(phases.values()) >= 0
             flop = 3 * 2 * work.mult_adds * batch_size
             # Outputs and their gradients, each written and read.
             moved = UPDATE_BYTES * num_parameters + 4 * work.outputs * batch_size * precision.dtype.itemsize
@@ -146,7 +148,7 @@ def bench(
                 train_images_per_second=batch_size / step,
                 eval_images_per_second=batch_size / evaluation,
                 step_ms=1e3 * step,
-                phases_ms={phase: 1e3 * phases[phase] for phase in PHASES},
+                phases_ms={phase: 1e3 * phases[phase] for phase in PHASES if are_parts},
                 flop=flop,
                 bytes=moved,
                 intensity=flop / moved,
@@ -154,6 +156,7 @@ def bench(
                 peak_bandwidth=peak.bandwidth,
                 share_of_peak=flop / step / peak.flops,
                 limit_ms=1e3 * (flop / peak.flops + UPDATE_BYTES * num_parameters / peak.bandwidth),
+                is_steady=are_parts and all(timing.is_steady for timing in timings),
             )
 
 
@@ -230,20 +233,20 @@ class _Timed:
             Loader(state.dataset.source, state.preprocessing, batch_size, state.device, seed=0)
         )
 
-    def step(self) -> float:
+    def step(self) -> Timing:
         """Return the seconds of a training step, as the trainer makes it."""
         with deterministic(enabled=False):
             return seconds_of_training(self.state, self.batches, self.seconds)
 
-    def evaluation(self) -> float:
+    def evaluation(self) -> Timing:
         """Return the seconds of a batch of evaluation."""
         return seconds_of_evaluation(self.state, self.batches, self.seconds)
 
-    def data(self) -> float:
+    def data(self) -> Timing:
         """Return the seconds until a batch is ready."""
         return seconds_of_each(self.batches, lambda batch: None, self.state.device, self.seconds)
 
-    def forward(self) -> float:
+    def forward(self) -> Timing:
         """Return the seconds of data, forward pass and loss."""
         state = self.state
         state.model.train()
@@ -255,7 +258,7 @@ class _Timed:
         with deterministic(enabled=False):
             return seconds_of_each(self.batches, forward, state.device, self.seconds)
 
-    def update(self) -> float:
+    def update(self) -> Timing:
         """Return the seconds of data and update, with the gradients of a batch."""
         state, batch = self.state, next(iter(self.batches.epoch()))
         with state.precision.autocast(state.device):
@@ -266,58 +269,34 @@ class _Timed:
 
 def seconds_of_each(
     batches: MicroBatches, do: Callable[[MicroBatch], None], device: torch.device, seconds: float
-) -> float:
+) -> Timing:
     """Do something with each batch for so many seconds, at least four times, and return how long a batch took."""
-    clock = _Clock(device, seconds)
+    clock = Clock(device, seconds)
     clock.begin_phase()
     for batch in batches.epoch():
         do(batch)
         if clock.agreed():
             break
-    return clock.seconds_per_step()
+    return clock.timing()
 
 
-def seconds_of_training(state: TrainState, batches: MicroBatches, seconds: float) -> float:
+def seconds_of_training(state: TrainState, batches: MicroBatches, seconds: float) -> Timing:
     """Train for so many seconds, at least four steps, and return how long a step took.
 
     Raises:
         NonFiniteLossError: The loss of a step is NaN or infinite.
     """
-    clock = _Clock(state.device, seconds)
+    clock = Clock(state.device, seconds)
     train_one_epoch(state, state.network, batches, Reporter(), clock)
-    return clock.seconds_per_step()
+    return clock.timing()
 
 
-def seconds_of_evaluation(state: TrainState, batches: Endless, seconds: float) -> float:
+def seconds_of_evaluation(state: TrainState, batches: Endless, seconds: float) -> Timing:
     """Evaluate for so many seconds, at least four batches, and return how long a batch took.
 
     Raises:
         NonFiniteLossError: The loss of a batch is NaN or infinite.
     """
-    clock = _Clock(state.device, seconds)
+    clock = Clock(state.device, seconds)
     evaluate(state.network, batches, state.scoring(), Reporter(), clock)
-    return clock.seconds_per_step()
-
-
-class _Clock:
-    """The end of a loop by time: a number of seconds after its first steps, which warm up."""
-
-    def __init__(self, device: torch.device, seconds: float) -> None:
-        self.device, self.seconds = device, seconds
-
-    def begin_phase(self, *, may_save: bool = False) -> None:
-        """Begin with the steps that warm up."""
-        self.started, self.steps = 0.0, -WARM_UP
-
-    def agreed(self) -> bool:
-        """Count a step; return whether it was the last."""
-        self.steps += 1
-        if self.steps == 0:
-            wait_for(self.device)
-            self.started = time.perf_counter()
-        return self.steps >= MIN_STEPS and time.perf_counter() - self.started > self.seconds
-
-    def seconds_per_step(self) -> float:
-        """Return how long each of the steps after the first ones took."""
-        wait_for(self.device)
-        return (time.perf_counter() - self.started) / self.steps
+    return clock.timing()
