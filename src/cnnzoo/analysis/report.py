@@ -54,6 +54,7 @@ class RunReport:
 def gather_report(
     checkpoint: Path,
     *,
+    dataset: str | None = None,
     data_dir: Path | None = None,
     device: str = "auto",
     precision: str | None = None,
@@ -66,7 +67,8 @@ def gather_report(
 
     Args:
         checkpoint: A ``best.pt`` or ``last.pt``.
-        data_dir: Where named datasets lie; by default where the run found them.
+        dataset: Where its folder or table of images lies now; by default where the run was last told.
+        data_dir: Where named datasets lie; likewise.
         device: As for training.
         precision: As for training; by default the one that the run was trained in.
         reporter: Told of progress.
@@ -75,9 +77,14 @@ def gather_report(
         CnnzooError: The checkpoint or its test images cannot be used.
     """
     reporter = reporter or Reporter()
-    net = load_net(checkpoint, device=device, precision=precision, reporter=reporter)
-    if data_dir:
-        net = replace(net, config=net.config.replace(data_dir=data_dir))
+    net = load_net(
+        checkpoint,
+        dataset=dataset,
+        data_dir=data_dir,
+        device=device,
+        precision=precision,
+        reporter=reporter,
+    )
     try:
         saved = saved_result(net, reporter)
     except BrokenImageError:
@@ -86,7 +93,13 @@ def gather_report(
         if saved is None:  # else `eval --skip-bad-images` has left it out
             raise
     result = saved or evaluate(
-        checkpoint, device=device, precision=precision, data_dir=data_dir, save=False, reporter=reporter
+        checkpoint,
+        dataset=dataset,
+        data_dir=data_dir,
+        device=device,
+        precision=precision,
+        save=False,
+        reporter=reporter,
     )
     faults: dict[str, str] = {}
 

@@ -7,12 +7,17 @@ import torch
 from torch import nn
 
 from cnnzoo.config import TrainConfig
+from cnnzoo.data.datasets import full_name
+from cnnzoo.data.folders import is_files, is_same_place
 from cnnzoo.data.preprocess import Preprocessing
 from cnnzoo.device import explain_oom, pick_device, prepare, to_device
+from cnnzoo.errors import UsageError
 from cnnzoo.precision import Precision, pick_precision
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
+from cnnzoo.runs.run import located
 from cnnzoo.runs.sources import changed_sources, imports_advised
 from cnnzoo.training.checks import dry_run
+from cnnzoo.training.images import own_files, reading_again
 from cnnzoo.training.losses import Criterion, criterion_of
 from cnnzoo.training.reporter import Reporter
 
@@ -24,7 +29,8 @@ class TrainedNet:
     Attributes:
         path: The checkpoint's file.
         saved: What is in it.
-        config: The settings of its run; ``data_dir`` is None where it is not on this machine.
+        config: The settings of its run, with its images where they lie now; ``data_dir`` and ``image_root`` are None
+            where they are not on this machine.
         model: In evaluation mode, on ``device``; answers with logits ``(N, num_classes)``.
         device: Where it computes.
         precision: Of its forward pass.
@@ -65,6 +71,8 @@ class TrainedNet:
 def load_net(
     checkpoint: Path,
     *,
+    dataset: str | None = None,
+    data_dir: Path | None = None,
     device: str = "auto",
     precision: str | None = None,
     reporter: Reporter | None = None,
@@ -73,19 +81,30 @@ def load_net(
 
     Args:
         checkpoint: A ``best.pt`` or ``last.pt``.
+        dataset: Where its run's folder or table of images lies now; by default where the run was last told.
+        data_dir: Where named datasets lie; likewise.
         device: As for training.
         precision: As for training; by default the one that the run was trained in.
         reporter: Told where the source of a net of one's own has changed.
 
     Raises:
-        CnnzooError: The checkpoint or the device cannot be used; the message says why.
+        UsageError: ``dataset`` is another one than the run's.
+        CnnzooError: The checkpoint, the device or ``dataset`` cannot be used; the message says why.
     """
     saved = load_checkpoint(checkpoint)
-    config = saved.settings(checkpoint)
+    config = located(saved.settings(checkpoint), checkpoint.parent)
     if reporter and (warning := changed_sources(checkpoint.parent, config.imports)):
         reporter.warn(warning)
-    if config.data_dir and not config.data_dir.exists():  # the checkpoint has come from another machine
-        config = config.replace(data_dir=None)
+    here = {  # the checkpoint may have come from another machine
+        name: path if path and path.exists() else None
+        for name, path in (("data_dir", config.data_dir), ("image_root", config.image_root))
+    }
+    config = config.replace(**here)
+    config = config.replace(
+        dataset=full_name(dataset or config.dataset or saved.dataset), data_dir=data_dir or config.data_dir
+    )
+    if dataset is not None:
+        _check_is_own(config, saved)
     place = pick_device(device)
     prepare(place)
     with explain_oom(1):
@@ -98,3 +117,15 @@ def load_net(
             else Precision(saved.precision, "as it was trained")
         )
     return TrainedNet(checkpoint, saved, config, model.eval(), place, number_format)
+
+
+def _check_is_own(config: TrainConfig, saved: Checkpoint) -> None:
+    """Refuse images that are not the run's own, wherever they lie."""
+    name = str(config.dataset)
+    if not is_same_place(name, saved.dataset):
+        raise UsageError(
+            f"the run was trained on {saved.dataset}, and not on {name}. --dataset says where its images lie now; "
+            f"`cnnzoo eval --dataset {name}` tests it on others."
+        )
+    if is_files(name):
+        own_files(saved, name, reading_again(config, saved))

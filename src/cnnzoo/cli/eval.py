@@ -7,7 +7,13 @@ from typing import Annotated, Literal
 import typer
 
 from cnnzoo.cli.app import GroupedCommand, ImportOption, app, import_option
-from cnnzoo.cli.options import CsvColumnsOption, ImageRootOption, find_checkpoint, parse_columns
+from cnnzoo.cli.options import (
+    CsvColumnsOption,
+    FoundDataDirOption,
+    ImageRootOption,
+    find_checkpoint,
+    parse_columns,
+)
 from cnnzoo.config import PrecisionName
 
 
@@ -24,9 +30,7 @@ def evaluate_command(
         str | None,
         typer.Option("-d", "--dataset", help="Another dataset than the run's, with classes of it."),
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Where datasets lie [where the run found them].")
-    ] = None,
+    data_dir: FoundDataDirOption = None,
     skip_bad_images: Annotated[
         bool, typer.Option("--skip-bad-images", help="Leave out images of a folder that cannot be read.")
     ] = False,

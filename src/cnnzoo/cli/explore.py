@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cnnzoo.cli.app import GroupedCommand, ImportOption, app, import_option
-from cnnzoo.cli.options import find_checkpoint
+from cnnzoo.cli.options import FoundDataDirOption, OwnDatasetOption, find_checkpoint
 from cnnzoo.errors import CnnzooError
 
 
@@ -27,6 +27,8 @@ def explore_command(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page, or only print its address.")
     ] = True,
+    dataset: OwnDatasetOption = None,
+    data_dir: FoundDataDirOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     import_: ImportOption = None,
@@ -49,7 +51,9 @@ def explore_command(
     from cnnzoo.ui.screen import QuietScreen
 
     screen = QuietScreen()
-    net = load_net(checkpoint, device=device, precision="fp32", reporter=screen)
+    net = load_net(
+        checkpoint, dataset=dataset, data_dir=data_dir, device=device, precision="fp32", reporter=screen
+    )
     explorer = Explorer(net, screen)
     typer.echo(f"{checkpoint}: {net.saved.model}, epoch {net.saved.epoch}. Ctrl-C ends this.", err=True)
     serve(explorer, port, opens_browser=browser, announce=lambda address: print(address, flush=True))

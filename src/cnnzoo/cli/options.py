@@ -33,6 +33,15 @@ NumClassesOption = Annotated[
 InChannelsOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Channels of its images [the dataset's].")
 ]
+OwnDatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "-d", "--dataset", metavar="NAME", help="Where the run's folder or table of images lies now."
+    ),
+]
+FoundDataDirOption = Annotated[
+    Path | None, typer.Option(help="Where datasets lie [where the run found them].")
+]
 CsvColumnsOption = Annotated[
     str, typer.Option(metavar="FILE,LABEL", help="The headings of csv:FILE that count [found].")
 ]

@@ -28,6 +28,8 @@ class Request(NamedTuple):
         show: Whether a window is to show it, too.
         out: Folder that holds the runs.
         image: Which one, if that was said.
+        dataset: Where the run's images lie, or which to take, if that was said.
+        data_dir: Where named datasets lie, likewise.
     """
 
     words: list[str]
@@ -35,6 +37,8 @@ class Request(NamedTuple):
     show: bool
     out: Path
     image: str | None
+    dataset: str | None
+    data_dir: Path | None
 
     def checkpoint(self) -> Path:
         """Return the checkpoint of the one run that is named, or else of the newest.
@@ -55,7 +59,9 @@ class Request(NamedTuple):
         from cnnzoo.analysis.trained_net import load_net
         from cnnzoo.ui.screen import QuietScreen
 
-        return load_net(self.checkpoint(), reporter=QuietScreen())
+        return load_net(
+            self.checkpoint(), dataset=self.dataset, data_dir=self.data_dir, reporter=QuietScreen()
+        )
 
 
 def draw_filters(asked: Request) -> None:
@@ -167,7 +173,9 @@ def _evaluated(asked: Request) -> "EvaluationResult":
 
     screen = Screen()
     try:
-        return evaluate(asked.checkpoint(), save=False, reporter=screen)
+        return evaluate(
+            asked.checkpoint(), dataset=asked.dataset, data_dir=asked.data_dir, save=False, reporter=screen
+        )
     finally:
         screen.close()
 
@@ -196,7 +204,8 @@ def _batch_of(asked: Request, most: int) -> "tuple[TrainingBatch, Path]":
         if len(words) < 2:
             net = asked.net()
             return see_batch(net.config, most, screen, saved=net.saved), net.run / "batch.png"
-    config = resolve(config_of(asked.words))
+    told = [("--dataset", asked.dataset), ("--data-dir", asked.data_dir)]
+    config = resolve(config_of([*words, *(f"{flag}={value}" for flag, value in told if value is not None)]))
     return see_batch(config, most, screen), Path("batch.png")
 
 

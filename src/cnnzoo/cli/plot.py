@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cnnzoo.cli.app import GroupedCommand, ImportOption, app, import_option
+from cnnzoo.cli.options import FoundDataDirOption
 from cnnzoo.cli.pictures import (
     Request,
     draw_activations,
@@ -122,6 +123,16 @@ def plot(
             metavar="N|FILE", help="Of features: a test image of the run, from 0, or an image file. [0]"
         ),
     ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "-d",
+            "--dataset",
+            metavar="NAME",
+            help="Where the run's images lie now, or others to evaluate on.",
+        ),
+    ] = None,
+    data_dir: FoundDataDirOption = None,
     show: Annotated[bool, typer.Option("--show", help="Open a window with the picture, too.")] = False,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder that holds the runs.")] = Path(
         "runs"
@@ -134,7 +145,9 @@ def plot(
     kind = KINDS[words[0]] if words and words[0] in KINDS else None
     if image is not None and kind is not draw_features:
         raise UsageError("--image is for `cnnzoo plot features`. Leave it out.")
-    asked = Request(words[1:] if kind else words, output, show, out, image)
+    if (dataset is not None or data_dir is not None) and kind in (None, draw_curves, draw_filters):
+        raise UsageError("--dataset and --data-dir are for pictures made of images. Leave them out.")
+    asked = Request(words[1:] if kind else words, output, show, out, image, dataset, data_dir)
     (kind or draw_curves)(asked)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cnnzoo.cli.app import GroupedCommand, ImportOption, app, import_option
-from cnnzoo.cli.options import find_checkpoint
+from cnnzoo.cli.options import FoundDataDirOption, OwnDatasetOption, find_checkpoint
 from cnnzoo.config import PrecisionName
 
 
@@ -22,9 +22,8 @@ def report_command(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="The page [report.html in the run]."),
     ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Where datasets lie [where the run found them].")
-    ] = None,
+    dataset: OwnDatasetOption = None,
+    data_dir: FoundDataDirOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps or xpu.")] = "auto",
     precision: Annotated[
         PrecisionName | None, typer.Option(help="Number format.", show_default="as trained")
@@ -50,6 +49,7 @@ def report_command(
         path = report(
             find_checkpoint(target, out),
             output=output,
+            dataset=dataset,
             data_dir=data_dir,
             device=device,
             precision=precision,

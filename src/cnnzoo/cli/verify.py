@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cnnzoo.cli.app import GroupedCommand, ImportOption, app, import_option
+from cnnzoo.cli.options import FoundDataDirOption, OwnDatasetOption
 
 
 @app.command("verify", cls=GroupedCommand)
@@ -21,12 +22,8 @@ def verify_command(
     images: Annotated[
         bool, typer.Option("--images/--no-images", help="Check the images that it was trained on, too.")
     ] = True,
-    dataset: Annotated[
-        str | None, typer.Option("-d", "--dataset", help="Where a run's folder or table of images lies now.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Where datasets lie [where the run found them].")
-    ] = None,
+    dataset: OwnDatasetOption = None,
+    data_dir: FoundDataDirOption = None,
     out: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     import_: ImportOption = None,
 ) -> None:

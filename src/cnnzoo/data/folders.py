@@ -224,6 +224,11 @@ def is_files(name: str) -> bool:
     return name.startswith((FOLDER_PREFIX, CSV_PREFIX))
 
 
+def is_same_place(one: str, other: str) -> bool:
+    """Whether two names may be of the same images: they are the same, or both of files, which may have been moved."""
+    return one == other or (is_files(one) and is_files(other))
+
+
 def list_files(name: str, reading: Reading, *, all_for_test: bool = False) -> ImageFiles:
     """List a folder or a table of one's own.
 

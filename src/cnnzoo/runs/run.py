@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.config_file import as_yaml, read_recorded
+from cnnzoo.config_file import as_yaml, read_recorded, read_yaml
+from cnnzoo.data.folders import is_files
+from cnnzoo.errors import CnnzooError
 from cnnzoo.files import replacing
 from cnnzoo.runs.checkpoint import Checkpoint, epoch_of, save_checkpoint
 from cnnzoo.runs.folder import locked
@@ -143,6 +145,24 @@ class Run:
     def _save(self, path: Path, checkpoint: Checkpoint) -> None:
         save_checkpoint(path, checkpoint)
         self._saved.add(path.name)
+
+
+def located(config: TrainConfig, folder: Path) -> TrainConfig:
+    """Return a run's settings with its images where a resume was last told that they lie, as config.yaml has it.
+
+    Args:
+        config: The settings of a checkpoint, which may be older.
+        folder: The run's.
+    """
+    try:
+        told = TrainConfig.from_dict(read_yaml(folder / "config.yaml"))
+    except CnnzooError:
+        return config
+    if told.dataset == config.dataset:
+        return config.replace(data_dir=told.data_dir, image_root=told.image_root)
+    if is_files(str(told.dataset)) and is_files(str(config.dataset)):
+        return config.replace(dataset=told.dataset, data_dir=told.data_dir, image_root=told.image_root)
+    return config
 
 
 def as_npy(digests: "NDArray[np.uint8]") -> bytes:

@@ -3,16 +3,18 @@
 from dataclasses import replace
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.data.datasets import Images, full_name, limit, open_images, split_validation
+from cnnzoo.data.datasets import Images, full_name, limit, open_files, open_images, split_validation
 from cnnzoo.data.folders import ImageFiles
 from cnnzoo.data.listing.duplicates import MAX_FILES
 from cnnzoo.data.listing.listing import Part
 from cnnzoo.data.named.catalog import DEFAULT_DATASET, SAMPLE
 from cnnzoo.data.named.locate import DatasetUnavailableError
+from cnnzoo.data.pixel_tables import PixelTable
 from cnnzoo.data.reading import Reading
 from cnnzoo.data.sources import Dataset, Source
 from cnnzoo.distributed.group import current
-from cnnzoo.errors import UsageError
+from cnnzoo.errors import CnnzooError, UsageError
+from cnnzoo.files import composed
 from cnnzoo.machine import cpu_count
 from cnnzoo.models.registry import get_spec
 from cnnzoo.runs.checkpoint import Checkpoint
@@ -104,6 +106,23 @@ def reading_again(config: TrainConfig, saved: Checkpoint) -> Reading:
         pixel_range=saved.deep_range,
         looks=False,
     )
+
+
+def own_files(saved: Checkpoint, name: str, reading: Reading) -> ImageFiles | PixelTable:
+    """Return a run's own folder or table of images, wherever it lies now, by what it holds.
+
+    Raises:
+        CnnzooError: There is none of that name, it has a fault, or it holds other images.
+    """
+    images = open_files(name, reading)
+    is_own = images.listing_sha256 and images.listing_sha256 == saved.listing_sha256
+    if not is_own or images.classes != tuple(map(composed, saved.classes)):
+        where = images.path if isinstance(images, PixelTable) else images.listing.root
+        raise CnnzooError(
+            f"the images in {where} are not those that the run was trained on, by their names and sizes. "
+            f"Say where those lie: --dataset {name.partition(':')[0]}:NEW"
+        )
+    return images
 
 
 def _looks_for_duplicates(images: ImageFiles, config: TrainConfig) -> bool:

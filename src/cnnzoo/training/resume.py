@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from cnnzoo.config import TrainConfig
-from cnnzoo.config_file import differing, in_words
+from cnnzoo.config_file import differing, in_words, read_recorded
 from cnnzoo.data.datasets import full_name
-from cnnzoo.data.folders import is_files
+from cnnzoo.data.folders import is_files, is_same_place
 from cnnzoo.data.named.catalog import get_dataset_spec
 from cnnzoo.device import explain_oom
 from cnnzoo.distributed.group import process_group
@@ -21,8 +21,9 @@ from cnnzoo.models.registry import import_models
 from cnnzoo.precision import Precision
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.history import best_row, write_history
-from cnnzoo.runs.run import Run
+from cnnzoo.runs.run import Run, located
 from cnnzoo.runs.sources import changed_sources, imports_advised
+from cnnzoo.training.images import own_files, reading_again
 from cnnzoo.training.reporter import Reporter
 from cnnzoo.training.result import RunResult, as_typed_setting
 from cnnzoo.training.schedule import Limit, limit_reached
@@ -84,6 +85,7 @@ def resume(
             if limit:
                 if group.is_first:
                     repair(folder, saved, config, report)
+                    _remember_place(saved, config, folder)
                 best = best_row(training.rows, config.monitor)
                 return RunResult(run, config, training.rows, best, epochs_trained=0, limit=limit)
             if config.thread_plan is None and training.threads:  # what is computed before the first step, too
@@ -104,7 +106,7 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
     """Return the saved settings with those changes that leave what an epoch computes as it is."""
     if not saved.training:
         raise CnnzooError(f"{run / 'last.pt'} holds no optimizer state. Start a new run: cnnzoo train MODEL")
-    before = saved.settings(run / "last.pt")
+    before = located(saved.settings(run / "last.pt"), run)
     import_models(tuple(changes.get("imports", ())))
     saved.check_model_is_known(run)
     # The modules that registered the model are noted, not imported: what is in a file must not run by itself.
@@ -133,6 +135,21 @@ def _resumed_config(saved: Checkpoint, changes: Mapping[str, Any], run: Path) ->
     return after
 
 
+def _remember_place(saved: Checkpoint, config: TrainConfig, run: Run) -> None:
+    """Note where a complete run's images lie now, of which nothing is loaded.
+
+    Raises:
+        CnnzooError: There are none, or others.
+    """
+    was = located(saved.settings(run.folder / "last.pt"), run.folder)
+    now = was.replace(dataset=config.dataset, data_dir=config.data_dir, image_root=config.image_root)
+    if now == was:
+        return
+    if is_files(name := str(now.dataset)):
+        own_files(saved, name, reading_again(now, saved))
+    run.write_config(now, read_recorded(run.folder))
+
+
 def _anew(run: Path, changes: Mapping[str, Any]) -> str:
     """Return what a person types for a new run of these settings, changed, that begins with this one's weights."""
     weights = next(run / name for name in ("best.pt", "last.pt") if (run / name).is_file())
@@ -144,7 +161,7 @@ def _anew(run: Path, changes: Mapping[str, Any]) -> str:
 
 def _is_moved_folder(name: str, was: object, now: object) -> bool:
     """Whether a setting names images of one's own under another path: their checksum says if they are the same."""
-    return name == "image_root" or (name == "dataset" and is_files(str(was)) and is_files(str(now)))
+    return name == "image_root" or (name == "dataset" and is_same_place(str(was), str(now)))
 
 
 def repair(run: Run, saved: Checkpoint, config: TrainConfig, reporter: Reporter) -> None:

@@ -17,6 +17,7 @@ from cnnzoo.analysis.eval.scores import Scores, scores_of
 from cnnzoo.analysis.eval.test_images import HeldOut, held_out_images, validation_images
 from cnnzoo.analysis.trained_net import load_net
 from cnnzoo.data.datasets import full_name
+from cnnzoo.data.folders import is_same_place
 from cnnzoo.data.listing.listing import SHOWN_NAMES
 from cnnzoo.data.loader import Loader
 from cnnzoo.data.preprocess import Preprocessing, ten_crops
@@ -185,16 +186,15 @@ def evaluate(
         CnnzooError: The checkpoint or the dataset cannot be used; the message says why.
     """
     reporter = reporter or Reporter()
-    net = load_net(checkpoint, device=device, precision=precision, reporter=reporter)
+    net = load_net(checkpoint, data_dir=data_dir, device=device, precision=precision, reporter=reporter)
     saved, model, place, criterion = net.saved, net.model, net.device, net.criterion()
     config = net.config.replace(
-        data_dir=data_dir or net.config.data_dir,
-        dataset=dataset or saved.dataset,
+        dataset=full_name(dataset or str(net.config.dataset)),
         skip_bad_images=skip_bad_images or net.config.skip_bad_images,
         csv_columns=csv_columns or net.config.csv_columns,
         image_root=image_root or net.config.image_root,
     )
-    if split == "val" and dataset is not None and full_name(dataset) != saved.dataset:
+    if split == "val" and dataset and not is_same_place(str(config.dataset), saved.dataset):
         raise UsageError("--split val is for the dataset of the training run. Leave --dataset out.")
     with explain_oom(batch_size or 1):
         if split == "val":

@@ -1,6 +1,7 @@
 """The images that a run is tested on: its own test part, or another data set, without what it was trained on."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,13 +12,12 @@ from cnnzoo.config import TrainConfig
 from cnnzoo.data.datasets import Images, full_name, open_files, open_images, short_name
 from cnnzoo.data.folders import is_files
 from cnnzoo.data.listing.listing import shown_name
-from cnnzoo.data.reading import Reading
 from cnnzoo.data.sources import Dataset, Resident, Source, Streamed
 from cnnzoo.errors import CnnzooError, named
 from cnnzoo.files import composed
 from cnnzoo.runs.checkpoint import Checkpoint
 from cnnzoo.runs.run import read_trained
-from cnnzoo.training.images import load_split, load_training_data, reading_again
+from cnnzoo.training.images import load_split, load_training_data, own_files, reading_again
 from cnnzoo.training.reporter import Reporter
 
 
@@ -89,8 +89,14 @@ def held_out_images(
     """
     name = full_name(config.dataset or saved.dataset)
     reading = reading_again(config, saved)
-    images = None if other is not None and is_files(name) else open_images(name, reading, config.data_dir)
-    images = images or _own_again(saved, name, reading)
+    images: Images | None = None
+    if not is_files(name) or (other is None and name == saved.dataset):
+        images = open_images(name, reading, config.data_dir)
+    elif other is None:
+        images = own_files(saved, name, reading)
+    else:
+        with suppress(CnnzooError):  # it is read as a test set, and that says what is wrong
+            images = own_files(saved, name, reading)
     is_own = images is not None
     if images is None:
         images = open_files(
@@ -118,16 +124,6 @@ def held_out_images(
         )
     left_out = len(source.labels) - len(fresh)
     return HeldOut(dataset, source.subset(torch.tensor(fresh)) if left_out else source, called, left_out)
-
-
-def _own_again(saved: Checkpoint, name: str, reading: Reading) -> Images | None:
-    """Return a folder or a table if it is the run's own, wherever it lies now, by what it holds."""
-    try:
-        images = open_files(name, reading)
-        is_own = images.listing_sha256 == saved.listing_sha256
-    except CnnzooError:  # it is read as a test set, and that says what is wrong
-        return None
-    return images if is_own and images.classes == _names_of(saved.classes) else None
 
 
 def _as_net_counts(dataset: Dataset, saved: Checkpoint, checkpoint: Path) -> Source:

@@ -18,7 +18,7 @@ from cnnzoo.data.sources import Dataset, Streamed
 from cnnzoo.errors import CnnzooError, one_line
 from cnnzoo.runs.checkpoint import Checkpoint, load_checkpoint
 from cnnzoo.runs.evaluated import EVALUATION, read_evaluation
-from cnnzoo.runs.run import read_trained
+from cnnzoo.runs.run import located, read_trained
 from cnnzoo.training.images import load_split, reading_again
 from cnnzoo.training.reporter import Reporter
 
@@ -43,11 +43,13 @@ def verify_images(
     """
     try:
         saved = load_checkpoint(run / "last.pt")
-        config = saved.settings(run / "last.pt")
+        config = located(saved.settings(run / "last.pt"), run)
     except CnnzooError:
         return [Check("images", "unknown", "what they were cannot be told for want of last.pt")]
     known_dir = config.data_dir if config.data_dir and config.data_dir.exists() else None
-    config = config.replace(dataset=full_name(dataset or saved.dataset), data_dir=data_dir or known_dir)
+    config = config.replace(
+        dataset=full_name(dataset or config.dataset or saved.dataset), data_dir=data_dir or known_dir
+    )
     name = str(config.dataset)
     if not is_files(name) and name not in DATASETS:
         return [

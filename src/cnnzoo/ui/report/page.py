@@ -54,6 +54,7 @@ def report(
     run: Path,
     *,
     output: Path | None = None,
+    dataset: str | None = None,
     data_dir: Path | None = None,
     device: str = "auto",
     precision: str | None = None,
@@ -66,7 +67,8 @@ def report(
     Args:
         run: A run's folder, whose best.pt counts, or a ``.pt`` file.
         output: The file; by default ``report.html`` in the run.
-        data_dir: Where named datasets lie; by default where the run found them.
+        dataset: Where its folder or table of images lies now; by default where the run was last told.
+        data_dir: Where named datasets lie; likewise.
         device: As for training.
         precision: As for training; by default the one that the run was trained in.
         reporter: Told of progress.
@@ -80,6 +82,7 @@ def report(
     return write_report(
         gather_report(
             run / "best.pt" if run.is_dir() else run,
+            dataset=dataset,
             data_dir=data_dir,
             device=device,
             precision=precision,
