@@ -224,7 +224,8 @@ def test_row_36_validation_images_that_cannot_be_read_are_counted_apart(
     for tree, num in (("train", 6), ("val", 4), ("test", 2)):
         for label in ("cat", "dog"):
             for number in range(num):
-                picture(tmp_path / "split" / tree / label / f"{number}.png", 20 * number + len(tree))
+                shade = 20 * number + len(tree) + 10 * (label == "cat")
+                picture(tmp_path / "split" / tree / label / f"{number}.png", shade)
     for file in ("train/dog/1.png", "val/cat/2.png", "val/cat/3.png"):
         (tmp_path / "split" / file).write_bytes(b"")
     done = command("train", "lenet", "-d", "split", "--epochs", "1", "--name", "r", "--skip-bad-images")

@@ -26,7 +26,8 @@ Digests = Mapping[tuple[int, int], bytes]
 def find_duplicates(listing: Listing) -> dict[str, NDArray[np.int64]]:
     """Return the images that are in a data set more than once.
 
-    Sizes are compared first, then the first START bytes, then all of them. A file that cannot be read is like no other.
+    Sizes are compared first, then the first START bytes, then all of them. An empty file, or one that cannot be read,
+    is like no other.
 
     Returns:
         ``pairs``, training images that the test part has too, each with one of the test part: indices into the two,
@@ -42,7 +43,9 @@ def find_duplicates(listing: Listing) -> dict[str, NDArray[np.int64]]:
     ]
     sizes = np.concatenate([listing.parts[part].sizes for part in COMPARED if part in listing.parts])
     _, which, counts = np.unique(sizes, return_inverse=True, return_counts=True)
-    digests: Digests = dict.fromkeys([places[at] for at in np.flatnonzero(counts[which] > 1).tolist()], b"")
+    digests: Digests = dict.fromkeys(
+        [places[at] for at in np.flatnonzero((counts[which] > 1) & (sizes > 0)).tolist()], b""
+    )
     unread = 0
     for num_bytes in (START, -1):
         before = len(digests)
