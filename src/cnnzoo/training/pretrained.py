@@ -57,6 +57,8 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str) -> list[str]
     head = last_layer(model)
     if (lacking or foreign) and not _differ_in_the_last_layer(model, head, lacking, foreign):
         raise _misfit(spec, source, _differences(spec, source, lacking, foreign))
+    if lacking:  # what there is of that layer would be without the rest of it
+        state = {name: given for name, given in state.items() if not name.startswith(f"{head}.")}
     is_of_other_classes = _take_over(model, spec, source, state, head)
     for name, given in given_buffers.items():  # such as a random projection, for which the weights are made
         if given.shape == unlisted[name].shape:
