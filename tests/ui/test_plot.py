@@ -295,7 +295,7 @@ def test_a_run_that_is_called_like_its_model_leaves_the_model_its_arguments(
         (["batch", "lenet", "--agument", "flip"], 2, "No such option: --agument"),
         (["batch", "lenet", "--augment", "flipp"], 2, "Did you mean 'flip'?"),
         (["batch", "lenet", "--quiet"], 2, "--quiet is for a training. Leave it out."),
-        (["batch", "--dataset", "mnist"], 2, "name no model"),
+        (["batch", "--dataset", "mnist"], 2, "the run was trained on fashionmnist-sample, and not on mnist"),
         (["batch", "lenet", "--option", "dropuot=1"], 2, "dropout"),
     ],
 )
