@@ -163,18 +163,11 @@ def stops_answered_by(
             signal.signal(number, before[number])
 
 
-@contextmanager
-def warnings_ignored() -> Iterator[None]:
-    """Hear no warning within the block: this process has stopped already, and only tidies up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in WARNINGS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def ignore_warnings() -> None:
+    """Hear no warning from here on: this process has stopped already, tidies up and ends."""
+    if threading.current_thread() is threading.main_thread():
+        for number in WARNINGS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

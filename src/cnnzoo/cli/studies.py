@@ -8,7 +8,7 @@ import typer
 
 from cnnzoo.cli.streams import output_optional
 from cnnzoo.errors import UsageError
-from cnnzoo.signals import warnings_ignored
+from cnnzoo.signals import ignore_warnings
 
 
 def parse_jobs(text: str | None) -> int | str | None:
@@ -70,11 +70,12 @@ def train_study(
     finally:
         if screen:
             screen.close()
-    with warnings_ignored():
-        picture.draw(result)
-        for run in result.runs:
-            if run.epochs_trained or not (run.run / "history.png").exists():
-                draw_run(run.run)
+    if result.stopped:
+        ignore_warnings()
+    picture.draw(result)
+    for run in result.runs:
+        if run.epochs_trained or not (run.run / "history.png").exists():
+            draw_run(run.run)
     if quiet:
         typer.echo(result.folder)
     else:

@@ -20,7 +20,7 @@ from cnnzoo.cli.settings import (
 from cnnzoo.cli.streams import output_optional
 from cnnzoo.config import TrainConfig
 from cnnzoo.errors import UsageError
-from cnnzoo.signals import warnings_ignored
+from cnnzoo.signals import ignore_warnings
 
 
 def _train(
@@ -133,9 +133,9 @@ def _train_run(
                 settings = TrainConfig.from_dict(read_settings(file, given), source=source)
                 result = train(settings, reporter=reporter)
     except InterruptedRunError as interruption:
+        ignore_warnings()
         if is_first:
-            with warnings_ignored():
-                draw_run(interruption.run)
+            draw_run(interruption.run)
         raise
     finally:
         screen.close()
