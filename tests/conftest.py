@@ -11,6 +11,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from cnnzoo.cli import main
+from cnnzoo.signals import STOPS
 from tests.processes import Ended, Processes
 
 Command = Callable[..., Ended]
@@ -59,10 +60,11 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
     def run(*args: str | Path) -> Ended:
         monkeypatch.setattr(sys, "argv", ["cnnzoo", *map(str, args)])
-        interrupts = signal.getsignal(signal.SIGINT)
+        handlers = {number: signal.getsignal(number) for number in STOPS}
         with pytest.raises(SystemExit) as end:
             main()
-        signal.signal(signal.SIGINT, interrupts)  # those of a program that has ended
+        for number, handler in handlers.items():  # those of a program that has ended
+            signal.signal(number, handler)
         said = capsys.readouterr()
         assert isinstance(end.value.code, int)
         return Ended(end.value.code, said.out, said.err)
