@@ -372,3 +372,19 @@ def test_several_processes_name_a_size_that_gives_each_two(processes: Processes,
     assert [end.code for end in refused] == [2, 2]
     assert "Change --batch-size: 12 will do." in "".join(end.err for end in refused)
     assert [end.code for end in in_processes(processes, 2, NORMALISING, *flags, "12", cwd=tmp_path)] == [0, 0]
+
+
+def test_row_60_a_net_whose_weights_are_parametrized_trains_and_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_models(monkeypatch)
+    parametrizations = nn.utils.parametrizations
+
+    @cnnzoo.register_model("parametrized", image_size=28, in_channels=1)
+    def build(num_classes: int) -> nn.Module:
+        first, last = nn.Linear(784, 16), nn.Linear(16, num_classes)
+        bounded = parametrizations.spectral_norm(first)
+        return nn.Sequential(nn.Flatten(), bounded, nn.ReLU(), parametrizations.weight_norm(last))
+
+    run = train(quick(tmp_path, model="parametrized", model_options={}, epochs=1, limit_train=64)).run
+    assert len(resume(run, {"epochs": 2}).history) == 2

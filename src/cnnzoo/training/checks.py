@@ -116,7 +116,8 @@ def dry_run(
     hooks = [layer.register_forward_hook(count) for layer in layers]
     images = torch.zeros(2, *image, device=device)
     try:
-        with torch.inference_mode(), _random_numbers_kept(device), Arithmetic(model) as arithmetic:
+        # Not inference_mode: in it the counter cannot follow a parametrization, such as spectral_norm.
+        with torch.no_grad(), _random_numbers_kept(device), Arithmetic(model) as arithmetic:
             answer = _answer(model.eval(), images)
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         if "memory" in str(error).lower():
