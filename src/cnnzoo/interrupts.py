@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import warnings
 from time import monotonic
 
 TYPE_CHECKING = False  # as typing has it, whose import would take longer than all else here
@@ -60,7 +61,8 @@ class Interrupt:
             if sys.platform != "win32":
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 signal.signal(signal.SIGALRM, self.alarm_before)
-            sys.unraisablehook = self.hook_before
+                sys.unraisablehook = self.hook_before
+                self.quiet.__exit__(None, None, None)
             if not isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
 
@@ -71,6 +73,9 @@ class Interrupt:
             raise KeyboardInterrupt
         self.seen = True
         self.import_ends_by = monotonic() + IMPORT_SECONDS
+        self.quiet = warnings.catch_warnings()  # of what an import that was cut short leaves undone
+        self.quiet.__enter__()
+        warnings.simplefilter("ignore")
         self.hook_before, sys.unraisablehook = sys.unraisablehook, lambda _: None
         self.alarm_before = signal.signal(signal.SIGALRM, self._look)
         self._look(number, frame)
