@@ -164,7 +164,7 @@ def stops_answered_by(
 
 
 def ignore_warnings() -> None:
-    """Hear no warning from here on: this process has stopped already, tidies up and ends."""
+    """Hear no warning from here on: all runs of this process have ended, and it draws and ends."""
     if threading.current_thread() is threading.main_thread():
         for number in WARNINGS:
             signal.signal(number, signal.SIG_IGN)

@@ -70,8 +70,7 @@ def train_study(
     finally:
         if screen:
             screen.close()
-    if result.stopped:
-        ignore_warnings()
+    ignore_warnings()
     picture.draw(result)
     for run in result.runs:
         if run.epochs_trained or not (run.run / "history.png").exists():

@@ -72,7 +72,7 @@ class ImagesByName:
         A suffix may be lacking, and so may zeros before a number. Of several images the one is meant that has most of
         the cell's folders around it: a table may come from another machine.
         """
-        name = composed(cell).replace("\\", "/").removeprefix("./")
+        name = _as_path(cell)
         if (place := self.by_name.get(name)) is not None:
             return place
         *folders, file = name.split("/")
@@ -88,7 +88,7 @@ class ImagesByName:
 
         Only a name without folders is looked for in all of them.
         """
-        parts = composed(name).replace("\\", "/").removeprefix("./").split("/")
+        parts = _as_path(name).split("/")
         ends = ("/".join(parts[start:]) for start in range(max(1, len(parts) - 1)))
         return next((self.by_name[end] for end in ends if end in self.by_name), None)
 
@@ -143,6 +143,11 @@ class ImagesByName:
                 f"{source} has no training images of {named(unknown)}. Add some, or take these out."
             )
         return listing
+
+
+def _as_path(name: str) -> str:
+    """Return a name of a table as the path of an image below its folder."""
+    return composed(name).replace("\\", "/").removeprefix("./")
 
 
 def in_order(labels: Iterable[str]) -> list[str]:
